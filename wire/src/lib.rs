@@ -1,1 +1,27 @@
-//! Placeholder.
+//! What agents, collectors and auditors say to each other: units, ids, the series catalogue,
+//! batches and their codec, acks, error codes, and every limit.
+//!
+//! **Architecture invariant:** no I/O, no clock, no float, no panic on foreign bytes. Whatever is
+//! decoded here was bounded first (`limits`), and each number has a unit in its type (`units`) or
+//! in the catalogue (`series`).
+//!
+//! The format is described in `docs/formats/wire.md`, published as `wire/proto/bijli.v1.proto`,
+//! and pinned by golden files; changing one without the others fails a test.
+
+pub mod ack;
+pub mod batch;
+pub mod codec;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod message;
+pub mod series;
+pub mod units;
+
+pub use ack::{Ack, AckVerdict};
+pub use batch::{Batch, BatchError, Matrix, Schema};
+pub use error::{ErrorBody, ErrorCode};
+pub use id::{BatchSeq, ContentHash, HubId, NodeId, ProjectId, SchemaId, SpoolEpoch, SubjectId};
+pub use message::{Method, SubjectKind};
+pub use series::{Kind, Quantity};
+pub use units::{Integrator, Millijoules, Millis, Milliwatts, PartsPerMillion, UtcMillis};

@@ -1,0 +1,157 @@
+//! The protobuf messages of `proto/bijli.v1.proto`, field by field. Foreign until validated:
+//! `batch.rs` turns them into [`crate::Schema`] and [`crate::Batch`], which hold what they promise.
+
+use prost::{Enumeration, Message};
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Schema {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub hub: String,
+    #[prost(string, tag = "3")]
+    pub node: String,
+    #[prost(string, tag = "4")]
+    pub agent: String,
+    #[prost(message, repeated, tag = "5")]
+    pub subjects: Vec<Subject>,
+    #[prost(message, repeated, tag = "6")]
+    pub groups: Vec<Group>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Subject {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(enumeration = "SubjectKind", tag = "2")]
+    pub kind: i32,
+    #[prost(string, tag = "3")]
+    pub label: String,
+    #[prost(string, tag = "4")]
+    pub model: String,
+    #[prost(string, tag = "5")]
+    pub serial: String,
+    #[prost(message, optional, tag = "6")]
+    pub register: Option<Register>,
+}
+
+/// What a subject is. Append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[repr(i32)]
+pub enum SubjectKind {
+    Unspecified = 0,
+    Node = 1,
+    Gpu = 2,
+    CpuPackage = 3,
+    Dram = 4,
+    Meter = 5,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Register {
+    #[prost(uint64, tag = "1")]
+    pub numerator: u64,
+    #[prost(uint64, tag = "2")]
+    pub denominator: u64,
+    #[prost(uint64, tag = "3")]
+    pub modulus: u64,
+    #[prost(uint64, tag = "4")]
+    pub power_mw_max: u64,
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
+    #[prost(enumeration = "Method", tag = "6")]
+    pub method: i32,
+    #[prost(uint64, tag = "7")]
+    pub gap_ms: u64,
+}
+
+/// Who counts the energy. Append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[repr(i32)]
+pub enum Method {
+    Unspecified = 0,
+    Hardware = 1,
+    Integrated = 2,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Group {
+    #[prost(uint32, tag = "1")]
+    pub cadence_ms: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub series: Vec<Series>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Series {
+    #[prost(uint32, tag = "1")]
+    pub subject: u32,
+    #[prost(uint32, tag = "2")]
+    pub quantity: u32,
+    #[prost(uint32, tag = "3")]
+    pub part: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Batch {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub hub: String,
+    #[prost(string, tag = "3")]
+    pub node: String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub epoch: Vec<u8>,
+    #[prost(uint64, tag = "5")]
+    pub sequence: u64,
+    #[prost(bytes = "vec", tag = "6")]
+    pub schema: Vec<u8>,
+    #[prost(sint64, tag = "7")]
+    pub created_ms: i64,
+    #[prost(message, repeated, tag = "8")]
+    pub matrices: Vec<Matrix>,
+    #[prost(message, repeated, tag = "9")]
+    pub events: Vec<Event>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Matrix {
+    #[prost(uint32, tag = "1")]
+    pub group: u32,
+    #[prost(sint64, repeated, tag = "2")]
+    pub times: Vec<i64>,
+    #[prost(message, repeated, tag = "3")]
+    pub columns: Vec<Column>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Column {
+    #[prost(sint64, repeated, tag = "1")]
+    pub deltas: Vec<i64>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub missing: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Event {
+    #[prost(sint64, tag = "1")]
+    pub at_ms: i64,
+    #[prost(uint32, tag = "2")]
+    pub subject: u32,
+    #[prost(enumeration = "EventKind", tag = "3")]
+    pub kind: i32,
+    #[prost(string, tag = "4")]
+    pub text: String,
+}
+
+/// What happened at the sender. Append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[repr(i32)]
+pub enum EventKind {
+    Unspecified = 0,
+    AgentStarted = 1,
+    ProbeFailed = 2,
+    ProbeHung = 3,
+    ProbeRecovered = 4,
+    BatchesQuarantined = 5,
+}
