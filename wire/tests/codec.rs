@@ -1,0 +1,209 @@
+//! The codec from outside: what goes in comes out, and no foreign body harms.
+
+use bijli_wire::batch::{
+    Batch, BatchError, Event, Group, Matrix, Register, Schema, Series, Subject,
+};
+use bijli_wire::message::EventKind;
+use bijli_wire::{
+    BatchSeq, ErrorCode, HubId, Method, Millis, Milliwatts, NodeId, Quantity, SchemaId, SpoolEpoch,
+    SubjectId, SubjectKind, UtcMillis, codec, limits,
+};
+use proptest::prelude::*;
+
+const START: i64 = 1_760_000_000_000;
+
+fn schema(columns: usize) -> Schema {
+    let register = Register {
+        numerator: 1,
+        denominator: 1_000,
+        modulus: Some(262_143_328_850),
+        power_max: Milliwatts::new(700_000),
+        epoch: 7,
+        method: Method::Hardware,
+        gap: Millis::new(3_000),
+    };
+    Schema {
+        hub: HubId::new("lahore").expect("fine"),
+        node: NodeId::new("n01").expect("fine"),
+        agent: "bijli-agent 0.1.0".into(),
+        subjects: vec![Subject {
+            id: SubjectId::new("GPU-1").expect("fine"),
+            kind: SubjectKind::Gpu,
+            label: "0".into(),
+            model: "H100".into(),
+            serial: String::new(),
+            register: Some(register),
+        }],
+        groups: vec![Group {
+            cadence: Millis::new(1_000),
+            series: vec![Series::new(0, Quantity::EnergyRegister, 0); columns],
+        }],
+    }
+}
+
+fn batch(id: SchemaId, matrices: Vec<Matrix>) -> Batch {
+    Batch {
+        hub: HubId::new("lahore").expect("fine"),
+        node: NodeId::new("n01").expect("fine"),
+        epoch: SpoolEpoch::new([3; 16]),
+        sequence: BatchSeq::FIRST,
+        schema: id,
+        created: UtcMillis::new(START),
+        matrices,
+        events: vec![Event {
+            at: UtcMillis::new(START),
+            subject: Some(0),
+            kind: EventKind::ProbeHung,
+            text: "no answer for 5 s".into(),
+        }],
+    }
+}
+
+fn matrix_of(columns: Vec<Vec<Option<i64>>>) -> Matrix {
+    let rows = columns.first().map_or(0, Vec::len);
+    let times =
+        (0..rows).map(|row| UtcMillis::new(START + 1_000 * i64::try_from(row).expect("few")));
+    Matrix { group: 0, times: times.collect(), columns }
+}
+
+fn read_back(schema: &Schema, batch: &Batch) -> Result<Batch, BatchError> {
+    let (id, _) = codec::encode_schema(schema).expect("schema encodes");
+    codec::open(&codec::encode_batch(batch)?)?.read(id, schema)
+}
+
+proptest! {
+    #[test]
+    fn a_batch_survives_its_journey(
+        (columns, rows) in (1_usize..6, 0_usize..40),
+        values in proptest::collection::vec(proptest::option::weighted(0.8, any::<i64>()), 240),
+    ) {
+        let schema = schema(columns);
+        let (id, body) = codec::encode_schema(&schema).expect("encodes");
+        prop_assert_eq!(codec::decode_schema(&body), Ok((id, schema.clone())));
+        let columns = values.chunks(40).take(columns).map(|c| c[..rows].to_vec()).collect();
+        let batch = batch(id, vec![matrix_of(columns)]);
+        prop_assert_eq!(read_back(&schema, &batch), Ok(batch));
+    }
+
+    #[test]
+    fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(codec::open(&body).is_err() || !body.is_empty());
+        let _ = codec::decode_schema(&body);
+        // The same bytes inside a valid frame reach the protobuf reader.
+        let framed = codec::compress(&body).expect("small");
+        if let Ok(opened) = codec::open(&framed) {
+            let schema = schema(1);
+            let (id, _) = codec::encode_schema(&schema).expect("encodes");
+            let _ = opened.read(id, &schema);
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_panics(at in 0_usize..4_000, bit in 0_u8..8) {
+        let schema = schema(2);
+        let (id, _) = codec::encode_schema(&schema).expect("encodes");
+        let columns = vec![vec![Some(5), None, Some(9)]; 2];
+        let mut body = codec::encode_batch(&batch(id, vec![matrix_of(columns)])).expect("encodes");
+        let at = at % body.len();
+        body[at] ^= 1 << bit;
+        if let Ok(opened) = codec::open(&body) {
+            let _ = opened.read(id, &schema);
+        }
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_before_it_fills_memory() {
+    let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 19).expect("compresses");
+    assert!(bomb.len() < limits::BODY_BYTES_MAX);
+    let refused = codec::decompress(&bomb).expect_err("a bomb");
+    assert!(matches!(refused, BatchError::Bomb { max } if max <= limits::DECOMPRESSED_BYTES_MAX));
+    assert_eq!(ErrorCode::of_batch(&refused), ErrorCode::BodyTooLarge);
+}
+
+#[test]
+fn a_small_frame_that_asks_for_a_huge_window_is_refused() {
+    let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).expect("encoder");
+    encoder.window_log(27).expect("a window of 128 MiB");
+    std::io::copy(&mut &b"hello"[..], &mut encoder).expect("written");
+    let body = encoder.finish().expect("finished");
+    assert!(matches!(codec::decompress(&body), Err(BatchError::Zstd { .. })));
+}
+
+#[test]
+fn an_oversize_body_is_refused_by_its_length() {
+    let body = vec![0; limits::BODY_BYTES_MAX + 1];
+    assert!(matches!(codec::decompress(&body), Err(BatchError::BodySize { .. })));
+}
+
+#[test]
+fn rules_are_refused_with_their_words() {
+    let schema = schema(1);
+    let (id, _) = codec::encode_schema(&schema).expect("encodes");
+    let good = || matrix_of(vec![vec![Some(1), Some(2)]]);
+
+    let mut backwards = good();
+    backwards.times.reverse();
+    let mut no_such_group = good();
+    no_such_group.group = 4;
+    let mut too_many_columns = good();
+    too_many_columns.columns.push(vec![None, None]);
+
+    for (matrix, words) in [
+        (backwards, "its times do not increase"),
+        (no_such_group, "the schema has no such group"),
+        (too_many_columns, "the matrix has not one column per series"),
+    ] {
+        let refused = read_back(&schema, &batch(id, vec![matrix])).expect_err(words);
+        assert!(refused.to_string().ends_with(words), "{refused}");
+        assert_eq!(ErrorCode::of_batch(&refused), ErrorCode::MalformedBody);
+    }
+    let rows = limits::ROWS_MAX + 1;
+    let long = matrix_of(vec![vec![Some(1); rows]]);
+    assert!(matches!(
+        codec::encode_batch(&batch(id, vec![long])),
+        Err(BatchError::TooMany { what: "rows", .. })
+    ));
+}
+
+#[test]
+fn schemas_break_no_rule_unseen() {
+    let refuse = |change: &dyn Fn(&mut Schema), words: &str| {
+        let mut schema = schema(1);
+        change(&mut schema);
+        let refused = codec::encode_schema(&schema).expect_err(words);
+        assert!(refused.to_string().contains(words), "{refused} lacks {words:?}");
+    };
+    refuse(&|s| s.subjects.push(s.subjects[0].clone()), "listed twice");
+    refuse(&|s| s.groups[0].cadence = Millis::ZERO, "cadence is zero");
+    refuse(&|s| s.groups[0].series[0].subject = 9, "does not have");
+    refuse(&|s| s.subjects[0].kind = SubjectKind::Unspecified, "kind");
+    refuse(&|s| s.groups = vec![s.groups[0].clone(); 17], "groups");
+    let register = |change: &dyn Fn(&mut Register), words: &str| {
+        refuse(&|s| change(s.subjects[0].register.as_mut().expect("has one")), words);
+    };
+    register(&|r| r.denominator = 0, "scale is zero");
+    register(&|r| r.power_max = Milliwatts::ZERO, "largest power");
+    register(&|r| r.gap = Millis::ZERO, "gap is zero");
+    register(&|r| r.method = Method::Unspecified, "method");
+}
+
+#[test]
+fn a_newer_senders_quantity_is_kept_as_unknown() {
+    let mut schema = schema(1);
+    schema.groups[0].series[0].quantity = None;
+    schema.groups[0].series[0].quantity_number = 60_000;
+    let (id, body) = codec::encode_schema(&schema).expect("encodes");
+    assert_eq!(codec::decode_schema(&body), Ok((id, schema)));
+}
+
+#[test]
+fn five_rows_of_an_eight_gpu_node_stay_small() {
+    // 200 series of 5 rows, one batch each 5 s. Peers need 3 to 9 bytes a sample.
+    let schema = schema(200);
+    let (id, _) = codec::encode_schema(&schema).expect("encodes");
+    let walk = |column: i64| (0..5).map(|row| Some(column * 9_000_000 + row * 687_123)).collect();
+    let matrix = matrix_of((0..200).map(walk).collect());
+    let body = codec::encode_batch(&batch(id, vec![matrix])).expect("encodes");
+    assert!(body.len() < 3_000, "{} bytes for 1,000 samples", body.len());
+}
