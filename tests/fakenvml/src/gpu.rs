@@ -1,0 +1,129 @@
+//! A GPU as one call sees it: looked up, awake, not lost, at one moment of scenario time.
+//!
+//! # Invariants
+//!
+//! - A handle is the index plus one in the clothes of a pointer. It is never followed, so any
+//!   handle, stale or invented, can be refused.
+//! - Everything a call answers is taken at [`Gpu::at_ms`], so a batch of fields is of one moment, and
+//!   its time stamp less the epoch is the scenario time that a test must ask for.
+
+use std::sync::Arc;
+
+use nvml_wrapper_sys::bindings::{nvmlDevice_t, nvmlMemory_t, nvmlUtilization_t};
+
+use crate::answer::{Answer, Refusal};
+use crate::driver::{self, Driver};
+use crate::model::{EccCounter, SENTINEL_32};
+use crate::scenario::{Feature, GpuSpec, PowerUsage};
+
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) spec: Arc<GpuSpec>,
+    pub(crate) index: u32,
+    pub(crate) at_ms: u64,
+    /// The same moment as NVML's time stamps show it.
+    pub(crate) at_utc_us: u64,
+}
+
+/// The handle of the GPU with this index.
+pub(crate) fn handle_of(index: usize) -> nvmlDevice_t {
+    std::ptr::without_provenance_mut(index.saturating_add(1))
+}
+
+impl Gpu {
+    /// Waits as long as the GPU hangs, then refuses if it is lost.
+    pub(crate) fn of(device: nvmlDevice_t) -> Answer<Self> {
+        let driver = driver::current()?;
+        let index = device.addr().checked_sub(1).ok_or(Refusal::InvalidArgument)?;
+        let spec = Arc::clone(driver.gpus.get(index).ok_or(Refusal::InvalidArgument)?);
+        let index = u32::try_from(index).map_err(|_| Refusal::InvalidArgument)?;
+        if let Some(end_ms) = spec.faults.hangs_until_ms(driver.clock.now_ms()) {
+            driver.clock.sleep_until_ms(end_ms);
+        }
+        let at_us = driver.clock.now_us();
+        let (at_ms, at_utc_us) = (at_us / 1_000, driver.clock.utc_us(at_us));
+        if spec.faults.is_lost(at_ms) {
+            return Err(Refusal::GpuIsLost);
+        }
+        Ok(Self { driver, spec, index, at_ms, at_utc_us })
+    }
+
+    pub(crate) fn need(&self, feature: Feature) -> Answer<()> {
+        let is_missing = self.spec.faults.unsupported.contains(&feature);
+        if is_missing { Err(Refusal::NotSupported) } else { Ok(()) }
+    }
+
+    /// For the calls that CUDA 13 deprecates.
+    pub(crate) fn need_deprecated(&self) -> Answer<()> {
+        let is_refusing = self.driver.scenario.driver.is_refusing_deprecated;
+        if is_refusing { Err(Refusal::Deprecated) } else { Ok(()) }
+    }
+
+    pub(crate) fn serial(&self) -> Answer<String> {
+        self.need(Feature::Serial)?;
+        Ok(self.spec.serial.clone())
+    }
+
+    pub(crate) fn energy_mj(&self) -> Answer<u64> {
+        self.need(Feature::Energy)?;
+        Ok(self.spec.energy_mj(self.at_ms))
+    }
+
+    pub(crate) fn power_usage_mw(&self) -> Answer<u32> {
+        self.need(Feature::PowerUsage)?;
+        Ok(match self.spec.power_usage {
+            PowerUsage::Average => self.spec.power_average_mw(self.at_ms),
+            PowerUsage::Instant => self.spec.power_instant_mw(self.at_ms),
+        })
+    }
+
+    pub(crate) fn power_limit_mw(&self, read: fn(&GpuSpec) -> u32) -> Answer<u32> {
+        self.need(Feature::PowerLimits)?;
+        Ok(read(&self.spec))
+    }
+
+    pub(crate) fn temperature_celsius(&self) -> Answer<u32> {
+        self.need(Feature::Temperature)?;
+        if self.spec.has_temperature_sentinel(self.at_ms) {
+            return Ok(SENTINEL_32);
+        }
+        Ok(self.spec.temperature_celsius(self.at_ms))
+    }
+
+    pub(crate) fn utilization(&self) -> Answer<nvmlUtilization_t> {
+        self.need(Feature::Utilization)?;
+        let [gpu, memory] = self.spec.utilization_percent(self.at_ms);
+        Ok(nvmlUtilization_t { gpu, memory })
+    }
+
+    /// Here `used` includes what is reserved, as in the first version of the call.
+    pub(crate) fn memory(&self) -> Answer<nvmlMemory_t> {
+        self.need(Feature::Memory)?;
+        let total = self.spec.memory.total_bytes;
+        let used = self.spec.memory_used_bytes(self.at_ms);
+        let used = used.saturating_add(self.spec.memory.reserved_bytes);
+        Ok(nvmlMemory_t { total, free: total.saturating_sub(used), used })
+    }
+
+    /// P0 while busy, P8 while idle.
+    pub(crate) fn performance_state(&self) -> Answer<u32> {
+        self.need(Feature::Clocks)?;
+        Ok(if self.spec.is_idle(self.at_ms) { 8 } else { 0 })
+    }
+
+    pub(crate) fn throttle_bits(&self) -> Answer<u64> {
+        self.need(Feature::Throttle)?;
+        Ok(self.spec.throttle_bits(self.at_ms))
+    }
+
+    pub(crate) fn fan_percent(&self) -> Answer<u32> {
+        self.need(Feature::Fan)?;
+        self.spec.fan_percent.ok_or(Refusal::NotSupported)
+    }
+
+    pub(crate) fn ecc_total(&self, counter: EccCounter) -> Answer<u64> {
+        self.need(Feature::Ecc)?;
+        Ok(self.spec.ecc.total(counter, self.at_ms))
+    }
+}

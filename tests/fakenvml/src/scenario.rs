@@ -1,0 +1,265 @@
+//! The scenario file: which GPUs there are, what they draw, and what goes wrong when.
+//!
+//! TOML; times are milliseconds of scenario time, every other number carries its unit in its key, and
+//! an unknown key is an error. All keys have defaults, those of an idle H100 SXM.
+//! `scenarios/` has commented examples.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+mod gpu;
+
+pub(crate) use gpu::is_within;
+
+pub use gpu::{
+    Clocks, Ecc, EccStep, Faults, Feature, GpuSpec, Memory, PowerLimits, PowerStep, PowerUsage,
+    Process, RemappedRows, StepBack, Temperature, Throttle, Xid,
+};
+
+/// More GPUs than any node of the programme has; a larger count is a slip of the pen.
+pub const GPUS_MAX: usize = 64;
+
+/// A scenario that has been checked, with every name and number filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scenario {
+    /// Milliseconds of scenario time in a real millisecond.
+    pub speed: u32,
+    pub driver: DriverSpec,
+    pub gpus: Vec<GpuSpec>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DriverSpec {
+    /// From 580.82 on, fields 251–273 have their new numbers.
+    pub version: String,
+    pub nvml_version: String,
+    /// 1000 × major + 10 × minor.
+    pub cuda_version: i32,
+    /// `nvmlInit` fails with `DRIVER_NOT_LOADED` before.
+    pub load_after_ms: u64,
+    /// Calls deprecated in CUDA 13 answer `DEPRECATED`, as they will once removed.
+    pub is_refusing_deprecated: bool,
+}
+
+impl Default for DriverSpec {
+    fn default() -> Self {
+        Self {
+            version: "580.105.08".to_owned(),
+            nvml_version: "13.580.105.08".to_owned(),
+            cuda_version: 13_000,
+            load_after_ms: 0,
+            is_refusing_deprecated: false,
+        }
+    }
+}
+
+/// What can be wrong with a scenario.
+#[derive(Debug)]
+pub enum ScenarioError {
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    Parse(Box<toml::de::Error>),
+    /// Names the GPU, where there is one, and the key.
+    Refused(String),
+}
+
+impl std::fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::Parse(source) => write!(f, "cannot parse the scenario: {source}"),
+            Self::Refused(why) => write!(f, "scenario refused: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self::parse("").expect("the empty scenario is valid, see the tests")
+    }
+}
+
+impl Scenario {
+    /// # Errors
+    ///
+    /// If the file cannot be read, is not TOML, has an unknown key, or contradicts itself.
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        Self::parse(&read(path)?)
+    }
+
+    /// # Errors
+    ///
+    /// As [`Scenario::load`], without the reading.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let file: File =
+            toml::from_str(text).map_err(|error| ScenarioError::Parse(error.into()))?;
+        if file.speed == 0 {
+            return Err(ScenarioError::Refused("speed is 0, so time would stand still".to_owned()));
+        }
+        let mut gpus = file.gpus.into_specs();
+        if gpus.is_empty() || gpus.len() > GPUS_MAX {
+            let why = format!("{} GPUs, must be 1 to {GPUS_MAX}", gpus.len());
+            return Err(ScenarioError::Refused(why));
+        }
+        for (index, gpu) in gpus.iter_mut().enumerate() {
+            gpu.fill_in_identity(index);
+            gpu.check().map_err(|why| ScenarioError::Refused(format!("gpu {index}: {why}")))?;
+        }
+        refuse_twins(&gpus)?;
+        Ok(Self { speed: file.speed, driver: file.driver, gpus })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one file that the fake reads")]
+pub(crate) fn read(path: &Path) -> Result<String, ScenarioError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })
+}
+
+fn refuse_twins(gpus: &[GpuSpec]) -> Result<(), ScenarioError> {
+    let mut uuids = std::collections::BTreeSet::new();
+    match gpus.iter().find(|gpu| !uuids.insert(&gpu.uuid)) {
+        Some(twin) => Err(ScenarioError::Refused(format!("two GPUs have the uuid {}", twin.uuid))),
+        None => Ok(()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    speed: u32,
+    driver: DriverSpec,
+    gpus: Gpus,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self { speed: 1, driver: DriverSpec::default(), gpus: Gpus::Alike { count: 8 } }
+    }
+}
+
+/// `gpus = 8`, or a `[[gpus]]` table for each.
+enum Gpus {
+    Alike { count: usize },
+    Listed(Vec<GpuSpec>),
+}
+
+impl Gpus {
+    fn into_specs(self) -> Vec<GpuSpec> {
+        match self {
+            // One more than the limit is enough to be refused.
+            Self::Alike { count } => vec![GpuSpec::default(); count.min(GPUS_MAX + 1)],
+            Self::Listed(specs) => specs,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Gpus {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GpusVisitor)
+    }
+}
+
+/// By hand: an untagged enum would hide which key of which GPU is wrong.
+struct GpusVisitor;
+
+impl<'de> serde::de::Visitor<'de> for GpusVisitor {
+    type Value = Gpus;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a number of GPUs or a list of them")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Gpus, E> {
+        let count = usize::try_from(count).map_err(|_| E::custom("a count of GPUs below 0"))?;
+        Ok(Gpus::Alike { count })
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Gpus, A::Error> {
+        let mut specs = Vec::new();
+        while let Some(spec) = seq.next_element()? {
+            specs.push(spec);
+        }
+        Ok(Gpus::Listed(specs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Scenario::parse(text).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn the_default_is_eight_idle_h100() {
+        let scenario = Scenario::default();
+        assert_eq!(scenario.gpus.len(), 8);
+        assert_eq!(scenario.gpus[3].uuid, "GPU-00000000-0000-0000-0000-000000000003");
+        assert_eq!(scenario.gpus[3].name, "NVIDIA H100 80GB HBM3");
+        assert_eq!(scenario.gpus[3].utilization_percent(0), [0, 0]);
+    }
+
+    #[test]
+    fn gpus_may_be_counted_or_listed() {
+        assert_eq!(Scenario::parse("gpus = 2").unwrap().gpus.len(), 2);
+        let listed = Scenario::parse("[[gpus]]\nuuid = 'GPU-a'\n[[gpus]]\n").unwrap();
+        assert_eq!(listed.gpus[0].uuid, "GPU-a");
+        assert_eq!(listed.gpus[1].uuid, "GPU-00000000-0000-0000-0000-000000000001");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let table = [
+            ("gpu = 8", "unknown field `gpu`"),
+            ("gpus = -1", "below 0"),
+            ("gpus = 0", "0 GPUs"),
+            ("gpus = 100000", "65 GPUs"),
+            ("gpus = 'eight'", "a number of GPUs or a list"),
+            ("speed = 0", "speed is 0"),
+            ("[[gpus]]\npower_w = 3", "unknown field `power_w`"),
+            ("[[gpus]]\npower_trace = []", "gpu 0: power_trace is empty"),
+            ("[[gpus]]\npower_trace = [{for_ms = 0, power_mw = 1}]", "power_trace has a step of 0"),
+            ("[[gpus]]\npower_trace = [{for_ms = 1}]", "missing field `power_mw`"),
+            ("[[gpus]]\ncounter_step_ms = 0", "counter_step_ms is 0"),
+            ("[[gpus]]\nuuid = 'a'\n[[gpus]]\nuuid = 'a'", "two GPUs have the uuid a"),
+            ("[[gpus]]\nname = \"a\\u0000b\"", "NUL"),
+            ("[[gpus]]\n[gpus.faults]\nback_at_ms = 5", "back_at_ms without lost_at_ms"),
+            ("[[gpus]]\n[gpus.faults]\nlost_at_ms = 5\nback_at_ms = 5", "not after lost_at_ms"),
+            ("[[gpus]]\n[gpus.faults]\nhang_at_ms = 5", "only together"),
+            ("[[gpus]]\n[gpus.faults]\nunsupported = ['enrgy']", "unknown variant `enrgy`"),
+            (
+                "[[gpus]]\nprocesses = [{pid = 1, used_bytes = 1, from_ms = 3, until_ms = 3}]",
+                "empty",
+            ),
+        ];
+        for (text, expected) in table {
+            let message = refusal(text);
+            assert!(message.contains(expected), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Scenario::load(Path::new("/nowhere/scenario.toml")).expect_err("no such file");
+        assert!(error.to_string().contains("/nowhere/scenario.toml"));
+    }
+
+    /// Goal: every scenario we ship is valid.
+    #[test]
+    fn shipped_scenarios_load() {
+        for name in ["eight-idle", "eight-training", "resets", "lost-and-hung", "no-energy-counter"]
+        {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+            let loaded = Scenario::load(&folder.join(format!("{name}.toml")));
+            assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
+        }
+    }
+}
