@@ -4,7 +4,8 @@
 //!
 //! - The clock outlives its users, as a driver does: shutting down and initialising again continues
 //!   the same scenario, and a failed `nvmlInit` has started it. Only another scenario text or epoch,
-//!   seen while nobody uses the driver, starts afresh.
+//!   seen while nobody uses the driver, starts afresh. `build.rs` sees to it that unloading the
+//!   library does not end the clock either.
 //! - The lock is held only to look up or replace the driver, never while a call sleeps.
 
 use std::path::PathBuf;
