@@ -1,1 +1,1 @@
-//! Placeholder.
+//! What the workspace's tests share.

@@ -1,0 +1,33 @@
+# Few targets; CI calls `make test` and nothing cleverer.
+.PHONY: run build test check install bench
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+# The main job on this very machine: a collector, one real agent, one simulated hub.
+run: build
+	./target/release/bijli-collector demo
+
+build:
+	$(CARGO) build --release --locked
+
+# Everything: installs what the tests need (Debian packages, PyPI tools), then runs all checks.
+test: install check
+	$(CARGO) build --workspace --locked
+	$(CARGO) test --workspace --locked
+	./alerts/check.sh
+	./tests/consoles.sh
+
+# Style and lints.
+check:
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+
+install:
+	./tests/install.sh
+
+# Speed and size: results are written down with their command in docs/BENCHMARKS.md.
+bench: install
+	$(CARGO) build --release --locked --workspace
+	./tests/bench/run.sh

@@ -1,0 +1,173 @@
+//! Golden files: every format version ever shipped still reads, and bytes equal the documents.
+//!
+//! `BIJLI_BLESS=1 cargo test -p bijli-tests --test golden` writes new ones; a changed golden
+//! file in a commit means a changed format, and needs a new version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bijli_wire::batch::{Batch, Event, Group, Matrix, Register, Schema, Series, Subject};
+use bijli_wire::message::EventKind;
+use bijli_wire::series::CATALOGUE;
+use bijli_wire::{
+    BatchSeq, HubId, Method, Millis, Milliwatts, NodeId, Quantity, SchemaId, SpoolEpoch, SubjectId,
+    SubjectKind, UtcMillis, codec,
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the root").to_owned()
+}
+
+fn golden(name: &str) -> PathBuf {
+    root().join("tests/golden").join(name)
+}
+
+fn compare(name: &str, bytes: &[u8]) {
+    let path = golden(name);
+    if std::env::var_os("BIJLI_BLESS").is_some() {
+        fs::create_dir_all(path.parent().expect("in a folder")).expect("created");
+        fs::write(&path, bytes).expect("written");
+    }
+    let kept = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!(kept, bytes, "{name} changed: that is a new format version");
+}
+
+fn schema() -> Schema {
+    let register = |denominator, modulus| Register {
+        numerator: 1,
+        denominator,
+        modulus,
+        power_max: Milliwatts::new(700_000),
+        epoch: 42,
+        method: Method::Hardware,
+        gap: Millis::new(3_000),
+    };
+    let subject = |id: &str, kind, register| Subject {
+        id: SubjectId::new(id).expect("fine"),
+        kind,
+        label: "0".into(),
+        model: "NVIDIA H100 80GB HBM3".into(),
+        serial: "1652".into(),
+        register,
+    };
+    Schema {
+        hub: HubId::new("lahore").expect("fine"),
+        node: NodeId::new("lhe-n001").expect("fine"),
+        agent: "bijli-agent 0.1.0".into(),
+        subjects: vec![
+            subject("lhe-n001", SubjectKind::Node, None),
+            subject("GPU-0001", SubjectKind::Gpu, Some(register(1, None))),
+            subject("lhe-n001/cpu0", SubjectKind::CpuPackage, Some(register(1_000, Some(262_143)))),
+        ],
+        groups: vec![
+            Group {
+                cadence: Millis::new(1_000),
+                series: vec![
+                    Series::new(1, Quantity::EnergyRegister, 0),
+                    Series::new(1, Quantity::PowerAverage, 0),
+                    Series::new(2, Quantity::EnergyRegister, 0),
+                ],
+            },
+            Group {
+                cadence: Millis::new(10_000),
+                series: vec![Series::new(0, Quantity::CpuUtilization, 0)],
+            },
+        ],
+    }
+}
+
+fn batch(schema: SchemaId) -> Batch {
+    let at = |ms| UtcMillis::new(1_760_000_000_000 + ms);
+    Batch {
+        hub: HubId::new("lahore").expect("fine"),
+        node: NodeId::new("lhe-n001").expect("fine"),
+        epoch: SpoolEpoch::new(*b"0123456789abcdef"),
+        sequence: BatchSeq::new(7).expect("not zero"),
+        schema,
+        created: at(4_005),
+        matrices: vec![
+            Matrix {
+                group: 0,
+                times: vec![at(0), at(1_000), at(2_000), at(3_000)],
+                columns: vec![
+                    vec![Some(126_272_101_025), None, Some(126_273_401_025), Some(126_274_101_025)],
+                    vec![Some(650_000), None, Some(650_500), Some(649_250)],
+                    vec![Some(262_100), Some(262_140), Some(37), Some(90)],
+                ],
+            },
+            Matrix { group: 1, times: vec![at(0)], columns: vec![vec![None]] },
+        ],
+        events: vec![Event {
+            at: at(1_000),
+            subject: Some(1),
+            kind: EventKind::ProbeHung,
+            text: "no answer in 600 ms".into(),
+        }],
+    }
+}
+
+/// The zstd frame is not pinned: another zstd version may compress otherwise. What it holds is.
+#[test]
+fn wire_version_1_is_what_the_document_says() {
+    let (id, body) = codec::encode_schema(&schema()).expect("encodes");
+    compare("wire/v1/schema.pb", &codec::decompress(&body).expect("our own frame"));
+    let body = codec::encode_batch(&batch(id)).expect("encodes");
+    compare("wire/v1/batch.pb", &codec::decompress(&body).expect("our own frame"));
+}
+
+#[test]
+fn wire_version_1_still_reads() {
+    let bytes = |name| fs::read(golden(name)).expect("a golden file");
+    let body = |name| codec::compress(&bytes(name)).expect("small");
+    let (id, read) = codec::decode_schema(&body("wire/v1/schema.pb")).expect("reads");
+    assert_eq!(read, schema());
+    let opened = codec::open(&body("wire/v1/batch.pb")).expect("opens");
+    assert_eq!(opened.read(id, &read), Ok(batch(id)));
+}
+
+/// The published .proto read by Google's own protoc, not by us.
+#[test]
+fn the_published_proto_reads_the_golden_batch() {
+    let proto = root().join("wire/proto/bijli.v1.proto");
+    let out = Command::new("protoc")
+        .arg("--decode=bijli.v1.Batch")
+        .arg(format!("--proto_path={}", proto.parent().expect("a folder").display()))
+        .arg(&proto)
+        .stdin(fs::File::open(golden("wire/v1/batch.pb")).expect("a golden file"))
+        .output()
+        .expect("protoc is installed by tests/install.sh");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).expect("text");
+    for line in ["sequence: 7", "times: 1760000000000", "deltas: 126272101025", "kind: PROBE_HUNG"]
+    {
+        assert!(text.contains(line), "protoc's reading lacks {line:?}:\n{text}");
+    }
+}
+
+#[test]
+fn the_document_has_the_catalogue() {
+    let mut table = String::from("| number | name | unit | kind | from | to | missing means |\n");
+    table.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
+    for spec in CATALOGUE {
+        table.push_str(&format!(
+            "| {} | `{}` | {} | {} | {} | {} | {} |\n",
+            spec.quantity as u32,
+            spec.name,
+            spec.unit,
+            format!("{:?}", spec.kind).to_lowercase(),
+            spec.min,
+            spec.max,
+            spec.absence
+        ));
+    }
+    let path = root().join("docs/formats/wire.md");
+    let text = fs::read_to_string(&path).expect("the document");
+    let marker = "<!-- catalogue -->\n";
+    let (before, shown) = text.split_once(marker).expect("the document has its marker");
+    if std::env::var_os("BIJLI_BLESS").is_some() {
+        fs::write(&path, format!("{before}{marker}{table}")).expect("written");
+    } else {
+        assert_eq!(shown, table, "docs/formats/wire.md is behind wire/src/series.rs");
+    }
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what the tests need on a Debian machine with Rust: packages by apt, Python tools by pip
+# into .venv, each pinned. Does nothing where it is all there already.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl)
+commands=(protoc promtool prometheus amtool prometheus-node-exporter chromium curl)
+
+missing=()
+for command in "${commands[@]}"; do
+  command -v "$command" >/dev/null || missing+=("$command")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing Debian packages for: ${missing[*]}"
+  root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  "${root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends \
+    "${packages[@]}" >/dev/null
+fi
+
+python=.venv/bin/python
+if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus' 2>/dev/null; then
+  echo "installing Python tools into .venv"
+  python3 -m venv .venv
+  .venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+fi

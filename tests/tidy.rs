@@ -1,0 +1,233 @@
+//! The house rules that a machine can hold: who may import what, how long things are, and that
+//! every file says on its first line what it is for. One pass over the tree, plain text.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest file, tests not counted, in lines.
+const LINES_MAX: usize = 600;
+/// Longest line, in characters.
+const WIDTH_MAX: usize = 100;
+
+/// A word, and the files that may use it.
+struct Ban {
+    word: &'static str,
+    /// Path prefixes or exact files, from the repository's root.
+    allowed: &'static [&'static str],
+    instead: &'static str,
+}
+
+const BANS: &[Ban] = &[
+    Ban {
+        word: "tokio",
+        allowed: &[
+            "agent/src/agent.rs",
+            "agent/src/main.rs",
+            "agent/src/simulate",
+            "agent/src/uplink/http.rs",
+            "agent/src/probe/modbus",
+            "agent/src/health.rs",
+            "collector/src/main.rs",
+            "collector/src/collector.rs",
+            "collector/src/ingest/",
+            "collector/src/api/",
+            "collector/src/page/",
+            "collector/src/export/",
+            "collector/src/demo",
+            "collector/src/status",
+            "collector/src/health.rs",
+        ],
+        instead: "hand the pure core an event and the time",
+    },
+    Ban {
+        word: "axum::",
+        allowed: &[
+            "collector/src/api/",
+            "collector/src/page/",
+            "collector/src/export/",
+            "collector/src/ingest/",
+            "collector/src/collector.rs",
+            "collector/src/health.rs",
+        ],
+        instead: "answer from api/, page/, export/ or ingest/",
+    },
+    Ban {
+        word: "nvml_wrapper",
+        allowed: &["agent/src/probe/nvml/real.rs", "tests/fakenvml/"],
+        instead: "use our own trait in agent/src/probe/nvml",
+    },
+    Ban { word: "sysinfo::", allowed: &["agent/src/probe/host.rs"], instead: "ask the host probe" },
+    Ban {
+        word: "prometheus::",
+        allowed: &["agent/src/health.rs", "collector/src/health.rs"],
+        instead: "count in health.rs; the fleet's metrics have a direct writer in export/",
+    },
+    Ban {
+        word: "chrono::",
+        allowed: &[
+            "agent/src/cli.rs",
+            "agent/src/report/",
+            "agent/src/simulate",
+            "agent/src/probe/replay",
+            "collector/src/cli.rs",
+            "collector/src/calendar.rs",
+            "collector/src/demo",
+            "collector/src/report/",
+            "collector/src/export/",
+        ],
+        instead: "keep UtcMillis; calendars are for people",
+    },
+    Ban {
+        word: "anyhow",
+        allowed: &[
+            "agent/src/main.rs",
+            "agent/src/cli.rs",
+            "collector/src/main.rs",
+            "collector/src/cli.rs",
+            "tests/",
+        ],
+        instead: "a thiserror enum with one variant per operation",
+    },
+    Ban {
+        word: "f64",
+        allowed: &[
+            "agent/src/probe/",
+            "agent/src/report/",
+            "agent/src/health.rs",
+            "collector/src/export/",
+            "collector/src/health.rs",
+            "tests/",
+        ],
+        instead: "an integer in the unit of its type",
+    },
+    Ban {
+        word: "f32",
+        allowed: &["agent/src/probe/", "tests/"],
+        instead: "an integer in the unit of its type",
+    },
+    Ban {
+        word: "HashMap",
+        allowed: &["tests/"],
+        instead: "BTreeMap: its order is the same in every run",
+    },
+    Ban { word: concat!("FIX", "ME"), allowed: &[], instead: "do it, or file an issue" },
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the root").to_owned()
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The file up to its unit tests, which are last in a file of this house.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]").next().unwrap_or(text)
+}
+
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or(line)
+}
+
+fn mentions(line: &str, word: &str) -> bool {
+    let letter = |c: char| c.is_alphanumeric() || c == '_';
+    code(line).match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        let ends = word.ends_with(':') || !after.is_some_and(letter);
+        !before.is_some_and(letter) && ends
+    })
+}
+
+fn findings(path: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if !text.starts_with("//! ") {
+        found.push(format!("{path}:1: say with `//!` what this file is for"));
+    }
+    let product = without_tests(text);
+    let lines = product.lines().count();
+    if lines > LINES_MAX {
+        found.push(format!("{path}: {lines} lines before its tests, the limit is {LINES_MAX}"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        let number = number + 1;
+        if line.chars().count() > WIDTH_MAX && !line.contains("http") && !path.contains("series.rs")
+        {
+            found.push(format!("{path}:{number}: longer than {WIDTH_MAX} characters"));
+        }
+    }
+    for ban in BANS.iter().filter(|ban| !ban.allowed.iter().any(|ok| path.starts_with(ok))) {
+        for (number, line) in product.lines().enumerate() {
+            if mentions(line, ban.word) {
+                let (number, word, instead) = (number + 1, ban.word, ban.instead);
+                found.push(format!("{path}:{number}: `{word}` may not be used here: {instead}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_tree_keeps_the_house_rules() {
+    let root = root();
+    let mut files = Vec::new();
+    rust_files(&root, &mut files);
+    assert!(files.len() > 40, "the walk found only {} files", files.len());
+    let mut found = Vec::new();
+    for file in files {
+        let path = file.strip_prefix(&root).expect("under the root").to_string_lossy().into_owned();
+        if path.ends_with("tests/tidy.rs") {
+            continue; // it names what it bans
+        }
+        found.extend(findings(&path, &fs::read_to_string(&file).expect("readable")));
+    }
+    assert!(found.is_empty(), "{} findings\n{}", found.len(), found.join("\n"));
+}
+
+/// The arrows between the crates: each manifest names only what it may reach.
+#[test]
+fn the_crates_point_one_way() {
+    for (manifest, may_use) in [
+        ("wire", &[][..]),
+        ("seglog", &[]),
+        ("collector/ledger", &["bijli-wire"]),
+        ("agent/fleet", &["bijli-wire"]),
+        ("agent", &["bijli-wire", "bijli-seglog", "bijli-fleet"]),
+        ("collector", &["bijli-wire", "bijli-seglog", "bijli-ledger"]),
+    ] {
+        let text = fs::read_to_string(root().join(manifest).join("Cargo.toml")).expect("manifest");
+        for line in text.lines().filter(|line| line.starts_with("bijli-")) {
+            let name = line.split('.').next().expect("a name");
+            assert!(may_use.contains(&name), "{manifest} may not depend on {name}");
+        }
+    }
+}
+
+#[test]
+fn the_pure_crates_reach_no_runtime() {
+    for pure in ["wire", "collector/ledger", "agent/fleet"] {
+        let text = fs::read_to_string(root().join(pure).join("Cargo.toml")).expect("manifest");
+        for banned in ["tokio", "hyper", "axum", "chrono", "rustix", "getrandom"] {
+            assert!(!text.contains(banned), "{pure} must not depend on {banned}");
+        }
+    }
+}
+
+#[test]
+fn these_checks_can_fail() {
+    let long = format!("//! Fine.\n{}", "x\n".repeat(LINES_MAX));
+    assert_eq!(findings("agent/src/x.rs", &long).len(), 1);
+    assert_eq!(findings("agent/src/x.rs", "no doc\n").len(), 1);
+    assert_eq!(findings("agent/src/batcher.rs", "//! X.\nuse tokio::time;\n").len(), 1);
+    assert_eq!(findings("agent/src/batcher.rs", "//! X.\n// tokio is not used\n").len(), 0);
+    assert_eq!(findings("collector/ledger/src/x.rs", "//! X.\nlet x: f64 = y;\n").len(), 1);
+}
