@@ -1,0 +1,1 @@
+//! What `bijli-agent check` and `bijli-agent once` print.
