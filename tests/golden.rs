@@ -78,7 +78,7 @@ fn schema() -> Schema {
 }
 
 fn batch(schema: SchemaId) -> Batch {
-    let at = |ms| UtcMillis::new(1_760_000_000_000 + ms);
+    let at = |ms: i64| UtcMillis::new(1_760_000_000_000 + ms);
     Batch {
         hub: HubId::new("lahore").expect("fine"),
         node: NodeId::new("lhe-n001").expect("fine"),
