@@ -1,0 +1,184 @@
+//! The collector's own counters, by the prometheus crate. Fleet metrics are `export/`'s.
+//!
+//! No label value here comes from outside: outcomes are a closed set, hubs are configured.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Counters and the registry that renders them. Cloning gives another handle to the same ones.
+#[derive(Clone, Debug)]
+pub struct Health {
+    registry: Registry,
+    pub batches: IntCounterVec,
+    pub ingest_bytes: IntCounter,
+    pub ingest_readings: IntCounter,
+    pub identity_forks: IntCounter,
+    pub sequences_skipped: IntCounter,
+    pub group_commit_seconds: Histogram,
+    pub group_frames: Histogram,
+    pub journal_bytes: IntGauge,
+    pub journal_records: IntGauge,
+    pub journal_lost_records: IntCounter,
+    pub replay_frames: IntGauge,
+    pub replay_seconds: prometheus::Gauge,
+    pub frames_unusable: IntCounter,
+    pub connections: IntGauge,
+    pub disk_free_bytes: IntGauge,
+    pub ready: IntGauge,
+    pub nodes_reporting: IntGaugeVec,
+}
+
+const COMMIT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
+const GROUP_FRAMES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0];
+
+impl Health {
+    /// Every metric of this file, at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let build = IntGaugeVec::new(
+            Opts::new("bijli_collector_build_info", "Version of this collector; always 1."),
+            &["version"],
+        )
+        .expect("the name and labels are valid");
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let made = Maker { registry: &registry };
+        made.keep(build);
+        Self {
+            batches: made.counters(
+                "bijli_collector_batches_total",
+                "Batches by outcome: accepted, duplicate, rejected.",
+                "outcome",
+            ),
+            ingest_bytes: made.counter(
+                "bijli_collector_ingest_bytes_total",
+                "Bytes of accepted bodies, compressed.",
+            ),
+            ingest_readings: made
+                .counter("bijli_collector_ingest_readings_total", "Readings in accepted batches."),
+            identity_forks: made.counter(
+                "bijli_collector_identity_forks_total",
+                "Batches refused because another content has their sequence: two senders, one name.",
+            ),
+            sequences_skipped: made.counter(
+                "bijli_collector_sequences_skipped_total",
+                "Times a sequence that never came was given up so that later ones are booked.",
+            ),
+            group_commit_seconds: made.histogram(
+                "bijli_collector_group_commit_seconds",
+                "Time to write and fdatasync one group of frames.",
+                &COMMIT_SECONDS,
+            ),
+            group_frames: made.histogram(
+                "bijli_collector_group_frames",
+                "Frames made durable by one fdatasync.",
+                &GROUP_FRAMES,
+            ),
+            journal_bytes: made
+                .gauge("bijli_collector_journal_bytes", "Bytes of the journal on disk."),
+            journal_records: made
+                .gauge("bijli_collector_journal_records", "Last durable record of the journal."),
+            journal_lost_records: made.counter(
+                "bijli_collector_journal_lost_records_total",
+                "Records found damaged or missing when the journal was replayed.",
+            ),
+            replay_frames: made
+                .gauge("bijli_collector_replay_frames", "Frames replayed at the last start."),
+            replay_seconds: made.seconds(
+                "bijli_collector_replay_seconds",
+                "Duration of the replay at the last start.",
+            ),
+            frames_unusable: made.counter(
+                "bijli_collector_frames_unusable_total",
+                "Journal frames that could not be booked; each is logged.",
+            ),
+            connections: made.gauge("bijli_collector_connections", "Open connections."),
+            disk_free_bytes: made
+                .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),
+            ready: made.gauge("bijli_collector_ready", "1 once the journal is replayed, else 0."),
+            nodes_reporting: made.gauges(
+                "bijli_collector_nodes_reporting",
+                "Nodes that sent a batch within the last minute.",
+                "hub",
+            ),
+            registry,
+        }
+    }
+
+    /// The Prometheus text.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Makes metrics and keeps them; every name below is a constant, so none can be refused.
+struct Maker<'a> {
+    registry: &'a Registry,
+}
+
+impl Maker<'_> {
+    fn keep<M: prometheus::core::Collector + Clone + 'static>(&self, metric: M) -> M {
+        self.registry.register(Box::new(metric.clone())).expect("every name is registered once");
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.keep(IntCounter::new(name, help).expect("the name is valid"))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
+        let opts = Opts::new(name, help);
+        self.keep(IntCounterVec::new(opts, &[label]).expect("the name is valid"))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.keep(IntGauge::new(name, help).expect("the name is valid"))
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
+        let opts = Opts::new(name, help);
+        self.keep(IntGaugeVec::new(opts, &[label]).expect("the name is valid"))
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> prometheus::Gauge {
+        self.keep(prometheus::Gauge::new(name, help).expect("the name is valid"))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.keep(Histogram::with_opts(opts).expect("the buckets increase"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_registered_and_rendered() {
+        let health = Health::new();
+        health.batches.with_label_values(&["accepted"]).inc();
+        let text = health.render();
+        for name in [
+            "bijli_collector_build_info{version=",
+            "bijli_collector_batches_total{outcome=\"accepted\"} 1",
+            "bijli_collector_group_commit_seconds_bucket",
+            "bijli_collector_journal_bytes 0",
+        ] {
+            assert!(text.contains(name), "{name} in {text}");
+        }
+    }
+}

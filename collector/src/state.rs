@@ -1,0 +1,183 @@
+//! What the HTTP handlers may read: each hub's books and live view, and how the collector fares.
+//!
+//! Written by the bookkeeper only (`bookkeeper.rs`), read by everybody. Whoever holds a read
+//! guard holds back booking, so take what you need, drop the guard, then render. A guard is never
+//! held across an `await`. Ingest never waits for these locks.
+//!
+//! **Architecture invariant:** nothing here writes to the journal; a reader cannot change a book.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bijli_ledger::{Allocation, Books, Rules};
+use bijli_wire::{HubId, UtcMillis};
+
+use crate::clock::Clock;
+use crate::diagram::Plan;
+use crate::health::Health;
+
+/// Shared by every handler.
+pub type Shared = Arc<State>;
+
+/// The collector as its readers see it.
+#[derive(Debug)]
+pub struct State {
+    pub clock: Clock,
+    pub started: UtcMillis,
+    pub rules: Rules,
+    /// The collector's own counters; `/metrics` renders them.
+    pub health: Health,
+    /// Shown at the top of every page, e.g. that the readings are simulated.
+    pub banner: Option<String>,
+    hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
+    replay: Replay,
+}
+
+/// One hub. Its books are a pure function of the journal.
+#[derive(Debug)]
+pub struct Hub {
+    pub id: HubId,
+    /// For people; the id where the configuration gives none.
+    pub title: String,
+    /// Nodes that should report; `None`: not declared, so none is called missing.
+    pub nodes_expected: Option<u32>,
+    /// False for a hub that is only in the journal: kept and shown, but takes no batches.
+    pub is_configured: bool,
+    books: RwLock<Books>,
+    live: RwLock<crate::live::Live>,
+    view: RwLock<View>,
+}
+
+/// What the bookkeeper keeps beside the books, for pages and lists.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The single-line diagram last journalled, as declared; empty: none was.
+    pub plan: Plan,
+    /// Every allocation in force or past, by id, as last put.
+    pub allocations: BTreeMap<String, Allocation>,
+    /// Receive time of the newest frame of this hub; what the books call now.
+    pub booked_until: Option<UtcMillis>,
+}
+
+/// Where the replay of the journal stands.
+#[derive(Debug, Default)]
+struct Replay {
+    phase: AtomicU64,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+/// Whether the collector can be believed and written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The books are being rebuilt; what is shown is incomplete, batches are refused.
+    Replaying {
+        done: u64,
+        total: u64,
+    },
+    Ready,
+    /// The journal failed; the process is about to exit and a restart recovers.
+    Failed,
+}
+
+const PHASE_READY: u64 = 1;
+const PHASE_FAILED: u64 = 2;
+
+impl State {
+    #[must_use]
+    pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
+        let (hubs, replay) = (RwLock::default(), Replay::default());
+        Self { clock, started: clock.now(), rules, health, banner, hubs, replay }
+    }
+
+    #[must_use]
+    pub fn hub(&self, id: &HubId) -> Option<Arc<Hub>> {
+        read(&self.hubs).get(id).cloned()
+    }
+
+    /// By hub id.
+    #[must_use]
+    pub fn hubs(&self) -> Vec<Arc<Hub>> {
+        read(&self.hubs).values().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        match self.replay.phase.load(Ordering::Acquire) {
+            PHASE_READY => Readiness::Ready,
+            PHASE_FAILED => Readiness::Failed,
+            _ => Readiness::Replaying {
+                done: self.replay.done.load(Ordering::Relaxed),
+                total: self.replay.total.load(Ordering::Relaxed),
+            },
+        }
+    }
+
+    pub(crate) fn add_hub(&self, hub: Hub) -> Arc<Hub> {
+        let mut hubs = write(&self.hubs);
+        Arc::clone(hubs.entry(hub.id.clone()).or_insert_with(|| Arc::new(hub)))
+    }
+
+    pub(crate) fn replayed(&self, done: u64, total: u64) {
+        self.replay.done.store(done, Ordering::Relaxed);
+        self.replay.total.store(total, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_ready(&self) {
+        let phase = &self.replay.phase;
+        // A journal that failed stays failed until the process is started anew.
+        let _was = phase.compare_exchange(0, PHASE_READY, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    pub(crate) fn set_failed(&self) {
+        self.replay.phase.store(PHASE_FAILED, Ordering::Release);
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(id: HubId, title: String, rules: Rules) -> Self {
+        Self {
+            books: RwLock::new(Books::new(id.clone(), rules)),
+            live: RwLock::default(),
+            view: RwLock::default(),
+            nodes_expected: None,
+            is_configured: false,
+            title,
+            id,
+        }
+    }
+
+    pub fn books(&self) -> RwLockReadGuard<'_, Books> {
+        read(&self.books)
+    }
+
+    pub fn live(&self) -> RwLockReadGuard<'_, crate::live::Live> {
+        read(&self.live)
+    }
+
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        read(&self.view)
+    }
+
+    pub(crate) fn books_mut(&self) -> RwLockWriteGuard<'_, Books> {
+        write(&self.books)
+    }
+
+    pub(crate) fn live_mut(&self) -> RwLockWriteGuard<'_, crate::live::Live> {
+        write(&self.live)
+    }
+
+    pub(crate) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        write(&self.view)
+    }
+}
+
+/// A reader that panicked cannot have left the books half written, so its poison is no news.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
