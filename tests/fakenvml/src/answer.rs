@@ -1,4 +1,5 @@
-//! What a call answers: a value, or one of NVML's return codes, written through the caller's pointer.
+//! What a call answers: a value, or one of NVML's return codes, written through the caller's
+//! pointer.
 
 use std::ffi::{CStr, c_char, c_uint};
 

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Scenario time and the UTC time that NVML's time stamps show. Both run at the scenario's speed, so
-/// that energy over time stamps gives the scripted power at any speed.
+/// Scenario time and the UTC time that NVML's time stamps show. Both run at the scenario's speed,
+/// so that energy over time stamps gives the scripted power at any speed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     started: Instant,

@@ -3,9 +3,9 @@
 //! # Invariants
 //!
 //! - The clock outlives its users, as a driver does: shutting down and initialising again continues
-//!   the same scenario, and a failed `nvmlInit` has started it. Only another scenario text or epoch,
-//!   seen while nobody uses the driver, starts afresh. `build.rs` sees to it that unloading the
-//!   library does not end the clock either.
+//!   the same scenario, and a failed `nvmlInit` has started it. Only another scenario text or
+//!   epoch, seen while nobody uses the driver, starts afresh. `build.rs` sees to it that unloading
+//!   the library does not end the clock either.
 //! - The lock is held only to look up or replace the driver, never while a call sleeps.
 
 use std::path::PathBuf;
@@ -87,8 +87,8 @@ impl Driver {
         Ok(Self { source, scenario, gpus, clock })
     }
 
-    /// Whether fields 251–273 have the numbers they got with CUDA 13.0 update 1, that is from driver
-    /// 580.82 on.
+    /// Whether fields 251–273 have the numbers they got with CUDA 13.0 update 1, that is from
+    /// driver 580.82 on.
     pub(crate) fn has_renumbered_fields(&self) -> bool {
         let mut parts = self.scenario.driver.version.split('.').map(|part| part.parse().ok());
         let mut next = || parts.next().flatten().unwrap_or(0_u32);

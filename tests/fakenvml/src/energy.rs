@@ -1,14 +1,15 @@
 //! The energy register of a GPU, computed and never accumulated, so that a test can predict it.
 //!
-//! A step of the power trace lasts whole milliseconds and draws whole milliwatts, so its energy is a
-//! whole number of microjoules (1 mW × 1 ms = 1 µJ) and nothing is rounded before the register
+//! A step of the power trace lasts whole milliseconds and draws whole milliwatts, so its energy is
+//! a whole number of microjoules (1 mW × 1 ms = 1 µJ) and nothing is rounded before the register
 //! itself, which shows whole millijoules.
 //!
 //! # Invariants
 //!
 //! - Between resets the register shows the energy of `[last reset, last counter step)`, rounded
 //!   down; before the first reset, the scripted start plus the energy since scenario time 0.
-//! - A reset or step back shows at its own millisecond; energy only at multiples of the counter step.
+//! - A reset or step back shows at its own millisecond; energy only at multiples of the counter
+//!   step.
 
 use crate::scenario::{GpuSpec, PowerStep, Scenario};
 

@@ -4,8 +4,8 @@
 //!
 //! - A handle is the index plus one in the clothes of a pointer. It is never followed, so any
 //!   handle, stale or invented, can be refused.
-//! - Everything a call answers is taken at [`Gpu::at_ms`], so a batch of fields is of one moment, and
-//!   its time stamp less the epoch is the scenario time that a test must ask for.
+//! - Everything a call answers is taken at [`Gpu::at_ms`], so a batch of fields is of one moment,
+//!   and its time stamp less the epoch is the scenario time that a test must ask for.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! A `libnvidia-ml.so` without a GPU, driven by a scenario file.
 //!
 //! The agent's unsafe path to NVML (dynamic loading, struct layouts, return codes, buffers that are
-//! too short, GPUs that fall off the bus) can only be tested by something that is loaded as the real
-//! library is. This crate is that something: a cdylib whose exports have NVML's names and layouts,
-//! and an rlib whose [`expected_energy_mj`] tells a test what the energy register must read.
+//! too short, GPUs that fall off the bus) can only be tested by something that is loaded as the
+//! real library is. This crate is that something: a cdylib whose exports have NVML's names and
+//! layouts, and an rlib whose [`expected_energy_mj`] tells a test what the energy register must
+//! read.
 //!
 //! # Use
 //!
@@ -64,3 +65,15 @@ pub mod scenario;
 
 pub use energy::expected_energy_mj;
 pub use scenario::Scenario;
+
+/// The library itself, to be loaded: Cargo leaves it beside the tests of every crate that depends
+/// on this one.
+///
+/// # Panics
+///
+/// If the running program has no path.
+#[must_use]
+pub fn library_path() -> std::path::PathBuf {
+    let this_test = std::env::current_exe().expect("a running program has a path");
+    this_test.with_file_name("libfakenvml.so")
+}

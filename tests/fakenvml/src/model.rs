@@ -59,8 +59,8 @@ impl GpuSpec {
         active.fold(idle, |bits, throttle| bits | throttle.reason_bits)
     }
 
-    /// How long any of `reason_bits` has been set since scenario time 0, spans that overlap counting
-    /// twice.
+    /// How long any of `reason_bits` has been set since scenario time 0, spans that overlap
+    /// counting twice.
     pub(crate) fn throttled_ns(&self, reason_bits: u64, at_ms: u64) -> u64 {
         let spans = self.throttle.iter().filter(|span| span.reason_bits & reason_bits != 0);
         let lasted = spans

@@ -1,7 +1,7 @@
 //! The scenario file: which GPUs there are, what they draw, and what goes wrong when.
 //!
-//! TOML; times are milliseconds of scenario time, every other number carries its unit in its key, and
-//! an unknown key is an error. All keys have defaults, those of an idle H100 SXM.
+//! TOML; times are milliseconds of scenario time, every other number carries its unit in its key,
+//! and an unknown key is an error. All keys have defaults, those of an idle H100 SXM.
 //! `scenarios/` has commented examples.
 
 use std::path::{Path, PathBuf};

@@ -17,6 +17,11 @@ const INSUFFICIENT_SIZE: u32 = 7;
 const TIMEOUT: u32 = 10;
 const GPU_IS_LOST: u32 = 15;
 const VERSION_MISMATCH: u32 = 25;
+const DEPRECATED: u32 = 26;
+
+/// Version 1 in the top byte, the size below.
+const TEMPERATURE_ASKED: nvml::nvmlTemperature_t =
+    nvml::nvmlTemperature_t { version: 12 | (1 << 24), sensorType: 0, temperature: 0 };
 
 const LOST: usize = 1;
 const HANGING: usize = 2;
@@ -153,6 +158,7 @@ fn what_is_not_supported_says_so() {
     let [a, b, c, d] = narrow.each_mut().map(std::ptr::from_mut);
     let mut utilization = nvml::nvmlUtilization_t { gpu: 0, memory: 0 };
     let mut memory = nvml::nvmlMemory_t { total: 0, free: 0, used: 0 };
+    let mut temperature = TEMPERATURE_ASKED;
     let mut serial = [0; 30];
     let set = std::ptr::null_mut();
     // SAFETY: all places live on this stack and have the size they are said to have.
@@ -168,12 +174,12 @@ fn what_is_not_supported_says_so() {
             getters::nvmlDeviceGetPerformanceState(bare, a),
             getters::nvmlDeviceGetFanSpeed(bare, a),
             getters::nvmlDeviceGetCurrentClocksEventReasons(bare, &raw mut wide),
-            getters::nvmlDeviceGetSupportedClocksThrottleReasons(bare, &raw mut wide),
+            getters::nvmlDeviceGetSupportedClocksEventReasons(bare, &raw mut wide),
             getters::nvmlDeviceGetSupportedEventTypes(bare, &raw mut wide),
             getters::nvmlDeviceGetSerial(bare, serial.as_mut_ptr(), 30),
             device::nvmlDeviceGetPowerManagementLimitConstraints(bare, a, b),
             device::nvmlDeviceGetEccMode(bare, a, b),
-            device::nvmlDeviceGetTemperature(bare, 0, a),
+            device::nvmlDeviceGetTemperatureV(bare, &raw mut temperature),
             device::nvmlDeviceGetClockInfo(bare, 1, a),
             device::nvmlDeviceGetTotalEccErrors(bare, 0, 0, &raw mut wide),
             device::nvmlDeviceGetMemoryErrorCounter(bare, 0, 0, 2, &raw mut wide),
@@ -190,9 +196,10 @@ fn what_is_not_supported_says_so() {
 
 #[test]
 fn blank_temperatures_are_no_temperatures() {
-    // SAFETY: the place is valid.
-    let read = |out| unsafe { device::nvmlDeviceGetTemperature(gpu(BLANK), 0, out) };
-    assert_eq!(filled(read), (SUCCESS, 2_147_483_634));
+    let mut temperature = TEMPERATURE_ASKED;
+    // SAFETY: the struct is valid for reading and writing.
+    let code = unsafe { device::nvmlDeviceGetTemperatureV(gpu(BLANK), &raw mut temperature) };
+    assert_eq!((code, temperature.temperature), (SUCCESS, 2_147_483_634));
     let (_, values) = read_fields(gpu(BLANK), &[82]);
     // SAFETY: the union was written as a whole.
     assert_eq!(unsafe { values[0].value.ullVal }, 9_223_372_036_854_775_794);
@@ -201,6 +208,24 @@ fn blank_temperatures_are_no_temperatures() {
         |number| filled(|out| unsafe { device::nvmlDeviceGetFanSpeed_v2(gpu(BLANK), number, out) });
     assert_eq!(fan(0), (SUCCESS, 30));
     assert_eq!(fan(1).0, INVALID_ARGUMENT);
+}
+
+#[test]
+fn deprecated_calls_may_be_gone_and_their_successors_stay() {
+    let (mut narrow, mut wide) = (0, 0);
+    // SAFETY: the places are valid.
+    let codes = unsafe {
+        [
+            device::nvmlDeviceGetTemperature(gpu(0), 0, &raw mut narrow),
+            getters::nvmlDeviceGetPowerState(gpu(0), &raw mut narrow),
+            getters::nvmlDeviceGetCurrentClocksThrottleReasons(gpu(0), &raw mut wide),
+            getters::nvmlDeviceGetSupportedClocksThrottleReasons(gpu(0), &raw mut wide),
+        ]
+    };
+    assert_eq!(codes, [DEPRECATED; 4]);
+    // SAFETY: the place is valid.
+    let code = unsafe { getters::nvmlDeviceGetCurrentClocksEventReasons(gpu(0), &raw mut wide) };
+    assert_eq!((code, wide & 0x40), (SUCCESS, 0x40));
 }
 
 #[test]
@@ -303,22 +328,21 @@ fn processes_come_in_all_versions_and_only_if_they_fit() {
 
 #[test]
 fn versioned_structs_must_state_their_version() {
-    let mut temperature =
-        nvml::nvmlTemperature_t { version: 12 | (1 << 24), sensorType: 0, temperature: 0 };
+    let mut temperature = TEMPERATURE_ASKED;
     // SAFETY: the struct is valid for reading and writing.
     let read = |temperature: &mut nvml::nvmlTemperature_t| unsafe {
-        device::nvmlDeviceGetTemperatureV(gpu(4), temperature)
+        device::nvmlDeviceGetTemperatureV(gpu(0), temperature)
     };
     assert_eq!(read(&mut temperature), SUCCESS);
-    assert_eq!(temperature.temperature, 2_147_483_634);
+    assert!((30..80).contains(&temperature.temperature));
     temperature.version = 12 | (2 << 24);
     assert_eq!(read(&mut temperature), VERSION_MISMATCH);
 }
 
 #[test]
 fn ecc_counters_are_told_apart() {
-    // SAFETY: the place is valid.
     let total = |error, counter| {
+        // SAFETY: the place is valid.
         filled(|out| unsafe { device::nvmlDeviceGetTotalEccErrors(gpu(0), error, counter, out) })
     };
     assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! One test only, since it is about what a process that starts with nothing sees.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fakenvml::{Scenario, expected_energy_mj};
@@ -12,8 +12,9 @@ const SUCCESS: u32 = 0;
 const UNINITIALIZED: u32 = 1;
 const DRIVER_NOT_LOADED: u32 = 9;
 
-/// Goal: a client that unloads the library after a failure, as nvml-wrapper does, and loads it again
-/// finds the driver where it was, and not a fresh one that is never loaded and has counted nothing.
+/// Goal: a client that unloads the library after a failure, as nvml-wrapper does, and loads it
+/// again finds the driver where it was, and not a fresh one that is never loaded and has counted
+/// nothing.
 #[test]
 fn the_driver_outlives_the_library() {
     let scenario_path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loaded.toml");
@@ -63,14 +64,8 @@ fn call<E: std::fmt::Debug>(symbol: &Result<unsafe extern "C" fn() -> u32, E>) -
 
 fn with_library(check: impl FnOnce(&NvmlLib)) {
     // SAFETY: the library is ours and runs no code on being loaded.
-    let nvml = unsafe { NvmlLib::new(library_path()) }.expect("the library loads");
+    let nvml = unsafe { NvmlLib::new(fakenvml::library_path()) }.expect("the library loads");
     check(&nvml);
-}
-
-/// Cargo leaves the cdylib beside the tests that link its rlib twin.
-fn library_path() -> PathBuf {
-    let this_test = std::env::current_exe().expect("a test has a path");
-    this_test.with_file_name("libfakenvml.so")
 }
 
 fn millis(since: Instant) -> u64 {

@@ -11,7 +11,8 @@ use crate::answer::{Answer, Refusal, write, write_text};
 use crate::gpu::Gpu;
 use crate::scenario::Feature;
 
-/// Idle, application clocks, power cap, hardware slowdown, sync boost, both thermal ones, power brake.
+/// Idle, application clocks, power cap, hardware slowdown, sync boost, both thermal ones, power
+/// brake.
 const REASONS_SUPPORTED: u64 = 0xff;
 /// Double-bit ECC errors and XIDs.
 const EVENTS_SUPPORTED: u64 = 0x2 | 0x8;

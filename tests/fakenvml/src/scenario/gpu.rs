@@ -99,8 +99,8 @@ pub struct Throttle {
     #[serde(default)]
     pub from_ms: u64,
     pub until_ms: Option<u64>,
-    /// `nvmlClocksEventReason*`: 4 software power cap, 0x20 software thermal, 0x40 hardware thermal,
-    /// 0x80 power brake.
+    /// `nvmlClocksEventReason*`: 4 software power cap, 0x20 software thermal, 0x40 hardware
+    /// thermal, 0x80 power brake.
     pub reason_bits: u64,
 }
 
