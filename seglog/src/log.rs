@@ -191,7 +191,10 @@ impl<D: Disk> Log<D> {
     pub fn unlink_before(&mut self, floor: RecordSeq) -> Result<u64, LogError> {
         self.refuse_if_poisoned()?;
         let floor = floor.get().min(self.cursor.cursor + 1);
-        let is_done = |segment: &Segment| segment.end_seq <= floor;
+        // The newest segment stays even when damage has ended it: it holds the place of the
+        // sequences and segment ids that are spent.
+        let newest = self.newest_segment;
+        let is_done = |segment: &Segment| segment.end_seq <= floor && segment.id < newest;
         if !self.sealed.front().is_some_and(is_done) {
             return Ok(0);
         }

@@ -105,16 +105,18 @@ pub(crate) fn recover<D: Disk>(
     let names = disk
         .list(dir)
         .map_err(|source| LogError::ListDirectory { path: dir.to_owned(), source })?;
+    // All is looked at before anything is touched: a newer format must be left as it is.
+    let mut surveys = Vec::new();
+    for id in names.iter().filter_map(|name| segment_id(name)) {
+        surveys.push(survey_file(disk, dir, id)?);
+    }
     let mut report = Recovery {
         leftovers: remove_leftovers(disk, dir, &names),
         cursor_damaged: cursor == CursorFound::Damaged,
         ..Recovery::default()
     };
-    let mut surveys = Vec::new();
-    for id in names.iter().filter_map(|name| segment_id(name)) {
-        surveys.push(survey_file(disk, dir, id)?);
-    }
-    settle(&mut surveys);
+    settle(&mut surveys, cursor.stated().floor);
+    unlink_released(disk, dir, &mut surveys, cursor.stated().floor);
     find_missing(&surveys, cursor, &mut report);
     let recovered = finish(disk, dir, surveys, cursor.stated(), report)?;
     disk.sync_dir(dir)
@@ -142,13 +144,13 @@ fn survey_file<D: Disk>(disk: &D, dir: &Path, id: u64) -> Result<Survey, LogErro
 
 /// Gives each segment its bounds: it starts where its header says and ends where the next one
 /// starts. A segment that overlaps what lies before it is not where it belongs.
-fn settle(surveys: &mut [Survey]) {
+fn settle(surveys: &mut [Survey], floor: u64) {
     let mut expected = 1;
     for each in surveys.iter_mut() {
         if each.segment.first_seq < expected {
             *each = Survey::headless(each.segment.id, each.segment.bytes);
-            each.segment.first_seq = expected;
-            each.segment.end_seq = expected;
+            each.segment.first_seq = expected.max(floor);
+            each.segment.end_seq = each.segment.first_seq;
         }
         expected = each.segment.end_seq;
     }
@@ -179,6 +181,20 @@ fn settle_tail(each: &mut Survey, next_first: u64) {
     each.segment.end_seq = next_first;
 }
 
+/// Ends an unlinking that was interrupted: what lies before the floor was given up, and may
+/// have holes. A file that cannot be unlinked now is met again at the next start.
+fn unlink_released<D: Disk>(disk: &D, dir: &Path, surveys: &mut Vec<Survey>, floor: u64) {
+    let newest = surveys.last().map_or(0, |survey| survey.segment.id);
+    surveys.retain(|survey| {
+        let Segment { id, end_seq, .. } = survey.segment;
+        let is_released = end_seq <= floor && id < newest;
+        if is_released {
+            drop(disk.unlink(&segment_path(dir, id)));
+        }
+        !is_released
+    });
+}
+
 fn find_missing(surveys: &[Survey], cursor: CursorFound, report: &mut Recovery) {
     let stated = cursor.stated();
     let floor = stated.floor.max(1);
@@ -199,7 +215,7 @@ fn find_missing(surveys: &[Survey], cursor: CursorFound, report: &mut Recovery) 
         let [before, after] = pair else { continue };
         let (before, after) = (&before.segment, &after.segment);
         let (from, to) = (before.end_seq, after.first_seq);
-        if after.id > before.id + 1 && to > floor {
+        if after.id > before.id + 1 {
             report.missing.push(gap((before.id + 1, after.id - 1), from, to));
         } else if to > from {
             report.missing.push(gap((before.id, before.id), from, to));

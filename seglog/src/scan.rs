@@ -135,3 +135,77 @@ impl<F: DiskFile> Scanner<F> {
         (self.expected..=seq_max).contains(&seq).then_some(Mark { seq, offset })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::format::{push_frame, stamp};
+    use crate::testing::ModelDisk;
+    use crate::window::as_u64;
+
+    const HEADER: Header = Header { record_bytes_max: 600, segment: 4, first_seq: 10, salt: 99 };
+
+    fn frame(seq: u64, payload: &[u8], salt: u64) -> Vec<u8> {
+        let mut frame = Vec::new();
+        push_frame(&mut frame, seq, payload);
+        stamp(&mut frame, &Header { salt, ..HEADER }, seq - 1);
+        frame
+    }
+
+    /// What a walk over a segment with these frames finds: sequences, and bytes of damage.
+    fn walk(frames: &[u8]) -> (Vec<u64>, Vec<u64>) {
+        let (disk, path) = (ModelDisk::new(0), Path::new("/segment"));
+        let file = [HEADER.encode(), frames.to_vec()].concat();
+        disk.set_contents(path, &file);
+        let window = Window::new(disk.open_read(path).unwrap(), as_u64(file.len()));
+        let mut scanner = Scanner::new(window, HEADER, start(&HEADER));
+        let (mut seqs, mut bad) = (Vec::new(), Vec::new());
+        loop {
+            match scanner.step() {
+                Found::Frame { head, .. } => seqs.push(head.seq),
+                Found::Damage { bytes, .. } | Found::BadTail { bytes, .. } => bad.push(bytes),
+                Found::End => return (seqs, bad),
+            }
+        }
+    }
+
+    /// Goal: a record that carries a frame inside must not bring it to life by being damaged.
+    #[test]
+    fn a_forged_frame_inside_a_damaged_record_stays_dead() {
+        let cases = [
+            // (salt the forger used, byte that breaks, sequences found)
+            ("length broken, salt unknown", 0, 4, vec![10, 12]),
+            ("payload broken, salt unknown", 0, 40, vec![10, 12]),
+            ("payload broken, salt known", 99, 40, vec![10, 12]),
+            // Why strangers' records need a secret salt.
+            ("length broken, salt known", 99, 4, vec![10, 11, 12]),
+        ];
+        for (name, salt, at, expected) in cases {
+            let forged = [vec![b'x'; 20], frame(11, b"not mine", salt)].concat();
+            let mut frames = frame(10, b"first", 99);
+            let hit = frames.len() + at;
+            frames.extend(frame(11, &forged, 99));
+            frames.extend(frame(12, b"last", 99));
+            frames[hit] ^= 1;
+            assert_eq!(walk(&frames).0, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_frame_counts_only_in_its_turn() {
+        let one = |seq| frame(seq, b"0123456789", 99);
+        for (name, frames, seqs, bad) in [
+            ("in order", vec![one(10), one(11)], vec![10, 11], vec![]),
+            ("again", vec![one(10), one(10), one(11)], vec![10, 11], vec![42]),
+            ("too early", vec![one(10), one(12), one(12)], vec![10, 12], vec![42]),
+            ("far too late", vec![one(10), vec![0; 42], one(999)], vec![10], vec![84]),
+            ("before the first", vec![one(9), one(10)], vec![10], vec![42]),
+            ("larger than allowed", vec![frame(10, &[0; 601], 99)], vec![], vec![633]),
+        ] {
+            assert_eq!(walk(&frames.concat()), (seqs, bad), "{name}");
+        }
+    }
+}

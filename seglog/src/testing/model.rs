@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +81,8 @@ struct Inode {
     kept: Vec<u8>,
     /// Sectors that differ and will be written by a sync.
     dirty: BTreeSet<usize>,
+    /// Bytes that the drive cannot read any more.
+    spoilt: Range<u64>,
 }
 
 /// The kinds of operation that faults tell apart.
@@ -146,6 +149,12 @@ impl ModelDisk {
         self.state().bytes_max = bytes_max;
     }
 
+    /// Whether a planned [`Fault::PowerCut`] has struck and the power is still away.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.state().is_off
+    }
+
     /// The process dies and the machine lives: all writes are still seen, all locks are free.
     pub fn kill(&self) {
         let mut state = self.state();
@@ -176,9 +185,19 @@ impl ModelDisk {
         let inode = state.seen.get(path).copied().unwrap_or(state.next_inode);
         state.next_inode = state.next_inode.max(inode + 1);
         let (seen, kept) = (bytes.to_vec(), bytes.to_vec());
-        state.inodes.insert(inode, Inode { seen, kept, dirty: BTreeSet::new() });
+        state.inodes.insert(inode, Inode { seen, kept, ..Inode::default() });
         state.seen.insert(path.to_owned(), inode);
         state.kept.insert(path.to_owned(), inode);
+    }
+
+    /// From now on reads that touch these bytes of a file fail.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn spoil(&self, path: &Path, bytes: Range<u64>) {
+        let mut state = self.state();
+        let inode = *state.seen.get(path).expect("a file to spoil");
+        state.inodes.get_mut(&inode).expect("a name has an inode").spoilt = bytes;
     }
 
     /// Removes a file durably, past all faults.
@@ -426,8 +445,11 @@ impl DiskFile for ModelFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = self.disk.state();
         state.begin(Operation::Read)?;
-        let seen = &state.inode(self.inode)?.seen;
-        let there = seen.get(as_usize(offset)..).unwrap_or_default();
+        let inode = state.inode(self.inode)?;
+        if offset < inode.spoilt.end && offset + as_u64(buf.len()) > inode.spoilt.start {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        let there = inode.seen.get(as_usize(offset)..).unwrap_or_default();
         let count = there.len().min(buf.len());
         if let (Some(into), Some(bytes)) = (buf.get_mut(..count), there.get(..count)) {
             into.copy_from_slice(bytes);
