@@ -1,1 +1,34 @@
-//! What the workspace's tests share.
+//! What the end-to-end tests share: starting the real programs, asking them over HTTP, third-party
+//! peers, and published measurements.
+//!
+//! Every server that a test starts listens on loopback, on a port that was free, and is stopped by
+//! its own process id when its guard is dropped, whatever became of the test.
+
+pub mod http;
+pub mod meters;
+pub mod program;
+pub mod site;
+
+use std::time::{Duration, Instant};
+
+/// Asks again until there is an answer; panics with `what` when time is up.
+///
+/// # Panics
+/// When `ask` gave no answer within `seconds`.
+pub fn eventually<T>(what: &str, seconds: u64, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < Duration::from_secs(seconds), "in {seconds} s not: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The harness waits for real programs, so it looks at the real clock.
+#[must_use]
+pub fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "tests of real programs run in real time")]
+    Instant::now()
+}

@@ -1,0 +1,121 @@
+//! The real programs as child processes.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::eventually;
+
+/// A program of this workspace, built beside the tests: `target/<profile>/<name>`.
+///
+/// # Panics
+/// When it was not built: `cargo build --workspace` comes first.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("a test knows where it is");
+    let profile = here.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    let path = profile.join(name);
+    assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
+    path
+}
+
+/// A loopback port that was free a moment ago.
+///
+/// # Panics
+/// When no port is free.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A running program; killed by its own process id when dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `command`; what it prints goes to the end of `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let file = || File::options().create(true).append(true).open(log).expect("a log file");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file())
+            .stderr(file())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self { child, log: log.to_owned() }
+    }
+
+    /// What it printed so far.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // It may have ended by itself: then there is nothing to signal.
+        let _gone = kill_process(pid.expect("a child has a pid"), signal);
+    }
+
+    /// SIGKILL, as the out-of-memory killer does it.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// SIGTERM, then waits up to `seconds` for its own end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(&mut self, seconds: u64) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait(seconds)
+    }
+
+    /// Waits up to `seconds` for its own end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn wait(&mut self, seconds: u64) -> ExitStatus {
+        let log = self.log.display().to_string();
+        eventually(&format!("the end of the program that logs to {log}"), seconds, || {
+            self.child.try_wait().expect("a child can be asked")
+        })
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.kill();
+        }
+    }
+}

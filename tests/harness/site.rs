@@ -1,0 +1,117 @@
+//! A site under test: one collector and its agents, each with files in one temporary folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::eventually;
+use crate::http::{Answer, ask, get};
+use crate::program::{Program, binary, free_port};
+
+/// A temporary folder and a collector in it.
+#[derive(Debug)]
+pub struct Site {
+    folder: TempDir,
+    pub port: u16,
+    pub collector: Program,
+}
+
+impl Site {
+    /// Starts a collector with `hubs` (TOML sections) and short intervals.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start(hubs: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = free_port();
+        let config = format!(
+            "listen = \"127.0.0.1:{port}\"\ndir = \"{}\"\ninterval = \"10s\"\n\
+             close_after = \"5s\"\ndisk_reserve = \"1 MiB\"\n{hubs}",
+            folder.path().join("collector").display()
+        );
+        std::fs::write(folder.path().join("collector.toml"), config).expect("written");
+        let collector = serve(folder.path());
+        let site = Self { folder, port, collector };
+        site.wait_until_ready();
+        site
+    }
+
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// # Panics
+    /// When the collector does not get ready in time.
+    pub fn wait_until_ready(&self) {
+        eventually(&format!("a ready collector:\n{}", self.collector.printed()), 60, || {
+            ask("GET", self.port, "/readyz", b"").filter(|answer| answer.status == 200)
+        });
+    }
+
+    /// Starts the collector again, on the same files and port.
+    pub fn restart(&mut self) {
+        self.collector = serve(self.folder.path());
+        self.wait_until_ready();
+    }
+
+    /// Starts an agent whose own settings are `settings` (TOML after the common keys).
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    #[must_use]
+    pub fn agent(&self, hub: &str, node: &str, settings: &str, env: &[(&str, String)]) -> Program {
+        let config = self.path(&format!("{node}.toml"));
+        let text = format!(
+            "hub = \"{hub}\"\nnode = \"{node}\"\ncollector = \"http://127.0.0.1:{}\"\n\
+             batch = \"2s\"\n{settings}\n[spool]\ndir = \"{}\"\n",
+            self.port,
+            self.path(&format!("{node}.spool")).display()
+        );
+        std::fs::write(&config, text).expect("written");
+        let mut command = Command::new(binary("bijli-agent"));
+        command.arg("run").arg("--config").arg(&config);
+        command.envs(env.iter().map(|(name, value)| (*name, value.as_str())));
+        Program::start(&mut command, &self.path(&format!("{node}.log")))
+    }
+
+    /// A JSON answer to a GET that must succeed.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn json(&self, path: &str) -> Value {
+        let answer: Answer = get(self.port, path);
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// A metric without labels from `/metrics`, as its text.
+    #[must_use]
+    pub fn metric(&self, line_start: &str) -> Option<String> {
+        let answer = get(self.port, "/metrics");
+        let line = answer.text().lines().find(|line| line.starts_with(line_start))?.to_owned();
+        line.rsplit(' ').next().map(str::to_owned)
+    }
+}
+
+fn serve(folder: &Path) -> Program {
+    let mut command = Command::new(binary("bijli-collector"));
+    command.arg("serve").arg("--config").arg(folder.join("collector.toml"));
+    Program::start(&mut command, &folder.join("collector.log"))
+}
+
+/// A decimal-string amount of the API.
+///
+/// # Panics
+/// When the value is no such string.
+#[must_use]
+pub fn millijoules(value: &Value) -> u128 {
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("no amount: {value}"))
+}

@@ -1,0 +1,102 @@
+//! Real programs against third-party Modbus meters: what the API says is what the registers say.
+
+use harness::eventually;
+use harness::meters::Meters;
+use harness::site::{Site, millijoules};
+
+const HUB: &str = r#"
+[[hub]]
+id = "lahore"
+title = "Lahore"
+pue_category = 1
+[[hub.point]]
+id = "incomer"
+role = "grid"
+meter = "lahore/incomer"
+[[hub.point]]
+id = "ups-in"
+role = "ups_in"
+[[hub.point]]
+id = "ups-out"
+role = "ups_out"
+meter = "lahore/ups-out"
+fed_by = "ups-in"
+[[hub.node]]
+id = "gateway"
+fed_by = "ups-out"
+"#;
+
+/// Goal: incomer (int64 Wh) and UPS output (float32 kWh) of a pymodbus server, read by the real
+/// agent, which also reads this machine's own sensors; booked by the real collector. Energies
+/// and PUE equal the registers to the millijoule.
+#[test]
+fn the_api_says_what_the_registers_say() {
+    let site = Site::start(HUB);
+    let meters = Meters::start(&site.path(""), 12, 25);
+    let settings = meters.settings("lahore");
+    let agent = site.agent("lahore", "gateway", &settings, &[]);
+    let (start, end) = (meters.at_start(), meters.at_end(90));
+    let incomer = end.incomer - start.incomer;
+    let ups_out = end.ups_out - start.ups_out;
+    assert!(incomer > 0 && ups_out > 0, "the meters moved");
+
+    // Everything that moved lies in closed intervals once these passed the end.
+    let pue = eventually(
+        &format!(
+            "the meters' energy in the closed books\nagent: {}\ncollector: {}\npue: {}",
+            agent.printed(),
+            site.collector.printed(),
+            site.json("/v1/hubs/lahore/pue")
+        ),
+        90,
+        || {
+            let answer = site.json("/v1/hubs/lahore/pue");
+            let pue = answer.get("pue").filter(|pue| pue.is_object())?.clone();
+            (millijoules(&pue["total_mj"]) == incomer).then_some(pue)
+        },
+    );
+    assert_eq!(millijoules(&pue["it_mj"]), ups_out);
+    let thousandths = incomer * 1_000 / ups_out;
+    let ratio = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
+    assert_eq!(pue["ratio"], ratio.as_str());
+    assert_eq!(pue["category"], 1);
+
+    let balance = site.json("/v1/hubs/lahore/balance");
+    assert_eq!(balance["imbalance_mj"], "0");
+    let accounts = balance["accounts"].as_array().expect("a list").clone();
+    let sum = |account: &str, side: &str| {
+        let line = accounts.iter().find(|line| line["account"] == account);
+        millijoules(&line.unwrap_or_else(|| panic!("no account {account}"))[side])
+    };
+    assert_eq!(sum("grid:incomer", "credits_mj"), incomer);
+    assert_eq!(sum("point:ups-out", "debits_mj"), ups_out);
+
+    // This machine's own sensors came along.
+    let node = site.json("/v1/hubs/lahore/nodes/gateway").to_string();
+    assert!(node.contains("cpu_utilization"), "{node}");
+}
+
+/// Goal: one dead meter costs its own values only, and there is no PUE, with the reason.
+#[test]
+fn a_dead_meter_costs_itself_and_the_pue() {
+    let site = Site::start(HUB);
+    let mut meters = Meters::start(&site.path(""), 1, 600);
+    // The second meter is somewhere where nobody answers.
+    let dead = harness::program::free_port();
+    let settings = meters.settings("lahore");
+    let (first, second) = settings.rsplit_once("[[modbus]]").expect("two meters");
+    let second = second.replace(&meters.port.to_string(), &dead.to_string());
+    let agent = site.agent("lahore", "gateway", &format!("{first}[[modbus]]{second}"), &[]);
+
+    let answer = eventually("closed intervals without a PUE", 60, || {
+        let hub = site.json("/v1/hubs/lahore/pue");
+        let balance = site.json("/v1/hubs/lahore/balance");
+        let has_energy = balance.to_string().contains("grid:incomer");
+        (has_energy && hub["no_pue"].is_object()).then_some(hub)
+    });
+    assert!(answer["pue"].is_null());
+    let why = answer["no_pue"]["message"].as_str().expect("words");
+    assert!(why.contains("ups-out"), "names the meter: {why}");
+    assert!(agent.printed().contains("lahore/ups-out"), "the agent says so: {}", agent.printed());
+    meters.program.kill();
+}
