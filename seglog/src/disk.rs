@@ -56,10 +56,16 @@ impl Disk for RealDisk {
     type Lock = File;
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || fs::metadata(dir).is_ok_and(|meta| meta.is_dir()) {
+        if dir.as_os_str().is_empty() {
             return Ok(());
         }
         let parent = dir.parent().unwrap_or(Path::new("/"));
+        if fs::metadata(dir).is_ok_and(|meta| meta.is_dir()) {
+            // Whoever made it may have died before this. Not ours to insist: the parent of a
+            // directory made by an administrator may be closed to us.
+            drop(self.sync_dir(parent));
+            return Ok(());
+        }
         self.create_dir_all(parent)?;
         match fs::create_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}

@@ -56,7 +56,10 @@ pub enum LogError {
     /// Told by a [`crate::Reader`] once per gap; the records after it follow.
     #[error("records {first} to {last} are damaged or missing (looked in segment {segment})")]
     Lost { first: RecordSeq, last: RecordSeq, segment: SegmentId },
-    #[error("an fsync failed earlier: {path} takes no more writes until it is opened anew", path = path.display())]
+    #[error(
+        "an fsync failed earlier: {path} takes no more writes until it is opened anew",
+        path = path.display()
+    )]
     Poisoned { path: PathBuf },
 }
 

@@ -4,7 +4,8 @@
 //! # Layout
 //! ```text
 //! segment   block 0 (512)   block 1 (512, equal)   frame  frame  frame ...
-//! block     magic 8 · version 4 · record_bytes_max 4 · segment 8 · first_seq 8 · salt 8 · crc 4
+//! block     magic 8 · version 4 · record_bytes_max 4 · segment 8 · first_seq 8 · salt 8 ·
+//!           crc 4
 //! frame     crc 4 · length 4 · segment 8 · seq 8 · synced 8 · payload
 //! cursor    magic 8 · version 4 · zero 4 · cursor 8 · floor 8 · newest_segment 8 · crc 4
 //! ```

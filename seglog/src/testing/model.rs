@@ -4,7 +4,8 @@
 //! - Bytes: 512-byte sectors. An unsynced sector survives a cut or does not, each for itself;
 //!   an unsynced length likewise. A sync that fails leaves the sectors visible and clean, and
 //!   a later sync does not write them (as ext4, XFS and Btrfs do).
-//! - Names: an unsynced change of a name survives or does not, each for itself.
+//! - Names: an unsynced change of a name survives or does not, each for itself. Directories
+//!   themselves are durable when made, as [`Disk::create_dir_all`] promises.
 //! - Faults: at the Nth operation, whatever it is; a full disk; a sync that lies.
 //!
 //! Seeded, no clock: the same calls and the same seed give the same disk.

@@ -153,6 +153,24 @@ fn d3_a_failed_sync_poisons_writing_and_not_reading() {
     assert_eq!(log.durable_seq(), RecordSeq::FIRST);
 }
 
+/// Goal: what was refused for want of room must not be booked after a restart.
+#[test]
+fn d4_what_was_given_up_after_a_failed_write_stays_away() {
+    let disk = ModelDisk::new(1);
+    let (mut log, _) = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
+    log.append(b"kept").unwrap();
+    log.commit().unwrap();
+    for _ in 0..6 {
+        log.append(b"whole frames that fit, though not all of them do").unwrap();
+    }
+    disk.fail_at(0, Fault::Full);
+    assert!(log.commit().unwrap_err().is_storage_full());
+    assert_eq!(log.discard_pending(), 6);
+    disk.kill();
+    let (log, recovery) = Log::open(disk, Path::new(DIR), options()).unwrap();
+    assert_eq!((log.durable_seq(), recovery.torn_bytes), (RecordSeq::FIRST, 0));
+}
+
 #[test]
 fn limits_are_kept_and_what_waits_can_be_given_up() {
     let tight = options().with_pending_bytes_max(2 * 932);
