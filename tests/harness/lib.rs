@@ -4,6 +4,7 @@
 //! Every server that a test starts listens on loopback, on a port that was free, and is stopped by
 //! its own process id when its guard is dropped, whatever became of the test.
 
+pub mod gpus;
 pub mod http;
 pub mod meters;
 pub mod program;
@@ -31,4 +32,15 @@ pub fn eventually<T>(what: &str, seconds: u64, mut ask: impl FnMut() -> Option<T
 pub fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "tests of real programs run in real time")]
     Instant::now()
+}
+
+/// Now, in UTC milliseconds since 1970.
+///
+/// # Panics
+/// When the machine's clock is before 1970.
+#[must_use]
+pub fn utc_ms() -> u128 {
+    #[expect(clippy::disallowed_methods, reason = "tests of real programs run in real time")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis()
 }
