@@ -15,8 +15,6 @@ build:
 test: install check
 	$(CARGO) build --workspace --locked
 	$(CARGO) test --workspace --locked
-	./alerts/check.sh
-	./tests/consoles.sh
 
 # Style and lints.
 check:
