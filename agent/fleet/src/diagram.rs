@@ -1,0 +1,34 @@
+//! The hub's single-line diagram in the collector's configuration format.
+
+use std::fmt::Write as _;
+
+use bijli_wire::NodeId;
+
+use crate::meter::Point;
+use crate::spec::FleetSpec;
+
+/// The `[[hub]]` table of `spec` with its points and the point that feeds each node. Names hold
+/// no character that TOML would have escaped: `FleetSpec::check` and the wire's ids see to that.
+pub(crate) fn toml<'a>(
+    spec: &FleetSpec,
+    points: impl Iterator<Item = &'a Point>,
+    nodes: impl Iterator<Item = (&'a NodeId, &'a str)>,
+) -> String {
+    let mut text = String::new();
+    let mut line = |words: std::fmt::Arguments<'_>| {
+        writeln!(text, "{words}").expect("a String takes every write");
+    };
+    line(format_args!("[[hub]]\nid = \"{}\"\ntitle = \"{}\"", spec.hub, spec.title));
+    line(format_args!("pue_category = 1"));
+    for point in points {
+        line(format_args!("\n[[hub.point]]\nid = \"{}\"", point.id));
+        line(format_args!("role = \"{}\"\nmeter = \"{}\"", point.role.as_str(), point.meter));
+        if let Some(feeder) = &point.fed_by {
+            line(format_args!("fed_by = \"{feeder}\""));
+        }
+    }
+    for (node, pdu) in nodes {
+        line(format_args!("\n[[hub.node]]\nid = \"{node}\"\nfed_by = \"{pdu}\""));
+    }
+    text
+}
