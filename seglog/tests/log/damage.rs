@@ -225,6 +225,18 @@ fn d7_a_frame_of_another_place_is_no_frame_here() {
     }
 }
 
+/// Goal: the segment is checked, not only the sequence: here the sequence would fit.
+#[test]
+fn d7_the_next_segments_first_frame_is_no_frame_of_this_one() {
+    let (disk, records) = sound();
+    let next = disk.contents(&segment(2)).unwrap()[HEADER..][..FRAME].to_vec();
+    change(&disk, &segment(1), |bytes| bytes.extend(&next));
+    let (log, recovery) = open(&disk);
+    let [quarantined] = &recovery.quarantined[..] else { panic!("{recovery:?}") };
+    assert_eq!((quarantined.bytes, quarantined.lost), (FRAME as u64, None));
+    assert_eq!(read(&log), (all_but(records, &[]), vec![]));
+}
+
 #[test]
 fn o2_a_removed_segment_is_named() {
     let (sound, records) = sound();
