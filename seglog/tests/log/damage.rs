@@ -265,6 +265,30 @@ fn o2_a_removed_segment_is_named() {
     }
 }
 
+#[test]
+fn nothing_is_unlinked_that_the_cursor_has_not_released() {
+    let (disk, records) = sound();
+    let (mut log, _) = open(&disk);
+    for (cursor, unlinked) in [(PER_SEGMENT - 1, 0), (PER_SEGMENT, 1), (records, 1)] {
+        log.advance_cursor(RecordSeq::new(cursor)).unwrap();
+        assert_eq!(log.unlink_before(RecordSeq::new(records + 9)).unwrap(), unlinked);
+    }
+}
+
+/// Goal: an emptied log must not look like a robbed one, nor start again from 1.
+#[test]
+fn the_newest_segment_stays_even_when_damage_has_ended_it() {
+    let (disk, records) = sound();
+    change(&disk, &segment(3), |bytes| bytes[HEADER + 60] ^= 1);
+    let (mut log, _) = open(&disk);
+    log.advance_cursor(RecordSeq::new(records)).unwrap();
+    assert_eq!(log.unlink_before(RecordSeq::new(records + 1)).unwrap(), 2);
+    drop(log);
+    let (log, recovery) = open(&disk);
+    assert_eq!((recovery.segments, &recovery.missing[..]), (1, &[][..]));
+    goes_on(&disk, log, records + 1);
+}
+
 /// Regression: of two unlinks a power cut kept the second and not the first; the hole between
 /// looked like a loss, though all of it had been given up.
 #[test]
