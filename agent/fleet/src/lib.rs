@@ -27,6 +27,8 @@ mod schedule;
 mod sender;
 mod shedding;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod truth;
 
 pub use feed::{Feed, FeedError};
