@@ -1,1 +1,48 @@
-//! Placeholder.
+//! The double-entry energy ledger of one hub: registers become energy, energy becomes entries,
+//! and the books balance to exactly zero millijoules in every interval.
+//!
+//! # Invariants
+//! - Whatever enters an account of passage (main board, point, node, device) leaves it, to the
+//!   millijoule, in every closed interval. [`Books::imbalance`] is zero or the program is wrong.
+//! - Nothing posted is changed. A correction is an entry that names the one that it corrects.
+//! - The entries are a function of the facts in their order; the sums per interval do not even
+//!   depend on how the facts of different nodes were interleaved.
+//! - Every amount carries its [`Class`]; a gap is missing, never a held last value.
+//!
+//! **Architecture invariant:** no I/O, no clock, no float, no hash map. Time is told by
+//! [`Books::advance`]. The rules are written down for an auditor in `docs/formats/ledger.md`.
+
+#![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
+
+pub mod account;
+pub mod allocation;
+pub mod balance;
+pub mod books;
+pub mod class;
+mod derive;
+pub mod diagram;
+pub mod entry;
+pub mod event;
+mod interpolate;
+mod profile;
+pub mod pue;
+pub mod register;
+pub mod rules;
+mod split;
+pub mod subject;
+
+pub use account::{Account, AccountError, Nature, Share};
+pub use allocation::{AllocateVerdict, Allocation, AllocationError, EndVerdict, Holds};
+pub use balance::{AccountSums, Balance, ProjectEnergy};
+pub use books::{
+    Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
+};
+pub use class::{Activity, ByClass, Class};
+pub use derive::{Flow, Reason};
+pub use diagram::{Category, Diagram, DiagramError, Point, PointId, Role};
+pub use entry::{Adjusts, Entry};
+pub use event::{EventKind, RegisterEvent};
+pub use pue::{NoPue, Pue, PueKind, Withheld};
+pub use register::ReadVerdict;
+pub use rules::{RULE_VERSION, Rules};
+pub use subject::{Declared, RegisterHandle, SubjectStatus};

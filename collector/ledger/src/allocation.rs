@@ -1,0 +1,360 @@
+//! Which project held which device when: relations with times, never labels on readings.
+//!
+//! # Invariants
+//! - No device is held by two projects at once through two holds of the same kind. A hold of
+//!   devices is narrower than a hold of their node and wins, in whatever order they were told.
+//! - Putting the same allocation again changes nothing; the same id with other content replaces.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bijli_wire::{NodeId, ProjectId, SubjectId, UtcMillis};
+
+use crate::rules::{ALLOCATION_DEVICES_MAX, ALLOCATION_ID_BYTES_MAX, ALLOCATION_TEXT_BYTES_MAX};
+
+/// What an allocation grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Every GPU of the node, and the node itself.
+    Node(NodeId),
+    Devices(Vec<SubjectId>),
+}
+
+/// The scheduler's grant of devices to a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The scheduler's name for it, 1 to 96 bytes without control characters.
+    pub id: String,
+    pub project: ProjectId,
+    pub holds: Holds,
+    pub from: UtcMillis,
+    /// Exclusive; `None`: it still runs.
+    pub to: Option<UtcMillis>,
+    /// Who told it: a scheduler, a person.
+    pub who: String,
+    pub why: String,
+}
+
+/// What putting an allocation led to. Append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum AllocateVerdict {
+    New,
+    /// The same, told again.
+    Unchanged,
+    /// The same id with other content: the old one is forgotten.
+    Replaced,
+}
+
+/// What ending an allocation led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum EndVerdict {
+    Ended,
+    Unchanged,
+    /// It had another end before.
+    Moved,
+}
+
+/// Why an allocation was refused. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AllocationError {
+    #[error("an allocation's id has {bytes} bytes; it needs 1 to {ALLOCATION_ID_BYTES_MAX}")]
+    IdLength { bytes: usize },
+    #[error("an allocation's {what} has a control character")]
+    Control { what: &'static str },
+    #[error("an allocation's {what} has {bytes} bytes, the limit is {ALLOCATION_TEXT_BYTES_MAX}")]
+    TextLength { what: &'static str, bytes: usize },
+    #[error("allocation {id:?} ends at {to}, not after its start at {from}")]
+    Backwards { id: String, from: UtcMillis, to: UtcMillis },
+    #[error("allocation {id:?} names {count} devices; it needs 1 to {ALLOCATION_DEVICES_MAX}")]
+    Devices { id: String, count: usize },
+    #[error("{target} is held by project {project} through allocation {other:?} at that time")]
+    Overlap { target: String, other: String, project: ProjectId },
+    #[error("there is no allocation {id:?}")]
+    Unknown { id: String },
+}
+
+impl Allocation {
+    fn check(&self) -> Result<(), AllocationError> {
+        let bytes = self.id.len();
+        if bytes == 0 || bytes > ALLOCATION_ID_BYTES_MAX {
+            return Err(AllocationError::IdLength { bytes });
+        }
+        for (what, text) in [("id", &self.id), ("who", &self.who), ("why", &self.why)] {
+            if text.chars().any(char::is_control) {
+                return Err(AllocationError::Control { what });
+            }
+            if text.len() > ALLOCATION_TEXT_BYTES_MAX {
+                return Err(AllocationError::TextLength { what, bytes: text.len() });
+            }
+        }
+        check_order(&self.id, self.from, self.to)?;
+        match &self.holds {
+            Holds::Node(_) => Ok(()),
+            Holds::Devices(devices) if (1..=ALLOCATION_DEVICES_MAX).contains(&devices.len()) => {
+                Ok(())
+            }
+            Holds::Devices(devices) => {
+                Err(AllocationError::Devices { id: self.id.clone(), count: devices.len() })
+            }
+        }
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        match &self.holds {
+            Holds::Node(node) => vec![Target::Node(node.clone())],
+            Holds::Devices(devices) => devices.iter().cloned().map(Target::Device).collect(),
+        }
+    }
+}
+
+fn check_order(id: &str, from: UtcMillis, to: Option<UtcMillis>) -> Result<(), AllocationError> {
+    match to {
+        Some(to) if to <= from => Err(AllocationError::Backwards { id: id.to_owned(), from, to }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Node(NodeId),
+    Device(SubjectId),
+}
+
+impl Target {
+    fn words(&self) -> String {
+        match self {
+            Self::Node(node) => format!("node {node}"),
+            Self::Device(device) => format!("device {device}"),
+        }
+    }
+}
+
+/// The holds of one target.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    /// By start and allocation; the end is exclusive, `i64::MAX` while it runs.
+    holds: BTreeMap<(i64, String), (i64, ProjectId)>,
+    /// Starts of the holds without an end, which reach any later time.
+    running: BTreeSet<(i64, String)>,
+    /// No hold with an end was ever longer than this; how far back a search must go.
+    longest: i64,
+}
+
+impl Line {
+    fn insert(&mut self, from: i64, to: i64, id: &str, project: &ProjectId) {
+        let key = (from, id.to_owned());
+        if to == i64::MAX {
+            self.running.insert(key.clone());
+        } else {
+            self.longest = self.longest.max(to.saturating_sub(from));
+        }
+        self.holds.insert(key, (to, project.clone()));
+    }
+
+    fn remove(&mut self, from: i64, id: &str) {
+        let key = (from, id.to_owned());
+        self.running.remove(&key);
+        self.holds.remove(&key);
+    }
+
+    /// Every hold that touches `[start, end)`, by start.
+    fn within(&self, start: i64, end: i64) -> Vec<(Hold<'_>, &str)> {
+        let back = start.saturating_sub(self.longest);
+        let old = self.running.range(..(back, String::new()));
+        let old = old.filter_map(|key| self.holds.get_key_value(key));
+        let near = self.holds.range((back, String::new())..(end, String::new()));
+        // Starts before `end` only: old ones may lie after it when nothing ever ended.
+        let all = old.filter(|((from, _), _)| *from < end).chain(near);
+        let mut holds = Vec::new();
+        for ((from, id), (to, project)) in all {
+            if *to > start {
+                let hold = Hold { from: (*from).max(start), to: (*to).min(end), project };
+                holds.push((hold, id.as_str()));
+            }
+        }
+        holds
+    }
+}
+
+/// A project holding a device over a part of an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hold<'a> {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    pub(crate) project: &'a ProjectId,
+}
+
+/// A stretch of time whose intervals a fact has touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+/// All allocations, by id and by what they hold.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    allocations: BTreeMap<String, Allocation>,
+    lines: BTreeMap<Target, Line>,
+}
+
+impl Holdings {
+    pub(crate) fn allocations(&self) -> impl Iterator<Item = &Allocation> {
+        self.allocations.values()
+    }
+
+    pub(crate) fn allocation(&self, id: &str) -> Option<&Allocation> {
+        self.allocations.get(id)
+    }
+
+    /// Puts an allocation; tells what it touches.
+    ///
+    /// `bound` tells the node of a known device and the known devices of a node.
+    pub(crate) fn put(
+        &mut self,
+        allocation: Allocation,
+        bound: &Bound<'_>,
+    ) -> Result<(AllocateVerdict, Vec<Touched>), AllocationError> {
+        allocation.check()?;
+        if self.allocations.get(&allocation.id) == Some(&allocation) {
+            return Ok((AllocateVerdict::Unchanged, Vec::new()));
+        }
+        self.check_overlap(&allocation, bound)?;
+        let mut touched = vec![span(&allocation)];
+        let old = self.remove(&allocation.id);
+        touched.extend(old.as_ref().map(span));
+        self.insert(allocation);
+        let verdict = if old.is_some() { AllocateVerdict::Replaced } else { AllocateVerdict::New };
+        Ok((verdict, touched))
+    }
+
+    pub(crate) fn end(
+        &mut self,
+        id: &str,
+        at: UtcMillis,
+        bound: &Bound<'_>,
+    ) -> Result<(EndVerdict, Vec<Touched>), AllocationError> {
+        let known = || AllocationError::Unknown { id: id.to_owned() };
+        let allocation = self.allocations.get(id).ok_or_else(known)?;
+        let old = allocation.to;
+        if old == Some(at) {
+            return Ok((EndVerdict::Unchanged, Vec::new()));
+        }
+        let changed = Allocation { to: Some(at), ..allocation.clone() };
+        let (_, touched) = self.put(changed, bound)?;
+        Ok((if old.is_none() { EndVerdict::Ended } else { EndVerdict::Moved }, touched))
+    }
+
+    /// Forgets what ended before `horizon`: no interval that it touches can be derived again.
+    pub(crate) fn release(&mut self, horizon: i64) {
+        let is_over = |a: &&Allocation| a.to.is_some_and(|to| to.get() <= horizon);
+        let over: Vec<String> =
+            self.allocations.values().filter(is_over).map(|a| a.id.clone()).collect();
+        for id in over {
+            self.remove(&id);
+        }
+    }
+
+    fn insert(&mut self, allocation: Allocation) {
+        let (from, to) = (allocation.from.get(), end_of(&allocation));
+        for target in allocation.targets() {
+            let line = self.lines.entry(target).or_default();
+            line.insert(from, to, &allocation.id, &allocation.project);
+        }
+        self.allocations.insert(allocation.id.clone(), allocation);
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Allocation> {
+        let allocation = self.allocations.remove(id)?;
+        for target in allocation.targets() {
+            if let Some(line) = self.lines.get_mut(&target) {
+                line.remove(allocation.from.get(), id);
+                if line.holds.is_empty() {
+                    self.lines.remove(&target);
+                }
+            }
+        }
+        Some(allocation)
+    }
+
+    fn check_overlap(&self, new: &Allocation, bound: &Bound<'_>) -> Result<(), AllocationError> {
+        let mut rivals = new.targets();
+        match &new.holds {
+            Holds::Node(node) => {
+                rivals.extend((bound.devices_of)(node).into_iter().map(Target::Device));
+            }
+            Holds::Devices(devices) => {
+                let nodes: BTreeSet<NodeId> =
+                    devices.iter().filter_map(|device| (bound.node_of)(device)).collect();
+                rivals.extend(nodes.into_iter().map(Target::Node));
+            }
+        }
+        for target in rivals {
+            let Some(line) = self.lines.get(&target) else { continue };
+            let holds = line.within(new.from.get(), end_of(new));
+            let rival =
+                holds.into_iter().find(|(hold, id)| *hold.project != new.project && *id != new.id);
+            if let Some((hold, id)) = rival {
+                let (target, project) = (target.words(), hold.project.clone());
+                return Err(AllocationError::Overlap { target, other: id.to_owned(), project });
+            }
+        }
+        Ok(())
+    }
+
+    /// Who held a device of a node in `[start, end)`: by time, without overlaps, cut to it.
+    pub(crate) fn of_device(
+        &self,
+        device: &SubjectId,
+        node: &NodeId,
+        start: i64,
+        end: i64,
+    ) -> Vec<Hold<'_>> {
+        let narrow = self.line_within(&Target::Device(device.clone()), start, end);
+        let wide = self.line_within(&Target::Node(node.clone()), start, end);
+        flatten(&[narrow, wide])
+    }
+
+    /// Who held a node as a whole in `[start, end)`.
+    pub(crate) fn of_node(&self, node: &NodeId, start: i64, end: i64) -> Vec<Hold<'_>> {
+        flatten(&[self.line_within(&Target::Node(node.clone()), start, end)])
+    }
+
+    fn line_within(&self, target: &Target, start: i64, end: i64) -> Vec<Hold<'_>> {
+        let holds = self.lines.get(target).map(|line| line.within(start, end));
+        holds.unwrap_or_default().into_iter().map(|(hold, _)| hold).collect()
+    }
+}
+
+/// What the books know of where devices are.
+pub(crate) struct Bound<'a> {
+    pub(crate) node_of: &'a dyn Fn(&SubjectId) -> Option<NodeId>,
+    pub(crate) devices_of: &'a dyn Fn(&NodeId) -> Vec<SubjectId>,
+}
+
+fn end_of(allocation: &Allocation) -> i64 {
+    allocation.to.map_or(i64::MAX, UtcMillis::get)
+}
+
+fn span(allocation: &Allocation) -> Touched {
+    Touched { from: allocation.from.get(), to: end_of(allocation) }
+}
+
+/// Holds in order of rank become one line of time: at every moment the highest rank counts, and
+/// within a rank the one that started first.
+fn flatten<'a>(ranks: &[Vec<Hold<'a>>]) -> Vec<Hold<'a>> {
+    let all = || ranks.iter().flatten();
+    let mut edges: Vec<i64> = all().flat_map(|hold| [hold.from, hold.to]).collect();
+    edges.sort_unstable();
+    edges.dedup();
+    let mut line: Vec<Hold<'a>> = Vec::new();
+    for (from, to) in edges.iter().zip(edges.iter().skip(1)) {
+        let Some(hold) = all().find(|hold| hold.from <= *from && *to <= hold.to) else { continue };
+        match line.last_mut() {
+            Some(last) if last.to == *from && last.project == hold.project => last.to = *to,
+            Some(_) | None => line.push(Hold { from: *from, to: *to, project: hold.project }),
+        }
+    }
+    line
+}

@@ -1,0 +1,194 @@
+//! One node: its register or its devices, its GPUs to their holders, its host by GPU time held.
+
+use std::collections::BTreeMap;
+
+use bijli_wire::{NodeId, ProjectId, SubjectKind};
+
+use super::{Draft, Input, Inputs, Level, Reason};
+use crate::account::{Account, Share};
+use crate::allocation::Hold;
+use crate::class::{Activity, ByClass, Class};
+use crate::interpolate::Ramp;
+use crate::profile::{Cell, Step};
+use crate::split::split;
+
+/// What the devices of a node show.
+#[derive(Default)]
+struct Devices<'a> {
+    gpus: Vec<(&'a Input<'a>, &'a Cell)>,
+    /// CPU packages and DRAM.
+    hosts: Vec<(Account, &'a Cell)>,
+    /// The node's own register: `Some(None)` when it was not read.
+    register: Option<Option<&'a Cell>>,
+}
+
+/// Books every node downward and tells what each takes from above.
+pub(super) fn derive_nodes<'a>(
+    inputs: &'a Inputs<'a>,
+    draft: &mut Draft,
+) -> BTreeMap<&'a NodeId, Level> {
+    let mut nodes: BTreeMap<&NodeId, Devices<'_>> = BTreeMap::new();
+    for input in &inputs.subjects {
+        if input.kind == SubjectKind::Meter || input.kind == SubjectKind::Unspecified {
+            continue;
+        }
+        note_coverage(inputs, input, draft);
+        let devices = nodes.entry(input.node).or_default();
+        match (input.kind, input.cell) {
+            (SubjectKind::Node, cell) => devices.register = Some(cell),
+            (SubjectKind::Gpu, Some(cell)) => devices.gpus.push((input, cell)),
+            (SubjectKind::CpuPackage, Some(cell)) => {
+                devices.hosts.push((Account::Cpu(input.id.clone()), cell));
+            }
+            (SubjectKind::Dram, Some(cell)) => {
+                devices.hosts.push((Account::Dram(input.id.clone()), cell));
+            }
+            (SubjectKind::Meter | SubjectKind::Unspecified, _)
+            | (SubjectKind::Gpu | SubjectKind::CpuPackage | SubjectKind::Dram, None) => {}
+        }
+    }
+    nodes.into_iter().map(|(id, devices)| (id, derive_node(inputs, id, &devices, draft))).collect()
+}
+
+fn note_coverage(inputs: &Inputs<'_>, input: &Input<'_>, draft: &mut Draft) {
+    let (node, device) = (input.node.clone(), input.id.clone());
+    match input.cell {
+        None => draft.reasons.insert(Reason::DeviceMissing { node, device }),
+        Some(cell) if !inputs.is_full(cell) => {
+            let (covered_ms, interval_ms) = (cell.covered_ms(), inputs.interval_ms());
+            draft.reasons.insert(Reason::DevicePartial { node, device, covered_ms, interval_ms })
+        }
+        Some(_) => false,
+    };
+}
+
+fn derive_node(
+    inputs: &Inputs<'_>,
+    id: &NodeId,
+    devices: &Devices<'_>,
+    draft: &mut Draft,
+) -> Level {
+    let account = Account::Node(id.clone());
+    let mut gpus = ByClass::default();
+    for (gpu, cell) in &devices.gpus {
+        gpus.add_all(cell.energy());
+        derive_gpu(inputs, gpu, cell, draft);
+        draft.flow(&account, &Account::Gpu(gpu.id.clone()), cell.energy());
+    }
+    let weights = host_weights(inputs, id, devices);
+    let mut parts = gpus;
+    for (_, cell) in &devices.hosts {
+        parts.add_all(cell.energy());
+    }
+    let register = devices.register.flatten();
+    let is_complete = register.is_some_and(|cell| inputs.is_full(cell));
+    let whole = register.map(|cell| *cell.energy()).unwrap_or_default();
+    if !is_complete && whole.total() < parts.total() || register.is_none() {
+        for (host, cell) in &devices.hosts {
+            draft.flow(&account, host, cell.energy());
+            split_host(host, cell.energy(), &weights, draft);
+        }
+        return Level { energy: parts, is_complete: false };
+    }
+    // CPU and DRAM are inside the node's own register: they are not booked again.
+    match whole.total().checked_sub(gpus.total()) {
+        Some(_) if gpus.total() == 0 => split_host(&account, &whole, &weights, draft),
+        Some(host) => {
+            split_host(&account, &ByClass::of(Class::Derived, host), &weights, draft);
+        }
+        None => {
+            let millijoules = gpus.total().abs_diff(whole.total());
+            let excess = ByClass::of(Class::Derived, millijoules);
+            draft.flow(&Account::DisputeNode(id.clone()), &account, &excess);
+            draft.reasons.insert(Reason::DisputeNode { node: id.clone(), millijoules });
+        }
+    }
+    Level { energy: whole, is_complete }
+}
+
+/// A GPU to those who held it, step by step; to idleness where nobody did.
+fn derive_gpu(inputs: &Inputs<'_>, gpu: &Input<'_>, cell: &Cell, draft: &mut Draft) {
+    let account = Account::Gpu(gpu.id.clone());
+    let holds = inputs.holdings.of_device(gpu.id, gpu.node, inputs.start, inputs.end);
+    let mut uses: BTreeMap<Account, ByClass> = BTreeMap::new();
+    for step in cell.steps() {
+        for (user, energy) in cut_step(inputs.start, step, &holds) {
+            let sums = uses.entry(user).or_default();
+            sums.add(step.class, u128::from(energy));
+        }
+    }
+    for (user, energy) in &uses {
+        draft.flow(&account, user, energy);
+    }
+}
+
+/// The parts of a step by holder. The cuts are those of one ramp, so they sum to the step.
+fn cut_step(start: i64, step: &Step, holds: &[Hold<'_>]) -> Vec<(Account, u64)> {
+    let at = |offset: u32| start.saturating_add(i64::from(offset));
+    let ramp = Ramp { from: at(step.from), to: at(step.to), energy: step.energy };
+    let mut parts = Vec::new();
+    let mut done = ramp.from;
+    for hold in holds.iter().filter(|hold| hold.to > ramp.from && hold.from < ramp.to) {
+        let (from, to) = (hold.from.max(done), hold.to.min(ramp.to));
+        parts.push((nobody(step.activity), ramp.between(done, from)));
+        parts.push((holder(hold.project, step.activity), ramp.between(from, to)));
+        done = to;
+    }
+    parts.push((nobody(step.activity), ramp.between(done, ramp.to)));
+    parts
+}
+
+fn holder(project: &ProjectId, activity: Activity) -> Account {
+    let share = match activity {
+        Activity::Busy | Activity::Unknown => Share::GpuActive,
+        Activity::Idle => Share::GpuHeldIdle,
+    };
+    Account::Project(project.clone(), share)
+}
+
+const fn nobody(activity: Activity) -> Account {
+    match activity {
+        Activity::Idle | Activity::Unknown => Account::IdleUnallocated,
+        Activity::Busy => Account::Unattributed,
+    }
+}
+
+/// Milliseconds held, by account; what was not held is overhead. In order of accounts.
+///
+/// GPUs that were not read in the interval have no time in it.
+fn host_weights(inputs: &Inputs<'_>, id: &NodeId, devices: &Devices<'_>) -> Vec<(Account, u64)> {
+    let (start, end) = (inputs.start, inputs.end);
+    let lines: Vec<Vec<Hold<'_>>> = if devices.gpus.is_empty() {
+        vec![inputs.holdings.of_node(id, start, end)]
+    } else {
+        let of = |(gpu, _): &(&Input<'_>, &Cell)| {
+            inputs.holdings.of_device(gpu.id, gpu.node, start, end)
+        };
+        devices.gpus.iter().map(of).collect()
+    };
+    let mut weights: BTreeMap<Account, u64> = BTreeMap::new();
+    for line in lines {
+        let mut free = end.abs_diff(start);
+        for hold in line {
+            let held = hold.to.abs_diff(hold.from);
+            let account = Account::Project(hold.project.clone(), Share::Host);
+            let weight = weights.entry(account).or_default();
+            *weight = weight.saturating_add(held);
+            free = free.saturating_sub(held);
+        }
+        let rest = weights.entry(Account::HostOverhead).or_default();
+        *rest = rest.saturating_add(free);
+    }
+    weights.into_iter().collect()
+}
+
+/// Splits host energy by the weights, each class on its own.
+fn split_host(from: &Account, energy: &ByClass, weights: &[(Account, u64)], draft: &mut Draft) {
+    let numbers: Vec<u64> = weights.iter().map(|(_, weight)| *weight).collect();
+    for (class, millijoules) in energy.iter() {
+        let parts = split(millijoules, &numbers);
+        for ((account, _), part) in weights.iter().zip(parts) {
+            draft.flow(from, account, &ByClass::of(class, part));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The accounting rules that a hub may set, the fixed ones, and the version that every entry names.
+
+use bijli_wire::Millis;
+
+/// Version of the derivation rules of `docs/formats/ledger.md`. Append only: a rule that changes
+/// an amount gets a new number.
+pub const RULE_VERSION: u32 = 1;
+
+/// What a hub may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Length of an accounting interval. Intervals are counted from 1970 UTC.
+    pub interval: Millis,
+    /// How long after its end an interval waits for readings, and a touched closed interval for
+    /// more corrections, before it is posted.
+    pub close_after: Millis,
+    /// How long a closed interval can still be corrected. Older facts are counted, not booked.
+    pub keep: Millis,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            interval: Millis::new(15 * 60 * 1_000),
+            close_after: Millis::new(2 * 60 * 1_000),
+            keep: Millis::new(35 * 24 * 3_600 * 1_000),
+        }
+    }
+}
+
+/// The longest interval a hub may set: a day. It keeps offsets within an interval in `u32`.
+pub const INTERVAL_MS_MAX: u64 = 24 * 3_600 * 1_000;
+/// A blind stretch longer than this is missing; nobody knows its power any more.
+pub const ESTIMATE_MS_MAX: u64 = 5 * 60 * 1_000;
+/// A decrease worth at most this long at full power may be a register that lost its last moments.
+pub const STEP_BACK_MS: u64 = 10_000;
+/// Slack of every plausibility bound: one refresh of a device's register.
+pub const REFRESH_MS: u64 = 100;
+/// So many successive readings must agree among themselves to overrule the ones before.
+pub const REBASE_READINGS: u32 = 3;
+/// Profile steps of one device-interval; beyond it resolution is given up, never energy.
+pub const STEPS_MAX: usize = 960;
+/// Events kept of each kind, so that a flood of one kind hides no other.
+pub const EVENTS_PER_KIND_MAX: usize = 128;
+/// Devices that one allocation may name.
+pub const ALLOCATION_DEVICES_MAX: usize = 8_192;
+/// Bytes of an allocation's id.
+pub const ALLOCATION_ID_BYTES_MAX: usize = 96;
+/// Bytes of an allocation's `who` and `why`.
+pub const ALLOCATION_TEXT_BYTES_MAX: usize = 256;
+/// A device that was last read longer ago than this is gone, not missing.
+pub const SILENT_MS_MAX: i64 = 24 * 3_600 * 1_000;
