@@ -34,7 +34,7 @@ impl Role {
     }
 
     /// What its meter tells, in the order of its columns.
-    pub(crate) const fn readings(self) -> &'static [(Quantity, fn(&Meter) -> i64)] {
+    pub(crate) const fn readings(self) -> Readings {
         match self {
             Self::Grid | Self::Generator | Self::UpsOut => ELECTRIC,
             Self::UpsIn => UPS,
@@ -44,13 +44,12 @@ impl Role {
     }
 }
 
-type Readings = &'static [(Quantity, fn(&Meter) -> i64)];
-const ENERGY: (Quantity, fn(&Meter) -> i64) =
-    (Quantity::EnergyRegister, |meter| meter.register.shown());
-const POWER: (Quantity, fn(&Meter) -> i64) =
-    (Quantity::PowerInstant, |meter| meter.register.power());
-const VOLTAGE: (Quantity, fn(&Meter) -> i64) = (Quantity::Voltage, |meter| meter.voltage_mv);
-const FREQUENCY: (Quantity, fn(&Meter) -> i64) = (Quantity::Frequency, |meter| meter.frequency_mhz);
+type Column = (Quantity, fn(&Meter) -> i64);
+pub(crate) type Readings = &'static [Column];
+const ENERGY: Column = (Quantity::EnergyRegister, |meter| meter.register.shown());
+const POWER: Column = (Quantity::PowerInstant, |meter| meter.register.power());
+const VOLTAGE: Column = (Quantity::Voltage, |meter| meter.voltage_mv);
+const FREQUENCY: Column = (Quantity::Frequency, |meter| meter.frequency_mhz);
 
 const PLAIN: Readings = &[ENERGY, POWER, VOLTAGE];
 const ELECTRIC: Readings = &[ENERGY, POWER, VOLTAGE, FREQUENCY];

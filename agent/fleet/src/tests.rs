@@ -303,6 +303,27 @@ fn the_demo_hub_is_plausible_over_six_hours() {
     assert!(truth.projects.values().all(|one| one.gpu_active > one.gpu_held_idle));
 }
 
+/// Goal: an hour of the demo with every batch, cheap enough for any test (this is the one to time).
+#[test]
+fn an_hour_of_the_demo_has_every_reading() {
+    let mut fleet = fleet(FleetSpec::demo(UtcMillis::new(START.get() - 3_000)));
+    let epoch = SpoolEpoch::new([2; 16]);
+    let feed = |sender| Feed::new(&fleet, sender, epoch, 5).expect("there is such a sender");
+    let mut feeds: Vec<Feed> = (0..17).map(feed).collect();
+    let (mut batches, mut readings) = (0, 0);
+    for _ in 0..3_600 {
+        for batch in feeds.iter_mut().filter_map(|feed| feed.take(&fleet)) {
+            batches += 1;
+            readings += batch.readings();
+        }
+        fleet.step();
+    }
+    assert_eq!(batches, 17 * 720);
+    let node = 3_600 * (2 + 3 + 8 * 6) + 360 * (7 + 8 * 6) + 60 * (3 + 8 * 4);
+    let gateway = 720 * (3 * 4 + 6 + 4 * 3 + 6 + 3);
+    assert_eq!(readings, 16 * node + gateway);
+}
+
 #[test]
 fn everything_says_that_it_is_simulated() {
     let fleet = fleet(FleetSpec::demo(START));
