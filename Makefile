@@ -28,4 +28,4 @@ install:
 # Speed and size: results are written down with their command in docs/BENCHMARKS.md.
 bench: install
 	$(CARGO) build --release --locked --workspace
-	./tests/bench/run.sh
+	./target/release/bijli-bench

@@ -36,6 +36,7 @@ const BANS: &[Ban] = &[
             "collector/src/demo",
             "collector/src/status",
             "collector/src/health.rs",
+            "tests/bench/",
         ],
         instead: "hand the pure core an event and the time",
     },

@@ -1,0 +1,30 @@
+//! `make bench`: speed and size, side by side in one run, from the kernel's own accounting.
+//!
+//! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
+//! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
+
+mod agent;
+mod collector;
+mod process;
+
+use std::fs;
+
+fn main() {
+    let only = std::env::args().nth(1);
+    let wants = |part: &str| only.as_deref().is_none_or(|name| name == part);
+    println!("machine: {}", machine());
+    if wants("agent") {
+        agent::run();
+    }
+    if wants("collector") {
+        collector::run();
+    }
+}
+
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!("{cores} x {}, load before: {}", model.unwrap_or("unknown CPU"), load.trim())
+}

@@ -1,0 +1,32 @@
+//! What the kernel says a process has used.
+
+use std::fs;
+
+/// CPU time of all threads so far, in nanoseconds.
+pub(crate) fn cpu_ns(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
+    let ran = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.ok()?.path().join("schedstat");
+        fs::read_to_string(path).ok()?.split(' ').next()?.parse::<u64>().ok()
+    };
+    tasks.filter_map(ran).sum()
+}
+
+/// A line of `/proc/pid/status`, in kB.
+pub(crate) fn status_kb(pid: u32, key: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no {key} of {pid}"))
+}
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+/// Thousandths as a decimal.
+pub(crate) fn thousandths(value: u64) -> String {
+    format!("{}.{:03}", value / 1_000, value % 1_000)
+}
