@@ -79,6 +79,7 @@ fn twenty_kills_of_the_collector_lose_nothing() {
     }
     assert!(fleet.wait(240).success(), "{}", fleet.printed());
     assert_books_equal_truth(&site);
+    site.collector.stop(20);
     let replayed = || {
         let out = Command::new(binary("bijli-collector"))
             .args(["replay", "--json", "--config"])
@@ -88,6 +89,5 @@ fn twenty_kills_of_the_collector_lose_nothing() {
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         out.stdout
     };
-    site.collector.stop(20);
     assert_eq!(replayed(), replayed(), "a replay gives identical books");
 }
