@@ -11,10 +11,26 @@
 //!   value before.
 //! - A probe offers only what the device answered when it was described. What is not offered is
 //!   not a series; it is a [`Note`] that says why.
-//! - Time is passed in ([`Moment`]); a probe asks no clock.
+//! - Time is passed in ([`Tick`]); a probe asks no clock.
+
+use std::collections::VecDeque;
+use std::path::Path;
 
 use bijli_wire::batch::Subject;
-use bijli_wire::{Millis, Quantity, UtcMillis};
+use bijli_wire::limits::TEXT_BYTES_MAX;
+use bijli_wire::{Millis, NodeId, Quantity, UtcMillis};
+use serde::Deserialize;
+
+use crate::clock::Moment;
+
+pub mod host;
+pub mod modbus;
+pub mod nvml;
+pub mod rapl;
+pub mod replay;
+
+mod integrated;
+mod kernel;
 
 /// Reads one interface.
 pub trait Probe: Send {
@@ -22,7 +38,7 @@ pub trait Probe: Send {
     fn name(&self) -> &str;
 
     /// Opens the interface and finds what it offers. Called at start, again with back-off while
-    /// it fails, and again after a device was away for long: register epochs may differ then.
+    /// it fails, and again when [`Probe::wants_describe`]: register epochs may differ then.
     ///
     /// # Errors
     /// Says in words why nothing can be read now; the scheduler tries again later.
@@ -30,7 +46,7 @@ pub trait Probe: Send {
 
     /// Reads what is due. Each [`Sample`] has one value per series of its cadence, in the order
     /// of the last description. Never fails as a whole: a value that failed is `None`.
-    fn read(&mut self, due: &[Cadence], now: Moment) -> Vec<Sample>;
+    fn read(&mut self, due: &[Cadence], now: Tick) -> Vec<Sample>;
 
     /// In words, why the last read was not whole; `None` when it was. For events and logs.
     fn trouble(&self) -> Option<String> {
@@ -41,6 +57,12 @@ pub trait Probe: Send {
     /// per GPU). Each is handed out once, and is to be described and run on a thread of its own.
     fn found(&mut self) -> Vec<Box<dyn Probe>> {
         Vec::new()
+    }
+
+    /// Whether a register began anew or a device was away for long, so that it must be described
+    /// again. Until then the register's values are missing: nothing is booked across the break.
+    fn wants_describe(&self) -> bool {
+        false
     }
 
     /// Whether this probe has nothing more to give, ever. Only a recorded trace ends.
@@ -113,13 +135,13 @@ impl Cadence {
     }
 }
 
-/// When a tick happened, on both clocks.
+/// When a read is asked for, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct Tick {
     /// The wall clock. It may step.
     pub utc: UtcMillis,
-    /// Since some fixed moment, never stepping back; power is integrated over this one.
-    pub monotonic: Millis,
+    /// Never steps back; power is integrated and back-off counted over this one.
+    pub monotonic: Moment,
 }
 
 /// One row: the values of one cadence's series at one time.
@@ -184,8 +206,161 @@ pub enum ProbeError {
     Nothing { what: &'static str, reason: String },
 }
 
+/// What the probes of one node share.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub node: NodeId,
+    /// Random at each start of the agent: the epoch of registers that live in its memory.
+    pub start: u64,
+    /// Distinguishes one boot of the machine from the next; [`boot_id`] reads it.
+    pub boot: String,
+}
+
+/// Every probe's part of the configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbesConfig {
+    pub nvml: nvml::NvmlConfig,
+    pub rapl: rapl::RaplConfig,
+    pub host: host::HostConfig,
+    pub modbus: Vec<modbus::ModbusConfig>,
+    pub replay: Vec<replay::ReplayConfig>,
+}
+
+/// All probes that a configuration asks for. Nothing is opened yet; describing does that.
+#[must_use]
+pub fn build(config: &ProbesConfig, context: &Context) -> Vec<Box<dyn Probe>> {
+    let mut probes: Vec<Box<dyn Probe>> = Vec::new();
+    if config.nvml.enabled {
+        probes.push(Box::new(nvml::NvmlProbe::new(&config.nvml, context)));
+    }
+    if config.rapl.enabled {
+        probes.push(Box::new(rapl::RaplProbe::new(&config.rapl, context)));
+    }
+    if config.host.enabled {
+        probes.push(Box::new(host::HostProbe::new(context)));
+    }
+    for meter in &config.modbus {
+        probes.push(Box::new(modbus::ModbusProbe::new(meter, context)));
+    }
+    for trace in &config.replay {
+        probes.push(Box::new(replay::ReplayProbe::new(trace, context)));
+    }
+    probes
+}
+
+/// A probe that was described once, outside the scheduler: for `check` and `once`.
+pub struct Described {
+    pub probe: Box<dyn Probe>,
+    pub outcome: Result<Description, ProbeError>,
+}
+
+impl std::fmt::Debug for Described {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Described")
+            .field("probe", &self.probe.name())
+            .field("outcome", &self.outcome)
+            .finish()
+    }
+}
+
+/// Describes all probes one after the other, and those that they find.
+#[must_use]
+pub fn describe_all(probes: Vec<Box<dyn Probe>>) -> Vec<Described> {
+    let mut described = Vec::new();
+    let mut queue = VecDeque::from(probes);
+    while let Some(mut probe) = queue.pop_front() {
+        let outcome = probe.describe();
+        // In front, so that the GPUs follow the probe that found them.
+        for found in probe.found().into_iter().rev() {
+            queue.push_front(found);
+        }
+        described.push(Described { probe, outcome });
+    }
+    described
+}
+
+/// This boot's id as the kernel tells it; empty where it does not.
+#[must_use]
+pub fn boot_id() -> String {
+    kernel::text(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default()
+}
+
+/// A register's epoch from what makes it one and the same count: FNV-1a over the parts.
+///
+/// Stable for ever: a changed epoch is booked as a reset.
+#[must_use]
+fn epoch(parts: &[&str]) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    parts.iter().fold(BASIS, |hash, part| {
+        // 0xff is no byte of UTF-8, so that the parts cannot run together.
+        part.bytes().chain([0xff]).fold(hash, step)
+    })
+}
+
+/// `text` cut to what the wire takes for labels, models and serials.
+#[must_use]
+fn short(text: &str) -> String {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// `value` rounded; `None` if it is not finite or beyond 2^62.
+#[must_use]
+fn rounded(value: f64) -> Option<i64> {
+    const BOUND: f64 = 4_611_686_018_427_387_904.0;
+    #[expect(clippy::cast_possible_truncation, reason = "finite and below 2^62")]
+    (value.is_finite() && value.abs() < BOUND).then(|| value.round() as i64)
+}
+
 /// `value` if the catalogue admits it for `quantity`, else `None`.
 #[must_use]
 pub fn admitted(quantity: Quantity, value: i64) -> Option<i64> {
     quantity.spec().admits(value).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_become_integers_or_nothing() {
+        for (value, expected) in [
+            (1.5, Some(2)),
+            (-1.5, Some(-2)),
+            (0.0, Some(0)),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+            (1e300, None),
+        ] {
+            assert_eq!(rounded(value), expected);
+        }
+    }
+
+    #[test]
+    fn sentinels_are_not_admitted() {
+        assert_eq!(admitted(Quantity::Temperature, 45_000), Some(45_000));
+        assert_eq!(admitted(Quantity::Temperature, 4_294_967_295_000), None);
+        assert_eq!(admitted(Quantity::EnergyRegister, -1), None);
+    }
+
+    #[test]
+    fn epochs_are_stable_and_tell_their_parts_apart() {
+        assert_eq!(epoch(&["a", "b"]), epoch(&["a", "b"]));
+        assert_ne!(epoch(&["a", "b"]), epoch(&["ab", ""]));
+        // Pinned: a changed hash would be booked as a reset of every register of the fleet.
+        assert_eq!(epoch(&["boot", "580.105", "GPU-1"]), 8_121_123_992_204_651_041);
+    }
+
+    #[test]
+    fn labels_are_cut_between_characters() {
+        assert_eq!(short("plain"), "plain");
+        assert_eq!(short(&"é".repeat(100)).len(), TEXT_BYTES_MAX);
+        assert_eq!(short(&format!("x{}", "é".repeat(100))).len(), TEXT_BYTES_MAX - 1);
+    }
 }

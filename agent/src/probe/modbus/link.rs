@@ -1,0 +1,263 @@
+//! The connection to one meter: connects late, gives up early, comes back with back-off.
+//!
+//! # Invariants
+//! - After a timeout or a broken connection the socket is dropped, so that a late answer is never
+//!   taken for the answer to the next question.
+//! - A refusal by the meter (a Modbus exception) keeps the connection.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use bijli_wire::Millis;
+use serde::Deserialize;
+use tokio_modbus::client::sync::{Context, Reader, tcp};
+use tokio_modbus::{ExceptionCode, Slave};
+
+use crate::clock::Moment;
+
+/// The Modbus specification's limit for one read.
+const WORDS_MAX: u16 = 125;
+const PORT: u16 = 502;
+const BACKOFF_MIN: Millis = Millis::new(1_000);
+const BACKOFF_MAX: Millis = Millis::new(60_000);
+
+/// Which of a meter's two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Function {
+    /// Function code 4.
+    Input,
+    /// Function code 3.
+    Holding,
+}
+
+/// Registers read in one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Span {
+    pub(super) function: Function,
+    pub(super) first: u16,
+    pub(super) words: u16,
+}
+
+impl Span {
+    /// One past the last register; `None` beyond the 65,536 that there are.
+    pub(super) fn end(self) -> Option<u32> {
+        let end = u32::from(self.first) + u32::from(self.words);
+        (end <= 1 << 16).then_some(end)
+    }
+}
+
+/// Joins spans that touch, up to what one request may ask for.
+pub(super) fn group(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut groups: Vec<Span> = Vec::new();
+    for span in spans {
+        if let Some(last) = groups.last_mut()
+            && let Some(words) = joined(*last, span)
+        {
+            last.words = words;
+        } else {
+            groups.push(span);
+        }
+    }
+    groups
+}
+
+/// The words of both in one request; `None` if a gap lies between or they are too many.
+fn joined(before: Span, after: Span) -> Option<u16> {
+    if before.function != after.function || u32::from(after.first) > before.end()? {
+        return None;
+    }
+    let end = before.end()?.max(after.end()?);
+    let words = u16::try_from(end - u32::from(before.first)).ok()?;
+    (words <= WORDS_MAX).then_some(words)
+}
+
+/// The words of `span` out of the requests that were answered.
+pub(super) fn part(read: &BTreeMap<Span, Vec<u16>>, span: Span) -> Option<&[u16]> {
+    read.iter().find_map(|(whole, words)| {
+        if whole.function != span.function {
+            return None;
+        }
+        let from = usize::from(span.first.checked_sub(whole.first)?);
+        words.get(from..from + usize::from(span.words))
+    })
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{reason}")]
+    Unreachable { reason: String },
+    #[error("no answer within {} ms", timeout.get())]
+    Silent { timeout: Millis },
+    /// The meter has no such register.
+    #[error("the meter refuses: {reason}")]
+    Refused { reason: String },
+    #[error("waiting {} ms before the next attempt, after: {reason}", wait.get())]
+    BackingOff { wait: Millis, reason: String },
+}
+
+pub(super) struct Link {
+    address: String,
+    unit_id: u8,
+    timeout: Millis,
+    connection: Option<Context>,
+    backoff: Option<Backoff>,
+}
+
+struct Backoff {
+    until: Moment,
+    wait: Millis,
+    reason: String,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub(super) fn new(address: &str, unit_id: u8, timeout: Millis) -> Self {
+        let address = address.to_owned();
+        Self { address, unit_id, timeout, connection: None, backoff: None }
+    }
+
+    /// As [`Link::read`], but not before the back-off after the last failure is over.
+    pub(super) fn read_at(&mut self, span: Span, now: Moment) -> Result<Vec<u16>, Failure> {
+        if let Some(backoff) = &self.backoff
+            && now < backoff.until
+        {
+            let (wait, reason) = (backoff.until.since(now), backoff.reason.clone());
+            return Err(Failure::BackingOff { wait, reason });
+        }
+        let outcome = self.read(span);
+        match &outcome {
+            Ok(_) | Err(Failure::Refused { .. }) => self.backoff = None,
+            Err(failure) => {
+                let before = self.backoff.as_ref().map(|backoff| backoff.wait.get());
+                let wait = before.map_or(BACKOFF_MIN.get(), |ms| ms.saturating_mul(2));
+                let wait = Millis::new(wait.min(BACKOFF_MAX.get()));
+                let reason = failure.to_string();
+                self.backoff = Some(Backoff { until: now.after(wait), wait, reason });
+            }
+        }
+        outcome
+    }
+
+    /// Asks for `span`, connecting first if need be.
+    pub(super) fn read(&mut self, span: Span) -> Result<Vec<u16>, Failure> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let answer = match span.function {
+            Function::Input => connection.read_input_registers(span.first, span.words),
+            Function::Holding => connection.read_holding_registers(span.first, span.words),
+        };
+        match answer {
+            Ok(Ok(words)) => {
+                self.connection = Some(connection);
+                Ok(words)
+            }
+            Ok(Err(exception)) => {
+                self.connection = Some(connection);
+                Err(refused(exception))
+            }
+            Err(tokio_modbus::Error::Transport(error)) => Err(self.unreachable(&error)),
+            Err(tokio_modbus::Error::Protocol(error)) => {
+                Err(Failure::Unreachable { reason: format!("not an answer of Modbus: {error}") })
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<Context, Failure> {
+        let address = self.resolve()?;
+        let timeout = Duration::from_millis(self.timeout.get());
+        tcp::connect_slave_with_timeout(address, Slave(self.unit_id), Some(timeout))
+            .map_err(|error| self.unreachable(&error))
+    }
+
+    fn resolve(&self) -> Result<SocketAddr, Failure> {
+        let with_port =
+            if self.address.parse::<std::net::IpAddr>().is_ok() || !self.address.contains(':') {
+                (self.address.as_str(), PORT).to_socket_addrs()
+            } else {
+                self.address.to_socket_addrs()
+            };
+        let unknown = |reason| Failure::Unreachable { reason };
+        let mut addresses =
+            with_port.map_err(|error| unknown(format!("no such address: {error}")))?;
+        addresses.next().ok_or_else(|| unknown("no such address".to_owned()))
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let words = |reason: &str| Failure::Unreachable { reason: reason.to_owned() };
+        match error.kind() {
+            io::ErrorKind::TimedOut => Failure::Silent { timeout: self.timeout },
+            io::ErrorKind::ConnectionRefused => words("connection refused"),
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => words("the meter closed the connection"),
+            _ => Failure::Unreachable { reason: error.to_string() },
+        }
+    }
+}
+
+/// A gateway's trouble behind it passes; what the meter itself refuses, it refuses for good.
+fn refused(exception: ExceptionCode) -> Failure {
+    let reason = exception.to_string().to_lowercase();
+    match exception {
+        ExceptionCode::IllegalFunction
+        | ExceptionCode::IllegalDataAddress
+        | ExceptionCode::IllegalDataValue => Failure::Refused { reason },
+        ExceptionCode::ServerDeviceFailure
+        | ExceptionCode::Acknowledge
+        | ExceptionCode::ServerDeviceBusy
+        | ExceptionCode::MemoryParityError
+        | ExceptionCode::GatewayPathUnavailable
+        | ExceptionCode::GatewayTargetDevice
+        | ExceptionCode::Custom(_) => Failure::Unreachable { reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(function: Function, first: u16, words: u16) -> Span {
+        Span { function, first, words }
+    }
+
+    #[test]
+    fn neighbours_share_a_request_and_gaps_are_never_spanned() {
+        let input = |first, words| span(Function::Input, first, words);
+        let holding = |first, words| span(Function::Holding, first, words);
+        for (spans, groups) in [
+            (vec![input(0, 2), input(2, 2), input(4, 2)], vec![input(0, 6)]),
+            (vec![input(72, 2), input(52, 2)], vec![input(52, 2), input(72, 2)]),
+            (vec![input(0, 2), holding(2, 2)], vec![input(0, 2), holding(2, 2)]),
+            (vec![input(0, 4), input(2, 2), input(0, 2)], vec![input(0, 4)]),
+            (vec![input(0, 124), input(124, 2)], vec![input(0, 124), input(124, 2)]),
+            (vec![input(0, 123), input(123, 2)], vec![input(0, 125)]),
+            (vec![input(65_534, 2)], vec![input(65_534, 2)]),
+        ] {
+            assert_eq!(group(spans.clone()), groups, "{spans:?}");
+        }
+        assert_eq!(input(65_535, 2).end(), None);
+    }
+
+    #[test]
+    fn parts_are_found_in_their_own_table() {
+        let words = (10..16).collect::<Vec<u16>>();
+        let read = BTreeMap::from([(span(Function::Input, 100, 6), words)]);
+        assert_eq!(part(&read, span(Function::Input, 102, 2)), Some(&[12, 13][..]));
+        assert_eq!(part(&read, span(Function::Input, 105, 2)), None);
+        assert_eq!(part(&read, span(Function::Input, 99, 1)), None);
+        assert_eq!(part(&read, span(Function::Holding, 102, 2)), None);
+    }
+}
