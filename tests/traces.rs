@@ -59,7 +59,7 @@ fn booked(trace: &str, format: &str, expected: u128) {
     let settings = format!(
         "[host]\nenabled = false\n[nvml]\nenabled = false\n[rapl]\nenabled = false\n\
          [[replay]]\nsubject = \"server\"\nkind = \"node\"\nfile = \"{}\"\n{format}\n\
-         rule = \"trapezoid\"\npower_max = \"20 kW\"\n",
+         integrate = \"trapezoid\"\npower_max = \"20 kW\"\n",
         file.display()
     );
     let agent = site.agent("bench", "server", &settings, &[]);
