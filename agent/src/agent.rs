@@ -1,0 +1,422 @@
+//! The driver: introduces probes, batcher, spool and uplink to each other and keeps time.
+//!
+//! One thread runs everything but the probes. What it waits for is in one `select!`; what it does
+//! with each is in one function.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bijli_seglog::RealDisk;
+use bijli_wire::message::EventKind;
+use bijli_wire::{Millis, SpoolEpoch, UtcMillis};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::batcher::{Batcher, Origin, ProbeIndex};
+use crate::clock::{Clock, Moment, next_tick};
+use crate::config::{CollectorUrl, Config};
+use crate::draft::Draft;
+use crate::health::{Gauges, Health, Outcome};
+use crate::probe::{self, Cadence, Description, Probe, Sample};
+use crate::schedule::{Change, DEADLINE_MS, Report, Roll, Runner, TICK, Tell, words};
+use crate::spool::{Fresh, Limits, Owner, Spool, SpoolError, Stored};
+use crate::uplink::http::{Line, until};
+
+/// Answers that were in time may still be on their way through the channel.
+const GRACE: Millis = Millis::new(100);
+/// Woken this late, the process was stopped: nobody is blamed for the tick.
+const STOPPED: Millis = Millis::new(2_000);
+/// Reports that may wait for the driver; probe threads then wait too.
+const REPORTS_MAX: usize = 256;
+/// A recorded trace is read on while fewer batches than this wait.
+const RECORDED_BACKLOG_MAX: u64 = 64;
+const FULL_TOLD_EVERY: Millis = Millis::new(3_600_000);
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("no random numbers: {reason}")]
+    Random { reason: String },
+    #[error("cannot open the spool")]
+    OpenSpool { source: SpoolError },
+    #[error("the spool failed; starting again will recover what the disk has")]
+    Spool { source: SpoolError },
+    #[error("cannot wait for signals")]
+    Signal { source: std::io::Error },
+    #[error("cannot start a thread for {probe}")]
+    Thread { probe: String, source: std::io::Error },
+}
+
+/// Program and version, as schemas name them.
+pub const AGENT: &str = concat!("bijli-agent ", env!("CARGO_PKG_VERSION"));
+
+/// Where a line keeps its batches and sends them.
+#[derive(Clone, Debug)]
+pub struct LineConfig<'a> {
+    pub dir: &'a Path,
+    pub limits: Limits,
+    pub collector: &'a CollectorUrl,
+    pub owner: Owner,
+}
+
+/// Opens a spool and makes the line that empties it.
+///
+/// # Errors
+/// If another agent has the spool, or the disk fails.
+pub fn open_line(config: LineConfig<'_>, clock: Clock) -> Result<Line, AgentError> {
+    let random = |bytes: &mut [u8]| {
+        getrandom::fill(bytes).map_err(|e| AgentError::Random { reason: e.to_string() })
+    };
+    let (mut epoch, mut salt, mut seed) = ([0; 16], [0; 8], [0; 8]);
+    random(&mut epoch)?;
+    random(&mut salt)?;
+    random(&mut seed)?;
+    let fresh = Fresh { epoch: SpoolEpoch::new(epoch), salt: u64::from_le_bytes(salt) };
+    let (spool, opened) = Spool::open(RealDisk, config.dir, config.limits, config.owner, fresh)
+        .map_err(|source| AgentError::OpenSpool { source })?;
+    if !opened.recovery.is_clean() {
+        tracing::error!(
+            dir = %config.dir.display(),
+            damaged = opened.recovery.quarantined.len(),
+            missing = opened.recovery.missing.len(),
+            "the spool was damaged; what is lost is filled by gap records, registers carry the \
+             energy on"
+        );
+    }
+    if opened.recovery.torn_bytes > 0 {
+        tracing::warn!(bytes = opened.recovery.torn_bytes, "cut a torn tail, nothing acked in it");
+    }
+    tracing::info!(
+        epoch = %spool.epoch(), next = %spool.next(), waiting = spool.next().get() - spool.lowest().get(),
+        is_new = opened.is_new_epoch, "spool {} open", config.dir.display()
+    );
+    Ok(Line::new(spool, config.collector.clone(), clock, u64::from_le_bytes(seed)))
+}
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// If the spool cannot be opened or its disk fails.
+pub async fn run(config: Config) -> Result<(), AgentError> {
+    let waited = |source| AgentError::Signal { source };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(waited)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(waited)?;
+    let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
+    let mut agent =
+        Agent::new(&config, Arc::new(move |report| sender.blocking_send(report).is_ok()))?;
+    if let Some(listen) = config.listen
+        && let Err(e) = agent.health.clone().serve(listen).await
+    {
+        // Metering goes on: the metrics are about it, not part of it.
+        tracing::error!("no metrics on {listen}: {e}");
+    }
+    let mut tick = next_tick(agent.clock.utc(), TICK);
+    loop {
+        let close_at = tick.plus(DEADLINE_MS).and_then(|at| at.plus(GRACE)).unwrap_or(tick);
+        tokio::select! {
+            biased;
+            () = signalled(&mut interrupt, &mut terminate) => break,
+            Some(report) = reports.recv() => agent.on_report(report)?,
+            () = until(agent.clock, close_at) => {
+                while let Ok(report) = reports.try_recv() {
+                    agent.on_report(report)?;
+                }
+                agent.close(tick)?;
+                tick = next_tick(agent.clock.utc(), TICK);
+            }
+            outcome = agent.line.step() => outcome.map_err(|source| AgentError::Spool { source })?,
+        }
+    }
+    agent.stop()
+}
+
+async fn signalled(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+struct Agent {
+    clock: Clock,
+    batch: Millis,
+    batcher: Batcher,
+    roll: Roll,
+    line: Line,
+    health: Health,
+    runner: Runner,
+    names: BTreeMap<ProbeIndex, String>,
+    /// The last words of each probe that failed.
+    troubles: BTreeMap<ProbeIndex, String>,
+    probes_started: usize,
+    /// The last tick whose row is closed.
+    closed: Option<UtcMillis>,
+    full: Option<Full>,
+}
+
+/// Since when batches are not kept, and how many.
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    since: UtcMillis,
+    batches: u64,
+    told: Moment,
+}
+
+impl Agent {
+    fn new(config: &Config, tell: Tell) -> Result<Self, AgentError> {
+        let clock = Clock::new();
+        let owner =
+            Owner { hub: config.hub.clone(), node: config.node.clone(), agent: AGENT.to_owned() };
+        let line = LineConfig {
+            dir: &config.spool_dir,
+            limits: config.limits,
+            collector: &config.collector,
+            owner,
+        };
+        let line = open_line(line, clock)?;
+        let origin =
+            Origin { hub: config.hub.clone(), node: config.node.clone(), agent: AGENT.to_owned() };
+        let mut agent = Self {
+            clock,
+            batch: config.batch,
+            batcher: Batcher::new(origin),
+            roll: Roll::default(),
+            line,
+            health: Health::new(config.hub.as_str(), config.node.as_str()),
+            runner: Runner { clock, tell, is_held: Arc::new(AtomicBool::new(false)) },
+            names: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            probes_started: 0,
+            closed: None,
+            full: None,
+        };
+        agent.batcher.event(clock.utc(), EventKind::AgentStarted, AGENT.to_owned());
+        for probe in probe::build(&config.probes, &context(config)?) {
+            agent.start(probe)?;
+        }
+        Ok(agent)
+    }
+
+    fn start(&mut self, probe: Box<dyn Probe>) -> Result<(), AgentError> {
+        let (index, name) = (self.probes_started, probe.name().to_owned());
+        self.probes_started += 1;
+        tracing::info!("probe {name}");
+        self.names.insert(index, name.clone());
+        self.runner.start(index, probe).map_err(|source| AgentError::Thread { probe: name, source })
+    }
+
+    fn on_report(&mut self, report: Report) -> Result<(), AgentError> {
+        match report {
+            Report::Described { probe, name, description } => {
+                self.described(probe, name, description)
+            }
+            Report::Refused { probe, name, reason } => {
+                self.names.insert(probe, name);
+                self.in_trouble(probe, Some(reason));
+                Ok(())
+            }
+            Report::Read { probe, tick, took, samples, trouble } => {
+                self.in_trouble(probe, trouble);
+                self.read(probe, (tick, took), &samples)
+            }
+            Report::Found { probe } => self.start(probe.take()),
+            Report::Finished { probe } => {
+                if let Some(name) = self.names.get(&probe) {
+                    tracing::info!("probe {name} has no more to give");
+                }
+                self.roll.leave(probe);
+                Ok(())
+            }
+        }
+    }
+
+    fn described(
+        &mut self,
+        probe: ProbeIndex,
+        name: String,
+        description: Description,
+    ) -> Result<(), AgentError> {
+        self.in_trouble(probe, None);
+        let periods = description.cadences().into_iter().filter_map(|cadence| match cadence {
+            Cadence::Recorded(_) => None,
+            Cadence::Hot | Cadence::Warm | Cadence::Cold | Cadence::Every(_) => {
+                Some(cadence.period())
+            }
+        });
+        if let Some(period) = periods.min() {
+            self.roll.enter(probe, &name, period, self.clock.now());
+        }
+        match self.batcher.describe(probe, description, self.clock.utc()) {
+            Ok(Some(before)) => self.store(&before)?,
+            Ok(None) => {}
+            Err(e) => {
+                tracing::error!("probe {name} is left out: {}", words(&e));
+                self.in_trouble(probe, Some(words(&e)));
+            }
+        }
+        self.names.insert(probe, name);
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        probe: ProbeIndex,
+        (tick, took): (UtcMillis, Millis),
+        samples: &[Sample],
+    ) -> Result<(), AgentError> {
+        let is_recorded = samples.iter().any(|sample| sample.at.is_some());
+        let is_closed = self.closed.is_some_and(|closed| tick <= closed);
+        let is_in_time = self.roll.answer(probe, tick, took) && !is_closed;
+        if !is_in_time && !is_recorded {
+            return Ok(());
+        }
+        let has_gaps = samples.iter().any(|sample| sample.values.iter().any(Option::is_none));
+        if let Some(name) = self.names.get(&probe) {
+            let outcome = if has_gaps { Outcome::Error } else { Outcome::Ok };
+            self.health.sample(name, outcome, Some(took));
+        }
+        for sample in samples {
+            self.batcher.sample(probe, tick, sample);
+            if self.batcher.is_full() {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a tick: whoever has not answered has missed it.
+    fn close(&mut self, tick: UtcMillis) -> Result<(), AgentError> {
+        let now = self.clock.utc();
+        let was_stopped = now.since(tick).is_none_or(|late| late > STOPPED);
+        if !was_stopped {
+            for name in self.roll.absent(tick) {
+                self.health.sample(name, Outcome::Skipped, None);
+            }
+            self.batcher.begin(tick);
+            for change in self.roll.close(tick, self.clock.now()) {
+                self.on_change(tick, change);
+            }
+        }
+        self.closed = Some(tick);
+        if tick.floor_to(self.batch) == tick || was_stopped {
+            self.flush()?;
+        }
+        self.show(now);
+        Ok(())
+    }
+
+    fn on_change(&mut self, at: UtcMillis, change: Change) {
+        match change {
+            Change::Hung { probe } => {
+                tracing::error!("probe {probe} does not answer; its values are missing");
+                self.batcher.event(at, EventKind::ProbeHung, probe);
+            }
+            Change::Recovered { probe } => {
+                tracing::warn!("probe {probe} answers again");
+                self.batcher.event(at, EventKind::ProbeRecovered, probe);
+            }
+        }
+    }
+
+    /// Notes what a probe complains of, once per change.
+    fn in_trouble(&mut self, probe: ProbeIndex, trouble: Option<String>) {
+        let name = self.names.get(&probe).cloned().unwrap_or_default();
+        let before = self.troubles.get(&probe);
+        if before == trouble.as_ref() {
+            return;
+        }
+        match trouble {
+            Some(words) => {
+                tracing::warn!("probe {name}: {words}");
+                let text = format!("{name}: {words}");
+                self.batcher.event(self.clock.utc(), EventKind::ProbeFailed, text);
+                self.troubles.insert(probe, words);
+            }
+            None => {
+                tracing::info!("probe {name} reads all it offers");
+                self.batcher.event(self.clock.utc(), EventKind::ProbeRecovered, name);
+                self.troubles.remove(&probe);
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), AgentError> {
+        if let Some(draft) = self.batcher.take(self.clock.utc()) {
+            self.store(&draft)?;
+        }
+        let is_held = self.line.backlog() >= RECORDED_BACKLOG_MAX;
+        self.runner.is_held.store(is_held, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn store(&mut self, draft: &Draft) -> Result<(), AgentError> {
+        match self.line.store(draft) {
+            Ok(Stored::Durable { .. }) => self.has_room(),
+            Ok(Stored::Waiting) => tracing::warn!("the disk is full: a batch waits in memory"),
+            Ok(Stored::Full) => self.is_full(),
+            Err(source) if source.is_fatal() => return Err(AgentError::Spool { source }),
+            // Not the disk's fault: these readings cannot be said in the wire's format.
+            Err(e) => tracing::error!("a batch is lost: {}", words(&e)),
+        }
+        Ok(())
+    }
+
+    /// The spool has no room: sampling goes on, and registers carry the energy across.
+    fn is_full(&mut self) {
+        let (now, utc) = (self.clock.now(), self.clock.utc());
+        let is_first = self.full.is_none();
+        let full = self.full.get_or_insert(Full { since: utc, batches: 0, told: now });
+        full.batches += 1;
+        if is_first || now.since(full.told) >= FULL_TOLD_EVERY {
+            full.told = now;
+            tracing::error!(
+                batches = full.batches,
+                "the spool is full and nothing in it is acked: readings are not kept; energy \
+                 since then will be bridged by the registers"
+            );
+        }
+    }
+
+    fn has_room(&mut self) {
+        if let Some(full) = self.full.take() {
+            let text = format!("spool full: {} batches not kept, energy bridged", full.batches);
+            tracing::warn!("{text}");
+            self.batcher.event(full.since, EventKind::ProbeFailed, text);
+        }
+    }
+
+    fn show(&self, now: UtcMillis) {
+        let spool = self.line.spool();
+        let gauges = Gauges {
+            spool_bytes: spool.bytes(),
+            spool_bytes_max: spool.bytes_max(),
+            oldest_ms: spool.oldest_waiting().unwrap_or(now).get(),
+            backlog: self.line.backlog(),
+        };
+        self.health.set(gauges, self.line.counts());
+    }
+
+    /// The clean end: what was read is on disk.
+    fn stop(mut self) -> Result<(), AgentError> {
+        self.flush()?;
+        let waiting = self.line.backlog();
+        self.line.close().map_err(|source| AgentError::Spool { source })?;
+        tracing::info!(waiting, "stopped; what waits is on disk");
+        Ok(())
+    }
+}
+
+/// What the probes share.
+///
+/// # Errors
+/// If the system gives no random numbers.
+pub fn context(config: &Config) -> Result<probe::Context, AgentError> {
+    let mut start = [0; 8];
+    getrandom::fill(&mut start).map_err(|e| AgentError::Random { reason: e.to_string() })?;
+    Ok(probe::Context {
+        node: config.node.clone(),
+        start: u64::from_le_bytes(start),
+        boot: probe::boot_id(),
+    })
+}

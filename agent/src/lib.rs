@@ -1,0 +1,20 @@
+//! bijli-agent: reads sensors of a node or of a facility gateway, spools, and streams to the
+//! collector.
+//!
+//! Arrows point inward: `main` and `cli` introduce `agent`, which introduces the probes, the
+//! batcher, the spool and the uplink to each other. Batcher and uplink are pure: they are handed
+//! events and the time, and answer with what to do.
+
+pub mod agent;
+pub mod batcher;
+pub mod clock;
+pub mod config;
+pub mod draft;
+pub mod health;
+pub mod probe;
+pub mod quantity;
+pub mod report;
+pub mod schedule;
+pub mod simulate;
+pub mod spool;
+pub mod uplink;

@@ -1,0 +1,478 @@
+//! The agent's disk queue: a segment log of batches, kept until the collector has them and for
+//! [`Limits::keep_acked`] after, so that a collector that lost its disk can ask again.
+//!
+//! # Invariants
+//! - A sequence is told to the uplink only when its record is fdatasynced, and is then never
+//!   given to other bytes, whatever was damaged or removed.
+//! - Every retained suffix explains itself: each segment holds the schema of each of its batches,
+//!   before the batch. Each record carries its epoch, so there is no second file to lose: a
+//!   directory without a readable batch begins a new epoch.
+//! - Only what was released is unlinked, and its release is durable first.
+//! - A full spool refuses the newest batch and says so; it never grows past its limit and never
+//!   drops what waits. Registers are cumulative, so the next stored reading carries the energy.
+//!
+//! # Gap records
+//! The collector takes sequences in order, with a window. A batch that it will never accept is
+//! copied to `refused/`, and an empty batch of one event is sent with the same sequence instead.
+
+mod aside;
+mod open;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+
+use bijli_seglog::{Disk, FRAME_BYTES, Log, LogError, Reader, RealDisk, RecordSeq};
+use bijli_wire::{
+    Batch, BatchError, BatchSeq, ContentHash, HubId, Millis, NodeId, SchemaId, SpoolEpoch,
+    UtcMillis, codec,
+};
+
+use crate::draft::Draft;
+use record::{Head, Record};
+
+pub use aside::Reason;
+pub use open::{Fresh, Opened};
+
+/// Small segments: a released one is unlinked whole, and a full spool frees room in such steps.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// The least that holds the active segment, some that wait and the quarantine.
+pub const BYTES_MIN: u64 = 4 * SEGMENT_BYTES;
+/// One remembered place each so many batches: 24 bytes of memory for about 100 KiB of disk.
+const PLACE_STRIDE: u64 = 32;
+/// The cursor is made durable after so many records, and at stop. Losing it costs duplicates.
+const CURSOR_LAG_MAX: u64 = 64;
+
+/// How much a spool may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// At least [`BYTES_MIN`].
+    pub bytes_max: u64,
+    /// How long a batch stays after its ack, while there is room.
+    pub keep_acked: Millis,
+}
+
+/// Whose batches these are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub hub: HubId,
+    pub node: NodeId,
+    /// Program and version, for the schema of gap records.
+    pub agent: String,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// On disk: everything through this sequence.
+    Durable { through: BatchSeq },
+    /// In memory only: the disk is full of other people's files. Stored with a later batch.
+    Waiting,
+    /// Not kept: the spool has reached its limit, or too much waits in memory.
+    Full,
+}
+
+/// A batch as it goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    pub body: Vec<u8>,
+    pub hash: ContentHash,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error(
+        "another bijli-agent uses the spool {dir}: one spool serves one agent", dir = dir.display()
+    )]
+    Locked { dir: PathBuf },
+    #[error("cannot open the spool {dir}", dir = dir.display())]
+    Open { dir: PathBuf, source: LogError },
+    #[error("cannot read the spool {dir}", dir = dir.display())]
+    Read { dir: PathBuf, source: LogError },
+    #[error("cannot store a batch")]
+    Store { source: LogError },
+    #[error("cannot encode a batch")]
+    Encode { source: BatchError },
+    #[error("cannot release what was acknowledged")]
+    Release { source: LogError },
+    #[error("batch {sequence} is not readable: its bytes are damaged or gone")]
+    Unreadable { sequence: BatchSeq },
+    #[error("schema {id} is not readable: its bytes are damaged or gone")]
+    UnreadableSchema { id: SchemaId },
+    #[error("cannot put a refused batch aside in {path}", path = path.display())]
+    PutAside { path: PathBuf, source: std::io::Error },
+    #[error("{path} holds as many refused batches as it may", path = path.display())]
+    AsideFull { path: PathBuf },
+}
+
+impl SpoolError {
+    /// An fsync failed: nothing written since may be believed. Stop, and recover from disk.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Store { source } | Self::Release { source } => matches!(
+                source,
+                LogError::Poisoned { .. }
+                    | LogError::SyncSegment { .. }
+                    | LogError::SyncCursor { .. }
+                    | LogError::SyncDirectory { .. }
+            ),
+            Self::Locked { .. } | Self::Open { .. } => true,
+            Self::Read { .. }
+            | Self::Encode { .. }
+            | Self::Unreadable { .. }
+            | Self::UnreadableSchema { .. }
+            | Self::PutAside { .. }
+            | Self::AsideFull { .. } => false,
+        }
+    }
+}
+
+/// Where a batch lies, and when it was made.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    record: RecordSeq,
+    created: UtcMillis,
+}
+
+/// One agent's disk queue, locked while it lives.
+pub struct Spool<D: Disk = RealDisk> {
+    disk: D,
+    dir: PathBuf,
+    log: Log<D>,
+    limits: Limits,
+    owner: Owner,
+    epoch: SpoolEpoch,
+    /// What the next batch gets.
+    next: BatchSeq,
+    /// The eldest batch not released.
+    lowest: BatchSeq,
+    /// Everything through this record is released, durably or not yet.
+    released: RecordSeq,
+    /// Every [`PLACE_STRIDE`]th batch.
+    places: BTreeMap<BatchSeq, Place>,
+    /// Batches read since the last release: where exactly.
+    located: BTreeMap<BatchSeq, RecordSeq>,
+    gaps: BTreeMap<BatchSeq, RecordSeq>,
+    /// The latest record of each schema.
+    schemas: BTreeMap<SchemaId, RecordSeq>,
+    /// Schemas written to the active segment.
+    in_segment: Vec<SchemaId>,
+    /// Appended and not yet durable.
+    pending: VecDeque<(RecordSeq, BatchSeq)>,
+    ahead: Option<Ahead<D>>,
+}
+
+/// Reading on where the last read ended.
+struct Ahead<D: Disk> {
+    reader: Reader<D>,
+    next: BatchSeq,
+}
+
+impl<D: Disk> Spool<D> {
+    /// Numbers, encodes, appends and fsyncs a batch.
+    ///
+    /// # Errors
+    /// If the draft breaks a limit of the wire or the disk fails; see [`SpoolError::is_fatal`].
+    pub fn store(&mut self, draft: &Draft) -> Result<Stored, SpoolError> {
+        let batch = Batch {
+            hub: self.owner.hub.clone(),
+            node: self.owner.node.clone(),
+            epoch: self.epoch,
+            sequence: self.next,
+            schema: draft.schema.id,
+            created: draft.created,
+            matrices: draft.matrices.clone(),
+            events: draft.events.clone(),
+        };
+        let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
+        let head = self.head(self.next, draft.created, draft.schema.id);
+        let record = Record::Batch { head, body: &body }.encode();
+        let bytes = frame_bytes(record.len()) + frame_bytes(33 + draft.schema.body.len());
+        if !self.make_room(bytes)? {
+            return Ok(Stored::Full);
+        }
+        self.begin_segment_if_full(bytes)?;
+        self.append_schema(draft.schema.id, &draft.schema.body)?;
+        match self.log.append(&record) {
+            Ok(at) => self.pending.push_back((at, self.next)),
+            Err(LogError::PendingFull { .. }) => return Ok(Stored::Full),
+            Err(source) => return Err(SpoolError::Store { source }),
+        }
+        if self.next.get() % PLACE_STRIDE == 1 {
+            let record = self.log.next_seq();
+            let place = Place { record: RecordSeq::new(record.get() - 1), created: draft.created };
+            self.places.insert(self.next, place);
+        }
+        self.next = self.next.next();
+        self.commit()
+    }
+
+    /// Makes durable what waits. [`Stored::Waiting`] if the disk is full.
+    ///
+    /// # Errors
+    /// If the disk fails otherwise.
+    pub fn commit(&mut self) -> Result<Stored, SpoolError> {
+        let outcome = self.log.commit();
+        let durable = self.log.durable_seq();
+        let mut through = None;
+        while let Some((_, sequence)) = self.pending.pop_front_if(|(at, _)| *at <= durable) {
+            through = Some(sequence);
+        }
+        match (outcome, through) {
+            (Ok(_), None) => Ok(Stored::Waiting),
+            (Err(e), None) if e.is_storage_full() => Ok(Stored::Waiting),
+            (Err(e), Some(through)) if e.is_storage_full() => Ok(Stored::Durable { through }),
+            (Err(source), _) => Err(SpoolError::Store { source }),
+            (Ok(_), Some(through)) => Ok(Stored::Durable { through }),
+        }
+    }
+
+    /// The bytes of a batch, or of the gap record that has its place.
+    ///
+    /// # Errors
+    /// [`SpoolError::Unreadable`] if the disk does not have them any more.
+    pub fn load(&mut self, sequence: BatchSeq) -> Result<Loaded, SpoolError> {
+        let body = match self.gaps.get(&sequence) {
+            Some(at) => self.gap_at(*at, sequence)?,
+            None => self.batch(sequence)?.1,
+        };
+        Ok(Loaded { hash: codec::hash(&body), body })
+    }
+
+    /// The schema that a batch names.
+    ///
+    /// # Errors
+    /// If batch or schema are not readable.
+    pub fn schema_of(&mut self, sequence: BatchSeq) -> Result<(SchemaId, Vec<u8>), SpoolError> {
+        let id = match self.gaps.get(&sequence) {
+            Some(_) => self.bare_schema()?.id,
+            None => self.batch(sequence)?.0.schema,
+        };
+        let unreadable = || SpoolError::UnreadableSchema { id };
+        let at = *self.schemas.get(&id).ok_or_else(unreadable)?;
+        match self.log.read_from(at).next() {
+            Some(Ok((found, payload))) if found == at => match Record::decode(&payload) {
+                Some(Record::Schema { id: found, body }) if found == id => Ok((id, body.to_vec())),
+                Some(Record::Schema { .. } | Record::Batch { .. } | Record::Gap { .. }) | None => {
+                    Err(unreadable())
+                }
+            },
+            Some(Ok(_) | Err(_)) | None => Err(unreadable()),
+        }
+    }
+
+    /// Forgets everything through a batch; what is forgotten stays on disk for a while.
+    ///
+    /// # Errors
+    /// If the disk fails; the batches are then sent again after a restart, as duplicates.
+    pub fn release(&mut self, through: BatchSeq, now: UtcMillis) -> Result<(), SpoolError> {
+        self.lowest = self.lowest.max(through.next());
+        if let Some((_, at)) = self.located.range(..=through).next_back() {
+            self.released = self.released.max(*at);
+        }
+        self.located = self.located.split_off(&self.lowest);
+        self.gaps = self.gaps.split_off(&self.lowest);
+        if self.released.get() >= self.log.cursor().get() + CURSOR_LAG_MAX {
+            self.persist(now)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the release durable and unlinks what need not be kept. Also at stop.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn persist(&mut self, now: UtcMillis) -> Result<(), SpoolError> {
+        let refused = |source| SpoolError::Release { source };
+        self.log.advance_cursor(self.released.min(self.log.durable_seq())).map_err(refused)?;
+        let kept_from = now
+            .get()
+            .saturating_sub(i64::try_from(self.limits.keep_acked.get()).unwrap_or(i64::MAX));
+        let floor = self.log.sealed_segments().find(|segment| {
+            self.created_near(segment.last).is_none_or(|created| created.get() >= kept_from)
+        });
+        let floor = floor.map_or(self.released.next(), |segment| segment.first);
+        self.unlink_before(floor)?;
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn epoch(&self) -> SpoolEpoch {
+        self.epoch
+    }
+
+    /// The eldest batch that no ack covers; the next one to come if there is none.
+    #[must_use]
+    pub fn lowest(&self) -> BatchSeq {
+        self.lowest
+    }
+
+    /// What the next batch gets.
+    #[must_use]
+    pub fn next(&self) -> BatchSeq {
+        self.next
+    }
+
+    /// Bytes on disk and waiting for it.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.log.bytes() + self.log.pending_bytes()
+    }
+
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        self.limits.bytes_max
+    }
+
+    /// About when the eldest waiting batch was made, to within [`PLACE_STRIDE`] batches; `None`:
+    /// nothing waits.
+    #[must_use]
+    pub fn oldest_waiting(&self) -> Option<UtcMillis> {
+        if self.lowest >= self.next {
+            return None;
+        }
+        let before = self.places.range(..=self.lowest).next_back();
+        before.or_else(|| self.places.first_key_value()).map(|(_, place)| place.created)
+    }
+
+    fn head(&self, sequence: BatchSeq, created: UtcMillis, schema: SchemaId) -> Head {
+        Head { epoch: self.epoch, sequence, created, schema }
+    }
+
+    /// Writes a schema unless the active segment has it.
+    fn append_schema(&mut self, id: SchemaId, body: &[u8]) -> Result<(), SpoolError> {
+        if self.in_segment.contains(&id) {
+            return Ok(());
+        }
+        match self.log.append(&Record::Schema { id, body }.encode()) {
+            Ok(at) => {
+                self.schemas.insert(id, at);
+                self.in_segment.push(id);
+                Ok(())
+            }
+            // The batch that follows finds the same and is refused as full.
+            Err(LogError::PendingFull { .. }) => Ok(()),
+            Err(source) => Err(SpoolError::Store { source }),
+        }
+    }
+
+    /// A segment is ended here, not inside a commit, so that the next begins with its schemas.
+    fn begin_segment_if_full(&mut self, bytes: u64) -> Result<(), SpoolError> {
+        let sealed: u64 = self.log.sealed_segments().map(|segment| segment.bytes).sum();
+        let active = self.bytes().saturating_sub(sealed);
+        if active + bytes <= SEGMENT_BYTES {
+            return Ok(());
+        }
+        self.in_segment.clear();
+        match self.log.seal() {
+            Ok(()) => Ok(()),
+            Err(e) if e.is_storage_full() => Ok(()),
+            Err(source) => Err(SpoolError::Store { source }),
+        }
+    }
+
+    /// Unlinks released segments, the eldest first, until `bytes` more fit.
+    fn make_room(&mut self, bytes: u64) -> Result<bool, SpoolError> {
+        while self.bytes() + bytes > self.limits.bytes_max {
+            let Some(eldest) = self.log.sealed_segments().next() else { return Ok(false) };
+            if eldest.last > self.released {
+                return Ok(false);
+            }
+            let released = self.released.min(self.log.durable_seq());
+            self.log.advance_cursor(released).map_err(|source| SpoolError::Release { source })?;
+            if self.unlink_before(eldest.last.next())? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn unlink_before(&mut self, floor: RecordSeq) -> Result<u64, SpoolError> {
+        let count =
+            self.log.unlink_before(floor).map_err(|source| SpoolError::Release { source })?;
+        if count > 0 {
+            let first = self.log.first_seq();
+            self.places.retain(|_, place| place.record >= first);
+            self.schemas.retain(|_, at| *at >= first);
+            self.ahead = None;
+        }
+        Ok(count)
+    }
+
+    /// When the records around this one were made.
+    fn created_near(&self, record: RecordSeq) -> Option<UtcMillis> {
+        let mut places = self.places.values().rev();
+        places.find(|place| place.record <= record).map(|place| place.created)
+    }
+
+    /// A batch's head and body, reading on from the last one if that fits.
+    fn batch(&mut self, sequence: BatchSeq) -> Result<(Head, Vec<u8>), SpoolError> {
+        if let Some(found) = self.read_on(sequence)? {
+            return Ok(found);
+        }
+        let from = match self.located.get(&sequence) {
+            Some(at) => *at,
+            None => match self.places.range(..=sequence).next_back() {
+                Some((_, place)) => place.record,
+                None => self.log.first_seq(),
+            },
+        };
+        self.ahead = Some(Ahead { reader: self.log.read_from(from), next: BatchSeq::FIRST });
+        self.read_on(sequence)?.ok_or(SpoolError::Unreadable { sequence })
+    }
+
+    fn read_on(&mut self, sequence: BatchSeq) -> Result<Option<(Head, Vec<u8>)>, SpoolError> {
+        let Some(mut ahead) = self.ahead.take_if(|ahead| ahead.next <= sequence) else {
+            return Ok(None);
+        };
+        for found in ahead.reader.by_ref() {
+            let (at, payload) = match found {
+                Ok(record) => record,
+                // What was in a damaged stretch is found missing below.
+                Err(LogError::Lost { .. }) => continue,
+                Err(source) => return Err(SpoolError::Read { dir: self.dir.clone(), source }),
+            };
+            let Some(Record::Batch { head, body }) = Record::decode(&payload) else { continue };
+            if head.epoch != self.epoch || head.sequence < sequence {
+                continue;
+            }
+            if head.sequence > sequence {
+                break;
+            }
+            let found = (head, body.to_vec());
+            self.located.insert(sequence, at);
+            ahead.next = sequence.next();
+            self.ahead = Some(ahead);
+            return Ok(Some(found));
+        }
+        Ok(None)
+    }
+
+    fn gap_at(&self, at: RecordSeq, sequence: BatchSeq) -> Result<Vec<u8>, SpoolError> {
+        if let Some(Ok((found, payload))) = self.log.read_from(at).next()
+            && found == at
+            && let Some(Record::Gap { body, .. }) = Record::decode(&payload)
+        {
+            return Ok(body.to_vec());
+        }
+        Err(SpoolError::Unreadable { sequence })
+    }
+}
+
+fn frame_bytes(payload: usize) -> u64 {
+    FRAME_BYTES + u64::try_from(payload).unwrap_or(u64::MAX / 2)
+}
+
+impl<D: Disk> std::fmt::Debug for Spool<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spool")
+            .field("dir", &self.dir)
+            .field("epoch", &self.epoch)
+            .field("lowest", &self.lowest)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}

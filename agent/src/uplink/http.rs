@@ -1,0 +1,474 @@
+//! One HTTP/2 connection to the collector, and the [`Line`] that performs the uplink's effects.
+//!
+//! # Invariants
+//! - Batches are read from the spool when they are sent and dropped with their answer: at most
+//!   [`super::IN_FLIGHT_MAX`] bodies are in memory.
+//! - What the other side says is foreign: its size is capped, and only a collector's own JSON
+//!   counts as an answer. Everything else is a lost link.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bijli_seglog::RealDisk;
+use bijli_wire::{Ack, BatchSeq, ContentHash, ErrorBody, ErrorCode, Millis, UtcMillis};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{Method, Request, Response, body::Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time;
+
+use super::{Attempt, Effect, Event, Fate, Jitter, Uplink};
+use crate::clock::Clock;
+use crate::config::CollectorUrl;
+use crate::draft::Draft;
+use crate::schedule::words;
+use crate::spool::{Reason, Spool, SpoolError, Stored};
+
+/// An ack has 300 bytes, a refusal not many more.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A half-open connection is noticed by its unanswered ping, not by the next batch.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PONG_MAX: Duration = Duration::from_secs(10);
+/// One connection's receive window: answers are small.
+const WINDOW_BYTES: u32 = 64 << 10;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("cannot connect to {collector}: {reason}")]
+    Connect { collector: CollectorUrl, reason: String },
+    #[error("the request failed: {reason}")]
+    Request { reason: String },
+    #[error("status {status} with an answer that is not a collector's")]
+    Foreign { status: u16 },
+}
+
+/// What came back.
+#[derive(Debug)]
+pub enum Answer {
+    Ok(Bytes),
+    Refused { code: ErrorCode, retry_after: Option<Millis>, message: String },
+}
+
+/// A lazily made connection; clones share it.
+#[derive(Clone)]
+pub struct Client {
+    collector: CollectorUrl,
+    link: Arc<Mutex<Option<SendRequest<Full<Bytes>>>>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("collector", &self.collector).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    #[must_use]
+    pub fn new(collector: CollectorUrl) -> Self {
+        Self { collector, link: Arc::default() }
+    }
+
+    /// Sends one request and reads its answer.
+    ///
+    /// # Errors
+    /// If there is no answer, or one that no collector gave.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        content: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Answer, LinkError> {
+        let mut link = self.link().await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.collector))
+            .header("content-type", content)
+            .header("user-agent", concat!("bijli-agent/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| LinkError::Request { reason: words(&e) })?;
+        let failed = |e: hyper::Error| LinkError::Request { reason: words(&e) };
+        link.ready().await.map_err(failed)?;
+        let response = link.send_request(request).await.map_err(failed)?;
+        read_answer(response).await
+    }
+
+    async fn link(&self) -> Result<SendRequest<Full<Bytes>>, LinkError> {
+        let mut link = self.link.lock().await;
+        if let Some(open) = link.as_ref().filter(|open| !open.is_closed()) {
+            return Ok(open.clone());
+        }
+        let refused = |reason| LinkError::Connect { collector: self.collector.clone(), reason };
+        let connecting = Box::pin(connect(&self.collector));
+        let open = match time::timeout(CONNECT_MAX, connecting).await {
+            Ok(outcome) => outcome.map_err(refused)?,
+            Err(_) => return Err(refused(format!("no answer within {CONNECT_MAX:?}"))),
+        };
+        *link = Some(open.clone());
+        Ok(open)
+    }
+}
+
+async fn connect(collector: &CollectorUrl) -> Result<SendRequest<Full<Bytes>>, String> {
+    let address = (collector.host.as_str(), collector.port);
+    let stream = TcpStream::connect(address).await.map_err(|e| words(&e))?;
+    // Batches are whole messages: nothing is gained by waiting for more.
+    stream.set_nodelay(true).map_err(|e| words(&e))?;
+    let (link, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_MAX)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(64 << 10)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| words(&e))?;
+    tokio::spawn(async move {
+        if let Err(e) = connection.await {
+            tracing::debug!("connection ended: {}", words(&e));
+        }
+    });
+    Ok(link)
+}
+
+async fn read_answer(response: Response<Incoming>) -> Result<Answer, LinkError> {
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok())
+        .map(|seconds| Millis::new(seconds.saturating_mul(1_000)));
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|e| LinkError::Request { reason: e.to_string() })?.to_bytes();
+    if status.is_success() {
+        return Ok(Answer::Ok(body));
+    }
+    match serde_json::from_slice::<ErrorBody>(&body) {
+        Ok(ErrorBody { error }) => {
+            Ok(Answer::Refused { code: error.code, retry_after, message: error.message })
+        }
+        Err(_) => Err(LinkError::Foreign { status: status.as_u16() }),
+    }
+}
+
+/// One spool and its way to the collector.
+pub struct Line {
+    spool: Spool<RealDisk>,
+    uplink: Uplink,
+    client: Client,
+    clock: Clock,
+    requests: JoinSet<Event>,
+    /// Sent at least once since the start and not yet acked.
+    sent: BTreeSet<BatchSeq>,
+    counts: Counts,
+    /// Set by an fsync that failed.
+    fatal: Option<SpoolError>,
+    is_link_down: bool,
+}
+
+/// What happened since the start; for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub stored: u64,
+    pub acked: u64,
+    pub refused: u64,
+    pub resent: u64,
+    pub quarantined: u64,
+    /// Batches not kept: the spool was full.
+    pub full: u64,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("spool", &self.spool).finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    #[must_use]
+    pub fn new(spool: Spool<RealDisk>, collector: CollectorUrl, clock: Clock, seed: u64) -> Self {
+        let jitter = Jitter::new(seed);
+        let uplink = Uplink::new(spool.epoch(), spool.lowest(), spool.next(), jitter);
+        Self {
+            spool,
+            uplink,
+            client: Client::new(collector),
+            clock,
+            requests: JoinSet::new(),
+            sent: BTreeSet::new(),
+            counts: Counts::default(),
+            fatal: None,
+            is_link_down: false,
+        }
+    }
+
+    /// Puts a batch on disk and lets it go out.
+    ///
+    /// # Errors
+    /// If the disk failed; see [`SpoolError::is_fatal`].
+    pub fn store(&mut self, draft: &Draft) -> Result<Stored, SpoolError> {
+        let stored = self.spool.store(draft)?;
+        match stored {
+            Stored::Durable { through } => {
+                self.counts.stored += 1;
+                self.tell(Event::Spooled { through });
+            }
+            Stored::Waiting => self.counts.stored += 1,
+            Stored::Full => self.counts.full += 1,
+        }
+        Ok(stored)
+    }
+
+    /// Waits for the next answer or timeout and acts on it. Safe to drop at any time.
+    ///
+    /// # Errors
+    /// If an fsync failed: stop, and start again from what the disk has.
+    pub async fn step(&mut self) -> Result<(), SpoolError> {
+        let event = match self.wait().await {
+            Some(event) => event,
+            None => Event::Tick,
+        };
+        if matches!(event, Event::Acked { .. } | Event::SchemaStored { .. }) && self.is_link_down {
+            self.is_link_down = false;
+            tracing::info!(backlog = self.backlog(), "the collector answers again");
+        }
+        self.tell(event);
+        self.fatal.take().map_or(Ok(()), Err)
+    }
+
+    /// `None`: something timed out, or a backlog waits to be looked at.
+    async fn wait(&mut self) -> Option<Event> {
+        let now = self.clock.now();
+        let pause = match self.uplink.wake_at() {
+            Some(at) => Duration::from_millis(at.since(now).get()),
+            None if self.uplink.backlog() > 0 && self.requests.is_empty() => Duration::ZERO,
+            None => Duration::from_secs(3_600),
+        };
+        let answered = async {
+            if self.requests.is_empty() {
+                return std::future::pending().await;
+            }
+            self.requests.join_next().await
+        };
+        match time::timeout(pause, answered).await {
+            // A request that was aborted has nothing to say.
+            Ok(Some(joined)) => joined.ok(),
+            Ok(None) | Err(_) => None,
+        }
+    }
+
+    /// Batches on disk that no ack covers.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.uplink.backlog()
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    #[must_use]
+    pub fn spool(&self) -> &Spool<RealDisk> {
+        &self.spool
+    }
+
+    /// The clean end: what waits is made durable, and the release too.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn close(mut self) -> Result<(), SpoolError> {
+        self.requests.abort_all();
+        self.spool.commit()?;
+        self.spool.persist(self.clock.utc())
+    }
+
+    fn tell(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        let mut events = vec![event];
+        // An effect can answer at once (a batch put aside), and that answer has effects.
+        while let Some(event) = events.pop() {
+            self.count(&event);
+            self.uplink.on_event(event, self.clock.now(), &mut effects);
+            for effect in effects.drain(..) {
+                events.extend(self.perform(effect));
+            }
+        }
+    }
+
+    fn count(&mut self, event: &Event) {
+        match event {
+            Event::Acked { sequence, .. } => {
+                self.sent.remove(sequence);
+                self.counts.acked += 1;
+            }
+            Event::Refused { .. } | Event::SchemaRefused { .. } => self.counts.refused += 1,
+            Event::PutAside { .. } => self.counts.quarantined += 1,
+            Event::LinkLost { .. } => self.is_link_down = true,
+            Event::Spooled { .. }
+            | Event::SchemaStored { .. }
+            | Event::NotPutAside { .. }
+            | Event::Unreadable { .. }
+            | Event::Tick => {}
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Send { sequence, attempt } => self.send(sequence, attempt),
+            Effect::PutSchema { sequence, attempt } => self.put_schema(sequence, attempt),
+            Effect::Release { through } => {
+                self.sent = self.sent.split_off(&through.next());
+                let outcome = self.spool.release(through, self.clock.utc());
+                outcome.err().and_then(|e| self.failed(e, None))
+            }
+            Effect::PutAside { sequence, code } => Some(self.put_aside(sequence, code)),
+            Effect::Disconnect => {
+                self.requests.abort_all();
+                // Not only the requests: the socket may be the half-open one.
+                self.client = Client::new(self.client.collector.clone());
+                None
+            }
+            Effect::Alarm { sequence, code } => {
+                tracing::error!(
+                    %sequence, ?code,
+                    "the collector does not take this; the spool keeps it until a person looks"
+                );
+                None
+            }
+        }
+    }
+
+    fn send(&mut self, sequence: BatchSeq, attempt: Attempt) -> Option<Event> {
+        match self.spool.load(sequence) {
+            Ok(loaded) => {
+                if !self.sent.insert(sequence) {
+                    self.counts.resent += 1;
+                }
+                let client = self.client.clone();
+                self.requests.spawn(async move {
+                    let hash = loaded.hash;
+                    let content = "application/x-bijli-batch";
+                    let asked = client.ask(Method::POST, "/v1/batches", content, loaded.body);
+                    batch_event(Sent { sequence, attempt, hash }, Box::pin(asked).await)
+                });
+                None
+            }
+            Err(e) => self.failed(e, Some((sequence, attempt))),
+        }
+    }
+
+    fn put_schema(&mut self, sequence: BatchSeq, attempt: Attempt) -> Option<Event> {
+        match self.spool.schema_of(sequence) {
+            Ok((id, body)) => {
+                let client = self.client.clone();
+                self.requests.spawn(async move {
+                    let path = format!("/v1/schemas/{id}");
+                    let content = "application/x-bijli-schema";
+                    let asked: Pin<Box<dyn Future<Output = _> + Send>> =
+                        Box::pin(client.ask(Method::PUT, &path, content, body));
+                    schema_event(attempt, asked.await)
+                });
+                None
+            }
+            Err(e) => self.failed(e, Some((sequence, attempt))),
+        }
+    }
+
+    fn put_aside(&mut self, sequence: BatchSeq, code: ErrorCode) -> Event {
+        let name = serde_json::to_string(&code).unwrap_or_default();
+        let name = name.trim_matches('"');
+        let reason = Reason { code: name, leaves_gap: Fate::of(code) != Fate::Known };
+        match self.spool.put_aside(sequence, reason, self.clock.utc()) {
+            Ok(()) => {
+                tracing::error!(%sequence, code = name, "batch put aside, its place is filled");
+                Event::PutAside { sequence }
+            }
+            Err(e) => {
+                tracing::error!(%sequence, "cannot put a batch aside: {}", words(&e));
+                if e.is_fatal() {
+                    self.fatal = Some(e);
+                }
+                Event::NotPutAside { sequence }
+            }
+        }
+    }
+
+    /// What a failure of the spool means for the batch that was wanted.
+    fn failed(&mut self, e: SpoolError, wanted: Option<(BatchSeq, Attempt)>) -> Option<Event> {
+        tracing::error!("{}", words(&e));
+        let is_gone =
+            matches!(e, SpoolError::Unreadable { .. } | SpoolError::UnreadableSchema { .. });
+        if e.is_fatal() {
+            self.fatal = Some(e);
+        }
+        wanted.map(|(sequence, attempt)| {
+            // A file that cannot be opened now may be opened later: that costs a pause.
+            if is_gone { Event::Unreadable { sequence } } else { Event::LinkLost { attempt } }
+        })
+    }
+}
+
+/// Which request an answer is for.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    sequence: BatchSeq,
+    attempt: Attempt,
+    hash: ContentHash,
+}
+
+fn batch_event(sent: Sent, outcome: Result<Answer, LinkError>) -> Event {
+    let Sent { sequence, attempt, hash } = sent;
+    match outcome {
+        Ok(Answer::Ok(body)) => match serde_json::from_slice::<Ack>(&body) {
+            Ok(ack) => Event::Acked { sequence, attempt, hash, ack },
+            Err(_) => {
+                tracing::warn!("a 200 that is no ack: something stands before the collector");
+                Event::LinkLost { attempt }
+            }
+        },
+        Ok(Answer::Refused { code, retry_after, message }) => {
+            tracing::warn!(%sequence, ?code, "refused: {message}");
+            Event::Refused { sequence, attempt, code, retry_after }
+        }
+        Err(e) => {
+            tracing::warn!("{}", words(&e));
+            Event::LinkLost { attempt }
+        }
+    }
+}
+
+fn schema_event(attempt: Attempt, outcome: Result<Answer, LinkError>) -> Event {
+    match outcome {
+        Ok(Answer::Ok(_)) => Event::SchemaStored { attempt },
+        Ok(Answer::Refused { code, retry_after, message }) => {
+            tracing::warn!(?code, "schema refused: {message}");
+            Event::SchemaRefused { attempt, code, retry_after }
+        }
+        Err(e) => {
+            tracing::warn!("{}", words(&e));
+            Event::LinkLost { attempt }
+        }
+    }
+}
+
+/// Waits as long as a span of simulated or real time.
+pub async fn pause(span: Millis) {
+    time::sleep(Duration::from_millis(span.get())).await;
+}
+
+/// When a wall-clock moment is reached, seen from now.
+pub async fn until(clock: Clock, at: UtcMillis) {
+    pause(at.since(clock.utc()).unwrap_or(Millis::ZERO)).await;
+}

@@ -1,0 +1,642 @@
+//! When to send which batch, and when the spool may forget it.
+//!
+//! Pure: [`Uplink`] is handed events and the time, and answers with [`Effect`]s. The driver in
+//! `uplink/http.rs` performs them and reports back. Nothing here waits, sleeps or fails.
+//!
+//! # Invariants
+//! - A batch is released only after an [`Ack`] that names its epoch, sequence and hash, and only
+//!   when all elder ones are. The one exception is [`ErrorCode::IdentityFork`]: the collector
+//!   holds another batch of that sequence, ours was put aside on disk, nothing is left to send.
+//! - At most [`IN_FLIGHT_MAX`] batches are on their way, none further than [`AHEAD_MAX`] beyond
+//!   the eldest without ack, so the collector never has to refuse a gap.
+//! - After a failure one batch goes alone until an ack comes: a sick collector is not flooded.
+//! - An ack is true whenever it arrives; a refusal counts only for the attempt it answers.
+
+mod backoff;
+mod fate;
+pub mod http;
+#[cfg(test)]
+mod simulation;
+
+pub use backoff::{Backoff, Jitter};
+pub use fate::Fate;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bijli_wire::{Ack, BatchSeq, ContentHash, ErrorCode, Millis, SpoolEpoch, limits};
+
+use crate::clock::Moment;
+
+/// Batches on their way at once.
+pub const IN_FLIGHT_MAX: usize = 4;
+/// How far beyond the eldest batch without ack sending may run. Half of what a collector takes.
+pub const AHEAD_MAX: u64 = limits::SEQUENCE_WINDOW / 2;
+/// A request without answer for this long means that the link is dead.
+pub const ANSWER_MS_MAX: Millis = Millis::new(30_000);
+/// A collector may ask for patience, but not for ever.
+const RETRY_AFTER_MS_MAX: Millis = Millis::new(3_600_000);
+
+/// Numbers the requests, so that a late answer is not taken for that of a later attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt(u64);
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Everything through this batch is on the agent's disk.
+    Spooled {
+        through: BatchSeq,
+    },
+    /// A 200 came back for the body with this hash.
+    Acked {
+        sequence: BatchSeq,
+        attempt: Attempt,
+        hash: ContentHash,
+        ack: Ack,
+    },
+    Refused {
+        sequence: BatchSeq,
+        attempt: Attempt,
+        code: ErrorCode,
+        retry_after: Option<Millis>,
+    },
+    SchemaStored {
+        attempt: Attempt,
+    },
+    SchemaRefused {
+        attempt: Attempt,
+        code: ErrorCode,
+        retry_after: Option<Millis>,
+    },
+    /// No answer, or one that is not a collector's.
+    LinkLost {
+        attempt: Attempt,
+    },
+    /// The batch lies in the quarantine; a gap record has its place unless it was a fork.
+    PutAside {
+        sequence: BatchSeq,
+    },
+    /// The disk did not take it.
+    NotPutAside {
+        sequence: BatchSeq,
+    },
+    /// The spool cannot give the batch, or the schema it names: their bytes are damaged.
+    Unreadable {
+        sequence: BatchSeq,
+    },
+    Tick,
+}
+
+/// What the driver must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Send {
+        sequence: BatchSeq,
+        attempt: Attempt,
+    },
+    /// Send the schema that this batch names.
+    PutSchema {
+        sequence: BatchSeq,
+        attempt: Attempt,
+    },
+    /// The spool may forget everything through this batch.
+    Release {
+        through: BatchSeq,
+    },
+    PutAside {
+        sequence: BatchSeq,
+        code: ErrorCode,
+    },
+    /// Drop the connection and all that is on its way.
+    Disconnect,
+    /// Tell people; sending goes on by itself.
+    Alarm {
+        sequence: BatchSeq,
+        code: ErrorCode,
+    },
+}
+
+/// The sending side of one spool.
+#[derive(Debug)]
+pub struct Uplink {
+    epoch: SpoolEpoch,
+    /// The eldest batch without ack.
+    lowest: BatchSeq,
+    /// One after the newest batch on disk.
+    end: BatchSeq,
+    /// Acked, with an elder one missing.
+    settled: BTreeSet<BatchSeq>,
+    flights: BTreeMap<BatchSeq, Flight>,
+    schema: Option<Flight>,
+    /// Schemas put since the last ack.
+    lessons: usize,
+    /// Being put aside by the driver.
+    aside: BTreeMap<BatchSeq, ErrorCode>,
+    /// Replaced by a gap record.
+    mended: BTreeSet<BatchSeq>,
+    /// One at a time until the next ack.
+    is_careful: bool,
+    paused_until: Option<Moment>,
+    backoff: Backoff,
+    attempts: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    attempt: Attempt,
+    deadline: Moment,
+}
+
+/// The time of an event, and where its effects go.
+struct Turn<'a> {
+    now: Moment,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Uplink {
+    /// For a spool whose eldest batch without ack is `lowest` and whose next batch gets `end`.
+    #[must_use]
+    pub const fn new(epoch: SpoolEpoch, lowest: BatchSeq, end: BatchSeq, jitter: Jitter) -> Self {
+        Self {
+            epoch,
+            lowest,
+            end,
+            settled: BTreeSet::new(),
+            flights: BTreeMap::new(),
+            schema: None,
+            lessons: 0,
+            aside: BTreeMap::new(),
+            mended: BTreeSet::new(),
+            is_careful: false,
+            paused_until: None,
+            backoff: Backoff::new(jitter),
+            attempts: 0,
+        }
+    }
+
+    pub fn on_event(&mut self, event: Event, now: Moment, effects: &mut Vec<Effect>) {
+        let turn = &mut Turn { now, effects };
+        match event {
+            Event::Spooled { through } => self.end = self.end.max(through.next()),
+            Event::Acked { sequence, attempt, hash, ack } => {
+                if ack.names(self.epoch, sequence, hash) {
+                    self.on_ack(sequence, turn);
+                } else {
+                    // A captive portal, a proxy's cache, another hub's collector.
+                    self.on_link_lost(attempt, turn);
+                }
+            }
+            Event::Refused { sequence, attempt, code, retry_after } => {
+                if self.flights.get(&sequence).is_some_and(|flight| flight.attempt == attempt) {
+                    self.flights.remove(&sequence);
+                    self.on_refused(sequence, code, retry_after, turn);
+                }
+            }
+            Event::SchemaStored { attempt } => {
+                self.schema.take_if(|flight| flight.attempt == attempt);
+            }
+            Event::SchemaRefused { attempt, code, retry_after } => {
+                if self.schema.take_if(|flight| flight.attempt == attempt).is_some() {
+                    turn.effects.push(Effect::Alarm { sequence: self.lowest, code });
+                    self.fail(retry_after, turn);
+                }
+            }
+            Event::LinkLost { attempt } => self.on_link_lost(attempt, turn),
+            Event::PutAside { sequence } => self.on_put_aside(sequence, turn),
+            Event::NotPutAside { sequence } => {
+                self.aside.remove(&sequence);
+                self.fail(None, turn);
+            }
+            Event::Unreadable { sequence } => self.on_unreadable(sequence, turn),
+            Event::Tick => self.on_tick(turn),
+        }
+        self.pump(turn);
+    }
+
+    /// When a [`Event::Tick`] is next of use; `None`: nothing is awaited.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Moment> {
+        let deadlines = self.flights.values().chain(&self.schema).map(|flight| flight.deadline);
+        let pause = self.paused_until.filter(|_| self.lowest < self.end);
+        deadlines.chain(pause).min()
+    }
+
+    /// Batches on disk that no ack covers.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        let settled = u64::try_from(self.settled.len()).unwrap_or(u64::MAX);
+        self.end.get().saturating_sub(self.lowest.get()).saturating_sub(settled)
+    }
+
+    fn on_ack(&mut self, sequence: BatchSeq, turn: &mut Turn<'_>) {
+        self.backoff.reset();
+        self.is_careful = false;
+        self.lessons = 0;
+        self.settle(sequence, turn);
+    }
+
+    /// Nothing of this batch is left to send.
+    fn settle(&mut self, sequence: BatchSeq, turn: &mut Turn<'_>) {
+        self.flights.remove(&sequence);
+        if sequence < self.lowest || sequence >= self.end {
+            return;
+        }
+        self.settled.insert(sequence);
+        let mut through = None;
+        while self.settled.remove(&self.lowest) {
+            through = Some(self.lowest);
+            self.lowest = self.lowest.next();
+        }
+        if let Some(through) = through {
+            self.mended = self.mended.split_off(&self.lowest);
+            turn.effects.push(Effect::Release { through });
+        }
+    }
+
+    fn on_refused(
+        &mut self,
+        sequence: BatchSeq,
+        code: ErrorCode,
+        retry_after: Option<Millis>,
+        turn: &mut Turn<'_>,
+    ) {
+        match Fate::of(code) {
+            Fate::TeachSchema => self.teach(sequence, retry_after, turn),
+            Fate::ElderFirst if sequence == self.lowest => {
+                // The collector lacks what it acked before: it lost its disk.
+                turn.effects.push(Effect::Alarm { sequence, code });
+                self.fail(retry_after, turn);
+            }
+            Fate::ElderFirst => self.is_careful = true,
+            Fate::Later => self.fail(retry_after, turn),
+            Fate::Person => {
+                turn.effects.push(Effect::Alarm { sequence, code });
+                self.fail(retry_after, turn);
+            }
+            Fate::Never | Fate::Known => {
+                turn.effects.push(Effect::PutAside { sequence, code });
+                self.aside.insert(sequence, code);
+                if self.mended.contains(&sequence) {
+                    // Even the gap record was refused: do not spin.
+                    self.fail(retry_after, turn);
+                }
+            }
+        }
+    }
+
+    /// With several batches on their way, the first refusal teaches for all; a collector that
+    /// forgets what it is taught is left alone for a while.
+    fn teach(&mut self, sequence: BatchSeq, retry_after: Option<Millis>, turn: &mut Turn<'_>) {
+        if self.lessons >= IN_FLIGHT_MAX {
+            self.lessons = 0;
+            self.fail(retry_after, turn);
+        } else if self.schema.is_none() {
+            self.lessons += 1;
+            let flight = self.take_off(turn.now);
+            self.schema = Some(flight);
+            turn.effects.push(Effect::PutSchema { sequence, attempt: flight.attempt });
+        }
+    }
+
+    fn on_put_aside(&mut self, sequence: BatchSeq, turn: &mut Turn<'_>) {
+        let Some(code) = self.aside.remove(&sequence) else { return };
+        if Fate::of(code) == Fate::Known {
+            self.settle(sequence, turn);
+        } else {
+            self.mended.insert(sequence);
+        }
+    }
+
+    /// What cannot be sent is filled like what is never accepted.
+    fn on_unreadable(&mut self, sequence: BatchSeq, turn: &mut Turn<'_>) {
+        self.flights.remove(&sequence);
+        self.schema = None;
+        let code = ErrorCode::MalformedBody;
+        self.aside.insert(sequence, code);
+        turn.effects.push(Effect::PutAside { sequence, code });
+        if self.mended.contains(&sequence) {
+            self.fail(None, turn);
+        }
+    }
+
+    fn on_link_lost(&mut self, attempt: Attempt, turn: &mut Turn<'_>) {
+        let mut waiting = self.flights.values().chain(&self.schema);
+        if waiting.any(|flight| flight.attempt == attempt) {
+            self.hang_up(turn);
+        }
+    }
+
+    fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        let mut waiting = self.flights.values().chain(&self.schema);
+        if waiting.any(|flight| flight.deadline <= turn.now) {
+            self.hang_up(turn);
+        }
+    }
+
+    /// One silent request condemns the connection: the others share its fate.
+    fn hang_up(&mut self, turn: &mut Turn<'_>) {
+        self.flights.clear();
+        self.schema = None;
+        turn.effects.push(Effect::Disconnect);
+        self.fail(None, turn);
+    }
+
+    /// Several failures of one moment count once; only a longer wish for patience prolongs it.
+    fn fail(&mut self, retry_after: Option<Millis>, turn: &Turn<'_>) {
+        self.is_careful = true;
+        let asked = retry_after.unwrap_or(Millis::ZERO).min(RETRY_AFTER_MS_MAX);
+        let until = match self.paused_until.filter(|until| *until > turn.now) {
+            Some(until) => until.max(turn.now.after(asked)),
+            None => turn.now.after(self.backoff.next_wait().max(asked)),
+        };
+        self.paused_until = Some(until);
+    }
+
+    fn take_off(&mut self, now: Moment) -> Flight {
+        self.attempts += 1;
+        Flight { attempt: Attempt(self.attempts), deadline: now.after(ANSWER_MS_MAX) }
+    }
+
+    /// Sends what may be sent now, the eldest first.
+    fn pump(&mut self, turn: &mut Turn<'_>) {
+        if self.paused_until.is_some_and(|until| until > turn.now) {
+            return;
+        }
+        self.paused_until = None;
+        if self.schema.is_some() {
+            return;
+        }
+        let in_flight_max = if self.is_careful { 1 } else { IN_FLIGHT_MAX };
+        let mut sequence = self.lowest;
+        while self.flights.len() < in_flight_max
+            && sequence < self.end
+            && sequence.get() - self.lowest.get() < AHEAD_MAX
+        {
+            if self.may_send(sequence) {
+                let flight = self.take_off(turn.now);
+                self.flights.insert(sequence, flight);
+                turn.effects.push(Effect::Send { sequence, attempt: flight.attempt });
+            }
+            sequence = sequence.next();
+        }
+    }
+
+    fn may_send(&self, sequence: BatchSeq) -> bool {
+        !self.flights.contains_key(&sequence)
+            && !self.settled.contains(&sequence)
+            && !self.aside.contains_key(&sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bijli_wire::AckVerdict;
+
+    use super::*;
+
+    const EPOCH: SpoolEpoch = SpoolEpoch::new([7; 16]);
+
+    fn seq(number: u64) -> BatchSeq {
+        BatchSeq::new(number).unwrap()
+    }
+
+    fn hash_of(sequence: u64) -> ContentHash {
+        ContentHash::new([u8::try_from(sequence).unwrap(); 32])
+    }
+
+    fn uplink() -> Uplink {
+        Uplink::new(EPOCH, BatchSeq::FIRST, BatchSeq::FIRST, Jitter::new(1))
+    }
+
+    /// The only function here that knows how to talk to an [`Uplink`]. Effects are written
+    /// `send 1#1` (batch 1, attempt 1), `schema 1#2`, `release 1`, `aside 1`, `alarm 1`, `hang up`.
+    #[track_caller]
+    fn check(up: &mut Uplink, now: u64, event: Event, expected: &str) {
+        let mut effects = Vec::new();
+        up.on_event(event, Moment::new(now), &mut effects);
+        let shown: Vec<String> = effects.iter().map(show).collect();
+        assert_eq!(shown.join(", "), expected);
+    }
+
+    fn show(effect: &Effect) -> String {
+        match effect {
+            Effect::Send { sequence, attempt } => format!("send {sequence}#{}", attempt.0),
+            Effect::PutSchema { sequence, attempt } => format!("schema {sequence}#{}", attempt.0),
+            Effect::Release { through } => format!("release {through}"),
+            Effect::PutAside { sequence, .. } => format!("aside {sequence}"),
+            Effect::Disconnect => "hang up".to_owned(),
+            Effect::Alarm { sequence, .. } => format!("alarm {sequence}"),
+        }
+    }
+
+    fn spooled(through: u64) -> Event {
+        Event::Spooled { through: seq(through) }
+    }
+
+    fn acked(sequence: u64, attempt: u64) -> Event {
+        let hash = hash_of(sequence);
+        let ack = Ack::new(EPOCH, seq(sequence), hash, AckVerdict::Accepted);
+        Event::Acked { sequence: seq(sequence), attempt: Attempt(attempt), hash, ack }
+    }
+
+    fn refused(sequence: u64, attempt: u64, code: ErrorCode) -> Event {
+        let (sequence, attempt) = (seq(sequence), Attempt(attempt));
+        Event::Refused { sequence, attempt, code, retry_after: None }
+    }
+
+    fn lost(attempt: u64) -> Event {
+        Event::LinkLost { attempt: Attempt(attempt) }
+    }
+
+    #[test]
+    fn batches_go_at_once_and_are_released_in_order() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        check(up, 1, spooled(2), "send 2#2");
+        check(up, 2, acked(2, 2), "");
+        check(up, 3, acked(1, 1), "release 2");
+        check(up, 4, acked(1, 1), "");
+        assert_eq!((up.backlog(), up.wake_at()), (0, None));
+    }
+
+    #[test]
+    fn at_most_four_are_on_their_way() {
+        let up = &mut uplink();
+        check(up, 0, spooled(9), "send 1#1, send 2#2, send 3#3, send 4#4");
+        check(up, 1, acked(3, 3), "send 5#5");
+        check(up, 2, acked(1, 1), "release 1, send 6#6");
+        assert_eq!(up.backlog(), 7);
+    }
+
+    #[test]
+    fn sending_never_runs_into_the_collectors_window() {
+        let up = &mut uplink();
+        check(up, 0, spooled(200), "send 1#1, send 2#2, send 3#3, send 4#4");
+        for number in 2..=AHEAD_MAX {
+            let mut effects = Vec::new();
+            up.on_event(acked(number, number), Moment::new(1), &mut effects);
+            assert!(effects.len() <= 1);
+        }
+        // Everything ahead is acked, the eldest is not: only the eldest may still be waited for.
+        assert_eq!(up.flights.len(), 1);
+        check(up, 2, acked(1, 1), "release 32, send 33#33, send 34#34, send 35#35, send 36#36");
+    }
+
+    #[test]
+    fn n1_a_lost_ack_is_answered_by_sending_again_after_the_back_off() {
+        let up = &mut uplink();
+        check(up, 0, spooled(2), "send 1#1, send 2#2");
+        check(up, 10, lost(1), "hang up");
+        check(up, 10, lost(2), "");
+        let until = up.wake_at().unwrap().get();
+        assert!((10..=260).contains(&until), "{until}");
+        check(up, until, Event::Tick, "send 1#3");
+        check(up, until + 1, acked(1, 3), "release 1, send 2#4");
+        check(up, until + 2, acked(2, 4), "release 2");
+    }
+
+    #[test]
+    fn n5_silence_for_half_a_minute_condemns_the_connection() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        assert_eq!(up.wake_at(), Some(Moment::new(30_000)));
+        check(up, 29_999, Event::Tick, "");
+        check(up, 30_000, Event::Tick, "hang up");
+        // The late ack is true all the same.
+        check(up, 30_001, acked(1, 1), "release 1");
+    }
+
+    #[test]
+    fn n7_a_200_that_names_another_batch_is_a_lost_link() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        let foreign = Ack::new(SpoolEpoch::new([8; 16]), seq(1), hash_of(1), AckVerdict::Accepted);
+        let (attempt, hash) = (Attempt(1), hash_of(1));
+        check(up, 1, Event::Acked { sequence: seq(1), attempt, hash, ack: foreign }, "hang up");
+        assert_eq!(up.backlog(), 1);
+    }
+
+    #[test]
+    fn n10_resends_on_a_one_way_link_become_rare() {
+        let up = &mut uplink();
+        let (mut now, mut sends) = (0, 0);
+        let mut effects = Vec::new();
+        up.on_event(spooled(1), Moment::new(0), &mut effects);
+        while now < 3_600_000 {
+            sends += effects.iter().filter(|e| matches!(e, Effect::Send { .. })).count();
+            effects.clear();
+            now = up.wake_at().unwrap().get();
+            up.on_event(Event::Tick, Moment::new(now), &mut effects);
+        }
+        assert!((40..=121).contains(&sends), "{sends} in an hour");
+    }
+
+    #[test]
+    fn an_unknown_schema_is_taught_once_and_the_batches_sent_again() {
+        let up = &mut uplink();
+        check(up, 0, spooled(2), "send 1#1, send 2#2");
+        check(up, 1, refused(1, 1, ErrorCode::UnknownSchema), "schema 1#3");
+        check(up, 2, refused(2, 2, ErrorCode::UnknownSchema), "");
+        check(up, 3, Event::SchemaStored { attempt: Attempt(3) }, "send 1#4, send 2#5");
+    }
+
+    #[test]
+    fn a_collector_that_forgets_schemas_is_not_taught_in_a_tight_loop() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        let mut attempt = 1;
+        for _ in 0..IN_FLIGHT_MAX {
+            let (schema, send) = (attempt + 1, attempt + 2);
+            check(
+                up,
+                0,
+                refused(1, attempt, ErrorCode::UnknownSchema),
+                &format!("schema 1#{schema}"),
+            );
+            let stored = Event::SchemaStored { attempt: Attempt(schema) };
+            check(up, 0, stored, &format!("send 1#{send}"));
+            attempt = send;
+        }
+        check(up, 0, refused(1, attempt, ErrorCode::UnknownSchema), "");
+        assert!(up.wake_at().is_some());
+    }
+
+    #[test]
+    fn patience_asked_for_is_given_and_not_for_ever() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        let (sequence, attempt) = (seq(1), Attempt(1));
+        let (code, asked) = (ErrorCode::Overloaded, Some(Millis::new(7_000)));
+        check(up, 0, Event::Refused { sequence, attempt, code, retry_after: asked }, "");
+        check(up, 6_999, Event::Tick, "");
+        check(up, 7_000, Event::Tick, "send 1#2");
+        let (attempt, asked) = (Attempt(2), Some(Millis::new(u64::MAX)));
+        check(up, 7_000, Event::Refused { sequence, attempt, code, retry_after: asked }, "");
+        assert_eq!(up.wake_at(), Some(Moment::new(7_000 + 3_600_000)));
+    }
+
+    #[test]
+    fn a_gap_sends_the_eldest_alone_first() {
+        let up = &mut uplink();
+        check(up, 0, spooled(3), "send 1#1, send 2#2, send 3#3");
+        check(up, 1, refused(3, 3, ErrorCode::SequenceGap), "");
+        check(up, 2, acked(1, 1), "release 1, send 3#4");
+    }
+
+    #[test]
+    fn a_gap_below_the_eldest_is_an_alarm() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        check(up, 1, refused(1, 1, ErrorCode::SequenceGap), "alarm 1");
+    }
+
+    #[test]
+    fn a_batch_that_is_never_accepted_makes_room_for_its_gap_record() {
+        let up = &mut uplink();
+        check(up, 0, spooled(2), "send 1#1, send 2#2");
+        check(up, 1, refused(1, 1, ErrorCode::MalformedBody), "aside 1");
+        check(up, 2, Event::PutAside { sequence: seq(1) }, "send 1#3");
+        check(up, 3, acked(1, 3), "release 1");
+        check(up, 4, acked(2, 2), "release 2");
+    }
+
+    #[test]
+    fn a_refused_gap_record_does_not_spin() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        check(up, 1, refused(1, 1, ErrorCode::FromThePast), "aside 1");
+        check(up, 2, Event::PutAside { sequence: seq(1) }, "send 1#2");
+        check(up, 3, refused(1, 2, ErrorCode::FromThePast), "aside 1");
+        let until = up.wake_at().unwrap().get();
+        let expected = if until <= 4 { "send 1#3" } else { "" };
+        check(up, 4, Event::PutAside { sequence: seq(1) }, expected);
+        assert_eq!(up.backlog(), 1);
+    }
+
+    #[test]
+    fn a9_a_fork_is_put_aside_and_needs_no_gap_record() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        check(up, 1, refused(1, 1, ErrorCode::IdentityFork), "aside 1");
+        check(up, 2, Event::PutAside { sequence: seq(1) }, "release 1");
+    }
+
+    #[test]
+    fn a_quarantine_that_does_not_take_the_batch_keeps_it_in_the_line() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        check(up, 1, refused(1, 1, ErrorCode::MalformedBody), "aside 1");
+        let mut effects = Vec::new();
+        up.on_event(Event::NotPutAside { sequence: seq(1) }, Moment::new(2), &mut effects);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Release { .. })));
+        assert_eq!(up.backlog(), 1);
+    }
+
+    #[test]
+    fn a15_an_older_collector_keeps_the_spool_waiting() {
+        let up = &mut uplink();
+        check(up, 0, spooled(1), "send 1#1");
+        check(up, 1, refused(1, 1, ErrorCode::UnsupportedVersion), "alarm 1");
+        assert_eq!(up.backlog(), 1);
+    }
+}
