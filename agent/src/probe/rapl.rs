@@ -164,6 +164,7 @@ impl Probe for RaplProbe {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
 fn why(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => PERMISSION.to_owned(),

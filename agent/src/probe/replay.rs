@@ -294,8 +294,10 @@ Time,07-17-2024 09:44:25.306,Watts,2458.700000,Volts,239.160000,Amps,3.553000,PF
 
     #[test]
     fn rows_of_one_time_are_all_integrated_and_shown_once() {
-        let csv = "time_ms,power_mw\n1000000000000,1000\n1000000001000,2000\n1000000001000,9000\n1000000002000,1000\n";
-        let (_, mut probe) = play(csv, "csv", "previous", "recorded");
+        let rows = [(0, 1_000), (1, 2_000), (1, 9_000), (2, 1_000)];
+        let rows = rows.map(|(s, mw)| format!("{},{mw}\n", 1_000_000_000_000_i64 + s * 1_000));
+        let csv = format!("time_ms,power_mw\n{}", rows.concat());
+        let (_, mut probe) = play(&csv, "csv", "previous", "recorded");
         assert_eq!(
             read(&mut probe, 0),
             [

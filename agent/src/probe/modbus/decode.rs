@@ -376,8 +376,13 @@ mod tests {
         }
 
         #[test]
-        fn integers_scale_and_round_like_rationals(value in -1_000_000_i64..1_000_000, n in 1_u64..1_000, d in 1_u64..1_000) {
-            let got = Scale { numerator: n, denominator: d }.apply(Number::Integer(i128::from(value)));
+        fn integers_scale_and_round_like_rationals(
+            value in -1_000_000_i64..1_000_000,
+            n in 1_u64..1_000,
+            d in 1_u64..1_000,
+        ) {
+            let scale = Scale { numerator: n, denominator: d };
+            let got = scale.apply(Number::Integer(i128::from(value)));
             let (n, d) = (i64::try_from(n).expect("small"), i64::try_from(d).expect("small"));
             let got = got.expect("small");
             // |got - value n / d| <= 1/2, as integers.
@@ -385,15 +390,25 @@ mod tests {
         }
 
         #[test]
-        fn no_words_and_no_number_panics(words in proptest::collection::vec(any::<u16>(), 0..6), bits in any::<u64>()) {
+        fn no_words_and_no_number_panics(
+            words in proptest::collection::vec(any::<u16>(), 0..6),
+            bits in any::<u64>(),
+        ) {
+            let kwh = scale(Quantity::EnergyRegister, "kWh", "0.001").expect("a unit");
             for kind in [NumberType::U16, NumberType::I32, NumberType::F32, NumberType::F64] {
                 for order in ORDERS {
-                    let Some(number) = number(&words, kind, order) else { continue };
-                    scale(Quantity::EnergyRegister, "kWh", "0.001").expect("a unit").apply(number);
+                    let number = number(&words, kind, order);
+                    prop_assert_eq!(number.is_some(), words.len() == usize::from(kind.words()));
+                    if let Some(Number::Float(value)) = number {
+                        let fits = kwh.apply(Number::Float(value)).is_some();
+                        prop_assert!(!fits || value.abs() < 3e12, "{} as mJ", value);
+                    }
                 }
             }
-            let any = Scale { numerator: u64::MAX, denominator: u64::MAX };
-            any.apply(Number::Float(f64::from_bits(bits)));
+            let value = f64::from_bits(bits);
+            let one = Scale { numerator: u64::MAX, denominator: u64::MAX };
+            let as_it_is = one.apply(Number::Float(value));
+            prop_assert!(value.is_finite() || as_it_is.is_none());
         }
     }
 }

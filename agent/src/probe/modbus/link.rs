@@ -194,6 +194,7 @@ impl Link {
         addresses.next().ok_or_else(|| unknown("no such address".to_owned()))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
     fn unreachable(&self, error: &io::Error) -> Failure {
         let words = |reason: &str| Failure::Unreachable { reason: reason.to_owned() };
         match error.kind() {

@@ -160,8 +160,10 @@ meter = "isb/ups-in"
 address = "ADDRESS"
 power_max = "1 MW"
 registers = [
-  { quantity = "energy_register", function = "holding", register = 10, type = "u32", word_order = "CDAB", unit = "Wh", scale = "10" },
-  { quantity = "power_average", function = "holding", register = 12, type = "u16", unit = "kW", scale = "0.1" },
+  { quantity = "energy_register", function = "holding", register = 10, type = "u32",
+    word_order = "CDAB", unit = "Wh", scale = "10" },
+  { quantity = "power_average", function = "holding", register = 12, type = "u16",
+    unit = "kW", scale = "0.1" },
 ]
 "#;
     let meter = Meter::start();
@@ -181,7 +183,9 @@ fn a_meter_without_an_energy_register_is_integrated() {
 meter = "isb/chiller"
 address = "ADDRESS"
 power_max = "1 MW"
-registers = [{ quantity = "power_instant", function = "input", register = 52, type = "f32", unit = "kW" }]
+registers = [
+  { quantity = "power_instant", function = "input", register = 52, type = "f32", unit = "kW" },
+]
 "#;
     let meter = Meter::start();
     meter.set_f32(52, 10.0);
@@ -275,7 +279,8 @@ fn a_wrong_configuration_is_refused_with_the_register() {
         (
             "\"power_instant\"",
             "\"power\"",
-            "register 52: \"power\" is no quantity; for example energy_register, power_instant, voltage",
+            "register 52: \"power\" is no quantity; for example energy_register, power_instant, \
+             voltage",
         ),
         (
             "part = 2",

@@ -372,7 +372,7 @@ fn survey_energy(
     if has_average {
         plan.push(hot(Quantity::PowerAverage, Source::FieldAverage));
         notes.push(Note::new(How::Read, "average power", "the driver's average over 1 s"));
-    } else {
+    } else if power.is_some() {
         let words = "this GPU tells its present power only, not the average over 1 s";
         notes.push(Note::new(How::NotOffered, "average power", words));
     }
@@ -383,8 +383,12 @@ fn survey_energy(
         plan.push(hot(Quantity::PowerInstant, Source::Ask(Ask::Power)));
         let words = "what window it averages over depends on GPU and driver";
         notes.push(Note::new(How::Read, "present power", words));
+    } else if has_average {
+        let words = "the driver tells the average only";
+        notes.push(Note::new(How::NotOffered, "present power", words));
     } else {
-        notes.push(Note::new(How::NotOffered, "present power", "the driver does not tell it"));
+        let words = "the driver tells neither average nor present power";
+        notes.push(Note::new(How::NotOffered, "power", words));
     }
 }
 
@@ -482,7 +486,7 @@ pub(super) mod fake {
     }
 
     impl FakeLibrary {
-        pub(in super::super) fn new(gpus: Vec<FakeGpu>) -> Arc<LibraryHandle> {
+        pub(in super::super) fn of(gpus: Vec<FakeGpu>) -> Arc<LibraryHandle> {
             Arc::new(LibraryHandle(Arc::new(Self {
                 gpus: Mutex::new(gpus),
                 lost: Mutex::default(),
@@ -570,7 +574,7 @@ mod tests {
 
     fn probe(gpu: FakeGpu) -> (Arc<LibraryHandle>, GpuProbe) {
         let uuid = gpu.uuid.clone();
-        let library = FakeLibrary::new(vec![gpu]);
+        let library = FakeLibrary::of(vec![gpu]);
         let shared: Arc<dyn GpuLibrary> = library.clone();
         (library, GpuProbe::new(&uuid, shared, ("boot", "580")).with_start(9))
     }

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn each_gpu_is_handed_out_once_and_a_lost_one_costs_only_itself() {
-        let library = FakeLibrary::new(vec![FakeGpu::h100("GPU-a"), FakeGpu::h100("GPU-b")]);
+        let library = FakeLibrary::of(vec![FakeGpu::h100("GPU-a"), FakeGpu::h100("GPU-b")]);
         library.lose("GPU-a");
         let shared: Arc<dyn GpuLibrary> = library.clone();
         let mut probe =

@@ -134,6 +134,7 @@ fn unsigned(answer: FieldValueSample) -> Result<u64, GpuError> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
 fn said(error: NvmlError) -> GpuError {
     match error {
         NvmlError::NotSupported
@@ -148,6 +149,7 @@ fn said(error: NvmlError) -> GpuError {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
 fn words(error: &NvmlError) -> String {
     match error {
         NvmlError::LibloadingError(_) => format!("{error} (is the NVIDIA driver installed?)"),

@@ -129,13 +129,13 @@ fn watts_in(text: &str) -> Result<Milliwatts, String> {
 mod tests {
     use super::*;
 
-    /// Lines of a real trace (MLPerf Training v5.0, 8xB200).
+    /// Lines of a real trace (MLPerf Training v5.0, 8xB200), without their metadata.
     const MLLOG: &str = r#"
-:::MLLOG {"namespace": "", "time_ms": 1745519750000, "event_type": "INTERVAL_START", "key": "power_measurement_start", "value": null, "metadata": {"lineno": 174}}
-:::MLLOG {"namespace": "", "time_ms": 1745519750000, "event_type": "POINT_IN_TIME", "key": "conversion_eff", "value": 0.94, "metadata": {"measurement_type": "AC"}}
-:::MLLOG {"namespace": "", "time_ms": 1745519751000, "event_type": "POINT_IN_TIME", "key": "power_reading", "value": 8244.0, "metadata": {"host": "node_0"}}
-:::MLLOG {"namespace": "", "time_ms": 1745519752000, "event_type": "POINT_IN_TIME", "key": "power_reading", "value": 9637.5, "metadata": {"host": "node_0"}}
-:::MLLOG {"namespace": "", "time_ms": 1745520408000, "event_type": "INTERVAL_END", "key": "power_measurement_stop", "value": null, "metadata": {"lineno": 193}}
+:::MLLOG {"time_ms": 1745519750000, "key": "power_measurement_start", "value": null}
+:::MLLOG {"time_ms": 1745519750000, "key": "conversion_eff", "value": 0.94}
+:::MLLOG {"time_ms": 1745519751000, "key": "power_reading", "value": 8244.0}
+:::MLLOG {"time_ms": 1745519752000, "key": "power_reading", "value": 9637.5}
+:::MLLOG {"time_ms": 1745520408000, "key": "power_measurement_stop", "value": null}
 "#;
 
     fn row(at: i64, mw: u64) -> Row {
