@@ -2,6 +2,8 @@
 //!
 //! No label value here comes from outside: outcomes are a closed set, hubs are configured.
 
+use std::time::Duration;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -105,6 +107,18 @@ impl Health {
             ),
             registry,
         }
+    }
+
+    /// A group of frames became durable.
+    pub fn committed(&self, took: Duration, frames: usize) {
+        self.group_commit_seconds.observe(took.as_secs_f64());
+        self.group_frames.observe(f64::from(u32::try_from(frames).unwrap_or(u32::MAX)));
+    }
+
+    /// The journal was replayed.
+    pub fn replayed(&self, took: Duration, frames: u64) {
+        self.replay_seconds.set(took.as_secs_f64());
+        self.replay_frames.set(i64::try_from(frames).unwrap_or(i64::MAX));
     }
 
     /// The Prometheus text.

@@ -1,17 +1,33 @@
 //! bijli-collector: journals what agents send, books every millijoule, answers for PUE and
 //! projects.
 //!
-//! One direction: `ingest` → `journal` → `bookkeeper` → `state` → readers (`api`, `page`,
-//! `export`). The books are a pure function of the journal's frames: a restart replays them.
+//! One direction: `ingest` → `journal` → `intake` → `bookkeeper` → `state` → readers (`api`,
+//! `page`, `export`). The books are a pure function of the journal's frames: a restart replays
+//! them.
 //!
 //! # Invariants
 //! - A 200 to a batch means: its frame is fsynced. No exception, whatever is retried or killed.
 //! - Every (node, epoch, sequence) is booked at most once, and in sequence order.
 //! - Receive times come from frames; no clock reaches the books.
 
+pub mod activity;
+pub mod allocation;
+pub mod bookkeeper;
 pub mod calendar;
 pub mod clock;
+pub mod collector;
+pub mod config;
 pub mod diagram;
+pub mod disk;
+pub mod frame;
 pub mod health;
+pub mod ingest;
+pub mod intake;
+pub mod journal;
 pub mod live;
-pub mod refusal;
+pub mod quantity;
+pub mod replay;
+pub mod state;
+pub mod status;
+
+pub use ingest::refusal;

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bijli_ledger::{Allocation, Books, Rules};
+use bijli_ledger::{Books, Rules};
 use bijli_wire::{HubId, UtcMillis};
 
 use crate::clock::Clock;
+use crate::config::HubConfig;
 use crate::diagram::Plan;
 use crate::health::Health;
 
@@ -49,14 +50,13 @@ pub struct Hub {
     view: RwLock<View>,
 }
 
-/// What the bookkeeper keeps beside the books, for pages and lists.
+/// What the bookkeeper keeps beside the books, for pages. (Allocations: ask the books.)
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// The single-line diagram last journalled, as declared; empty: none was.
+    /// The single-line diagram last journalled, as declared; empty: none was. Where its
+    /// `pue_category` is `None`, nobody may show a PUE, whatever the books could compute.
     pub plan: Plan,
-    /// Every allocation in force or past, by id, as last put.
-    pub allocations: BTreeMap<String, Allocation>,
-    /// Receive time of the newest frame of this hub; what the books call now.
+    /// Receive time of the newest frame; what the books call now.
     pub booked_until: Option<UtcMillis>,
 }
 
@@ -136,15 +136,25 @@ impl State {
 }
 
 impl Hub {
-    pub(crate) fn new(id: HubId, title: String, rules: Rules) -> Self {
+    /// A hub that only the journal knows.
+    pub(crate) fn journalled(id: HubId, rules: Rules) -> Self {
         Self {
             books: RwLock::new(Books::new(id.clone(), rules)),
             live: RwLock::default(),
             view: RwLock::default(),
             nodes_expected: None,
             is_configured: false,
-            title,
+            title: id.to_string(),
             id,
+        }
+    }
+
+    pub(crate) fn configured(config: &HubConfig, rules: Rules) -> Self {
+        Self {
+            title: config.title.clone(),
+            nodes_expected: config.nodes_expected,
+            is_configured: true,
+            ..Self::journalled(config.id.clone(), rules)
         }
     }
 

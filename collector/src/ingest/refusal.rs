@@ -11,12 +11,19 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// What was wrong, where, and what to do: one sentence, lower case, no full stop.
     pub message: String,
+    status: u16,
 }
 
 impl Refusal {
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), status: code.http_status() }
+    }
+
+    /// The collector cannot answer this yet: a 503, so that a load balancer understands it too.
+    #[must_use]
+    pub fn not_ready(message: impl Into<String>) -> Self {
+        Self { status: 503, ..Self::new(ErrorCode::Overloaded, message) }
     }
 
     /// Seconds after which asking again makes sense; `None` where it does not.
@@ -46,8 +53,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.http_status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry = self.retry_after_s();
         let mut response = (status, Json(ErrorBody::new(self.code, self.message))).into_response();
         if let Some(seconds) = retry {
@@ -79,5 +85,7 @@ mod tests {
         let fork = Refusal::new(ErrorCode::IdentityFork, "two senders").into_response();
         assert_eq!(fork.status(), StatusCode::CONFLICT);
         assert!(fork.headers().get(header::RETRY_AFTER).is_none());
+        let early = Refusal::not_ready("replaying").into_response();
+        assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

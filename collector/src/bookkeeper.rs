@@ -1,0 +1,244 @@
+//! Turns facts into the ledger's calls: one thread, in booking order, the only writer of `state`.
+//!
+//! # Invariants
+//! - What is booked depends on the facts and their order alone; time is a fact's receive time.
+//! - A fact that cannot be booked is counted and logged; the next one is booked.
+//!
+//! **Architecture invariant:** no clock, no file, no socket: a replay runs exactly this.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use bijli_ledger::{Books, ClosedKind, RegisterHandle, Rules};
+use bijli_wire::batch::{Batch, Schema};
+use bijli_wire::{HubId, NodeId, Quantity, SchemaId, UtcMillis, codec};
+
+use crate::activity::Activities;
+use crate::allocation::{EndText, PutText, Verdict};
+use crate::diagram::Plan;
+use crate::intake::{Fact, Reply};
+use crate::journal::chain;
+use crate::state::{Hub, State};
+
+/// Allocations that the books of one hub hold at once.
+pub const ALLOCATIONS_MAX: usize = 100_000;
+/// The books are told the time when it passes into another second, not at each frame.
+const ADVANCE_STEP_MS: i64 = 1_000;
+
+/// Books facts into a [`State`].
+#[derive(Debug)]
+pub struct Bookkeeper {
+    state: Arc<State>,
+    rules: Rules,
+    /// By hub and node: what its schema declared.
+    declared: BTreeMap<(HubId, NodeId), Declaration>,
+    /// The largest receive time so far, in whole seconds.
+    second: i64,
+    unusable: u64,
+}
+
+/// A node's schema in force, with the ledger's handle of each subject.
+#[derive(Debug)]
+struct Declaration {
+    schema: SchemaId,
+    handles: Vec<RegisterHandle>,
+    activities: Activities,
+}
+
+impl Bookkeeper {
+    #[must_use]
+    pub fn new(state: Arc<State>) -> Self {
+        let rules = state.rules;
+        Self { state, rules, declared: BTreeMap::new(), second: i64::MIN, unusable: 0 }
+    }
+
+    /// Books until the journal is gone.
+    pub fn run(&mut self, facts: &Receiver<Fact>) {
+        while let Ok(fact) = facts.recv() {
+            self.book(fact);
+        }
+    }
+
+    /// Facts that could not be booked so far.
+    #[must_use]
+    pub const fn unusable(&self) -> u64 {
+        self.unusable
+    }
+
+    pub fn book(&mut self, fact: Fact) {
+        match fact {
+            Fact::Batch { received, id, schema, body } => {
+                self.book_batch(received, (id, &schema), &body);
+                self.advance(received);
+            }
+            Fact::Put { received, json, reply } => {
+                self.answer(self.put(&json), reply);
+                self.advance(received);
+            }
+            Fact::End { received, json, reply } => {
+                self.answer(self.end(&json), reply);
+                self.advance(received);
+            }
+            Fact::Diagram { received, from, hub, toml } => {
+                self.set_diagram(&hub, from, &toml);
+                self.advance(received);
+            }
+            Fact::Rules { received, rules } => {
+                self.rules = rules;
+                self.advance(received);
+            }
+            Fact::Tick { received } => self.advance(received),
+            Fact::Barrier(reply) => reply.send(()),
+        }
+    }
+
+    fn hub(&self, id: &HubId) -> Arc<Hub> {
+        match self.state.hub(id) {
+            Some(hub) => hub,
+            None => self.state.add_hub(Hub::journalled(id.clone(), self.rules)),
+        }
+    }
+
+    fn book_batch(&mut self, received: UtcMillis, schema: (SchemaId, &Schema), body: &[u8]) {
+        let (id, schema) = schema;
+        let batch = match codec::open(body).and_then(|opened| opened.read(id, schema)) {
+            Ok(batch) => batch,
+            Err(error) => return self.refuse("batch", &error),
+        };
+        let hub = self.hub(&batch.hub);
+        let mut books = hub.books_mut();
+        let key = (batch.hub.clone(), batch.node.clone());
+        let declaration =
+            self.declared.entry(key).or_insert_with(|| Declaration::new(id, schema, &mut books));
+        if declaration.schema != id {
+            declaration.declare(id, schema, &mut books);
+        }
+        declaration.book(schema, &batch, &mut books);
+        drop(books);
+        hub.live_mut().absorb(id, schema, &batch, received);
+    }
+
+    fn refuse(&mut self, what: &str, error: &dyn std::error::Error) {
+        self.unusable = self.unusable.saturating_add(1);
+        self.state.health.frames_unusable.inc();
+        tracing::error!(what, error = chain(error), "a journalled fact cannot be booked");
+    }
+
+    fn put(&self, json: &[u8]) -> Verdict {
+        let (hub, allocation) = match PutText::from_json(json).and_then(|text| text.read()) {
+            Ok(put) => put,
+            Err(error) => return Verdict::Unreadable(error),
+        };
+        let hub = self.hub(&hub);
+        let mut books = hub.books_mut();
+        match books.allocate(allocation) {
+            Ok(verdict) => Verdict::Put(verdict),
+            Err(error) => Verdict::Refused(error),
+        }
+    }
+
+    fn end(&self, json: &[u8]) -> Verdict {
+        let text = match EndText::from_json(json) {
+            Ok(text) => text,
+            Err(error) => return Verdict::Unreadable(error),
+        };
+        match text.read() {
+            Ok((hub, at)) => match self.hub(&hub).books_mut().end_allocation(&text.id, at) {
+                Ok(verdict) => Verdict::Ended(verdict),
+                Err(error) => Verdict::Refused(error),
+            },
+            Err(error) => Verdict::Unreadable(error),
+        }
+    }
+
+    fn answer(&self, verdict: Verdict, reply: Reply<Verdict>) {
+        if let Verdict::Unreadable(error) = &verdict {
+            self.state.health.frames_unusable.inc();
+            tracing::error!(error = chain(error), "a journalled allocation cannot be read");
+        }
+        reply.send(verdict);
+    }
+
+    fn set_diagram(&mut self, hub: &HubId, from: UtcMillis, toml: &str) {
+        let plan = match Plan::from_toml(toml) {
+            Ok(plan) => plan,
+            Err(error) => return self.refuse("diagram", &error),
+        };
+        let diagram = match plan.diagram() {
+            Ok(diagram) => diagram,
+            Err(error) => return self.refuse("diagram", &error),
+        };
+        let hub = self.hub(hub);
+        if let Some(diagram) = diagram {
+            hub.books_mut().set_diagram(from, diagram);
+        }
+        hub.view_mut().plan = plan;
+    }
+
+    /// Tells every hub's books the time, if it moved on. It never moves back.
+    fn advance(&mut self, received: UtcMillis) {
+        let second = received.get().div_euclid(ADVANCE_STEP_MS);
+        if second <= self.second {
+            return;
+        }
+        self.second = second;
+        for hub in self.state.hubs() {
+            let mut books = hub.books_mut();
+            let closed = books.advance(received);
+            let (faults, imbalance) = (books.faults().count(), books.imbalance());
+            drop(books);
+            hub.view_mut().booked_until = Some(received);
+            for interval in closed {
+                let (start, is_complete) = (interval.start.get(), interval.is_complete);
+                let entries = interval.entries.end.saturating_sub(interval.entries.start);
+                let is_adjusted = interval.kind == ClosedKind::Adjusted;
+                tracing::debug!(hub = %hub.id, start, entries, is_complete, is_adjusted, "closed");
+            }
+            if faults > 0 || imbalance != 0 {
+                tracing::error!(hub = %hub.id, faults, imbalance, "the books do not balance");
+            }
+        }
+    }
+}
+
+impl Declaration {
+    fn new(id: SchemaId, schema: &Schema, books: &mut Books) -> Self {
+        let mut declaration =
+            Self { schema: id, handles: Vec::new(), activities: Activities::default() };
+        declaration.declare(id, schema, books);
+        declaration
+    }
+
+    fn declare(&mut self, id: SchemaId, schema: &Schema, books: &mut Books) {
+        let handles = schema.subjects.iter().map(|subject| {
+            let declared = books.declare(&schema.node, subject);
+            declared.handle()
+        });
+        self.handles = handles.collect();
+        self.schema = id;
+        // The columns may mean other subjects now.
+        self.activities = Activities::default();
+    }
+
+    /// Books every register reading of a batch, subject by subject, in time order.
+    fn book(&mut self, schema: &Schema, batch: &Batch, books: &mut Books) {
+        self.activities.take(schema, batch);
+        for matrix in &batch.matrices {
+            let Some(group) = schema.groups.get(matrix.group) else { continue };
+            for (series, column) in group.series.iter().zip(&matrix.columns) {
+                let is_register =
+                    series.quantity == Some(Quantity::EnergyRegister) && series.part == 0;
+                let Some(handle) = self.handles.get(series.subject).filter(|_| is_register) else {
+                    continue;
+                };
+                for (at, count) in matrix.times.iter().zip(column) {
+                    let activity = self.activities.at(series.subject, *at);
+                    // The verdict is in the subject's counts and events.
+                    let _counted = books.read_at(*handle, *at, *count, activity);
+                }
+            }
+        }
+        self.activities.forget();
+    }
+}

@@ -1,0 +1,391 @@
+//! The driver: introduces journal, bookkeeper, state and server to each other, starts them in the
+//! order that keeps the promises, and stops them in the reverse.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use bijli_ledger::Rules;
+use bijli_seglog::{LogError, RealDisk};
+use bijli_wire::{ErrorCode, UtcMillis};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::bookkeeper::Bookkeeper;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::frame::Frame;
+use crate::health::Health;
+use crate::ingest::{self, Ingest, allocations, server};
+use crate::intake::{Fact, Intake, Note, Reply};
+use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Setting, chain};
+use crate::refusal::{self, Refusal};
+use crate::replay;
+use crate::state::{Hub, Readiness, Shared, State};
+
+/// How long handlers may still answer after the journal failed.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// A node that sent nothing for this long is not reporting.
+const REPORTING_MS: i64 = 60_000;
+
+/// Why a collector does not start or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectorError {
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot open the journal in {dir}", dir = dir.display())]
+    Journal { dir: PathBuf, source: LogError },
+    #[error(
+        "the journal in {dir} was begun with interval {} and close_after {}, the configuration \
+         says {} and {}: write the old values, or begin in another directory",
+        .begun.interval, .begun.close_after, .asked.interval, .asked.close_after,
+        dir = dir.display()
+    )]
+    RulesDiffer { dir: PathBuf, begun: Rules, asked: Rules },
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    #[error("the journal failed; start again, the journal recovers from disk")]
+    JournalFailed(#[source] LogError),
+    #[error("the journal took no frame at start: {0:?}")]
+    Opening(Outcome),
+    #[error("a part of the collector ended unexpectedly")]
+    Ended,
+}
+
+/// A collector that listens; it may still be replaying.
+#[derive(Debug)]
+pub struct Collector {
+    pub address: SocketAddr,
+    pub state: Shared,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    work: JoinHandle<Result<(), CollectorError>>,
+}
+
+/// Runs a future on a runtime of its own until it is done.
+///
+/// # Errors
+/// When no runtime can be started.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, CollectorError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    Ok(runtime.map_err(CollectorError::Runtime)?.block_on(future))
+}
+
+/// Runs until SIGTERM, SIGINT, or a failure.
+///
+/// # Errors
+/// When it cannot start, or the journal failed: then the process must end and be started anew.
+pub async fn serve(config: Config) -> Result<(), CollectorError> {
+    let mut collector = start(config, None).await?;
+    tracing::info!("listening on http://{}", collector.address);
+    tokio::select! {
+        () = told_to_stop() => tracing::info!("stopping"),
+        () = collector.ended() => {}
+    }
+    collector.stop().await
+}
+
+/// Returns on SIGTERM or SIGINT.
+pub async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be heard; stop this process with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Listens, then replays and opens the journal in the background.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn start(config: Config, banner: Option<String>) -> Result<Collector, CollectorError> {
+    let listen = config.listen;
+    let refuse = |source| CollectorError::Listen { address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(refuse)?;
+    let address = listener.local_addr().map_err(refuse)?;
+    let health = Health::new();
+    let state = Arc::new(State::new(Clock, config.rules, health.clone(), banner));
+    for hub in &config.hubs {
+        state.add_hub(Hub::configured(hub, config.rules));
+    }
+    let ingest = Arc::new(Ingest::new(Arc::clone(&state)));
+    let (stop, stopped) = watch::channel(false);
+    let router = router(&state, Arc::clone(&ingest));
+    let server = tokio::spawn(server::serve(listener, router, health, stopped.clone()));
+    let work = tokio::spawn(work(config, ingest, stopped));
+    Ok(Collector { address, state, stop, server, work })
+}
+
+impl Collector {
+    /// Waits until the journal is replayed, or it ended before.
+    pub async fn ready(&self) -> bool {
+        loop {
+            match self.state.readiness() {
+                Readiness::Ready => return true,
+                Readiness::Failed => return false,
+                Readiness::Replaying { .. } if self.work.is_finished() => return false,
+                Readiness::Replaying { .. } => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Returns when it ended by itself: that is a failure.
+    pub async fn ended(&mut self) {
+        while !self.work.is_finished() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Answers what is under way, makes it durable, and ends.
+    ///
+    /// # Errors
+    /// What had ended it before, if anything had.
+    pub async fn stop(self) -> Result<(), CollectorError> {
+        // Nobody listening means that it has ended already.
+        let _was = self.stop.send_replace(true);
+        self.server.await.map_err(|_| CollectorError::Ended)?;
+        self.work.await.map_err(|_| CollectorError::Ended)?
+    }
+}
+
+/// Every route of the collector.
+fn router(state: &Shared, ingest: Arc<Ingest>) -> Router {
+    let own = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(state));
+    own.merge(ingest::router(ingest))
+        .merge(crate::status::router(Arc::clone(state)))
+        .fallback(refusal::not_found)
+        .method_not_allowed_fallback(refusal::method_not_allowed)
+}
+
+type FromState = axum::extract::State<Shared>;
+
+/// Whether the process should be left alone.
+async fn healthz(axum::extract::State(state): FromState) -> Result<&'static str, Refusal> {
+    match state.readiness() {
+        Readiness::Ready | Readiness::Replaying { .. } => Ok("ok\n"),
+        Readiness::Failed => {
+            Err(Refusal::new(ErrorCode::StorageFailed, "the journal failed; restart recovers"))
+        }
+    }
+}
+
+/// Whether it takes batches and its books are whole.
+async fn readyz(axum::extract::State(state): FromState) -> Result<&'static str, Refusal> {
+    match state.readiness() {
+        Readiness::Ready => Ok("ready\n"),
+        Readiness::Replaying { done, total } => Err(Refusal::not_ready(format!(
+            "the journal is being replayed: {done} of {total} records"
+        ))),
+        Readiness::Failed => {
+            Err(Refusal::new(ErrorCode::StorageFailed, "the journal failed; restart recovers"))
+        }
+    }
+}
+
+/// The collector's own counters.
+async fn metrics(axum::extract::State(state): FromState) -> impl IntoResponse {
+    let is_ready = state.readiness() == Readiness::Ready;
+    state.health.ready.set(i64::from(is_ready));
+    let since = UtcMillis::new(state.clock.now().get().saturating_sub(REPORTING_MS));
+    for hub in state.hubs() {
+        let reporting = i64::try_from(hub.live().reporting(since)).unwrap_or(i64::MAX);
+        let gauge = state.health.nodes_reporting.with_label_values(&[hub.id.as_str()]);
+        gauge.set(reporting);
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.health.render())
+}
+
+/// Replays, opens the journal for writing, waits for the stop, closes it.
+async fn work(
+    config: Config,
+    ingest: Arc<Ingest>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), CollectorError> {
+    let (sender, mut end) = oneshot::channel();
+    let this = Arc::clone(&ingest);
+    let opened = tokio::task::spawn_blocking(move || {
+        open(
+            &config,
+            &this,
+            Reply::new(|how| {
+                // The driver hears it below; if it is gone, so is the process.
+                drop(sender.send(how));
+            }),
+        )
+    });
+    let bookkeeper = opened.await.map_err(|_| CollectorError::Ended)??;
+    let how = tokio::select! {
+        () = server::stopped(&mut stop) => None,
+        how = &mut end => Some(how),
+    };
+    let how = match how {
+        Some(how) => how,
+        None => {
+            close_later(&ingest).await;
+            end.await
+        }
+    };
+    match how {
+        Ok(JournalEnd::Closed) => tokio::task::spawn_blocking(move || bookkeeper.join())
+            .await
+            .map_err(|_| CollectorError::Ended)?
+            .map_err(|_| CollectorError::Ended),
+        Ok(JournalEnd::Failed(error)) => {
+            ingest.state.set_failed();
+            tracing::error!(error = chain(&error), "the journal failed");
+            tokio::time::sleep(FAREWELL).await;
+            Err(CollectorError::JournalFailed(error))
+        }
+        Err(_) => Err(CollectorError::Ended),
+    }
+}
+
+/// Requests under way still reach the journal: it closes behind them, in its own order.
+async fn close_later(ingest: &Arc<Ingest>) {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let ingest = Arc::clone(ingest);
+    let closed = tokio::task::spawn_blocking(move || {
+        if let Some(journal) = ingest.journal.get() {
+            journal.close();
+        }
+    });
+    // A failure to close is seen as the journal's end.
+    drop(closed.await);
+}
+
+type Bookkeeping = std::thread::JoinHandle<()>;
+
+/// Opens and replays the journal, starts the two threads, and journals what the configuration
+/// says and the journal does not.
+fn open(
+    config: &Config,
+    ingest: &Ingest,
+    ended: Reply<JournalEnd>,
+) -> Result<Bookkeeping, CollectorError> {
+    let dir = config.dir.join("journal");
+    let refuse = |source| CollectorError::Journal { dir: dir.clone(), source };
+    let (log, _) = replay::open(RealDisk, &dir, config.segment_bytes).map_err(refuse)?;
+    if let Some(begun) = replay::rules(&log).filter(|begun| *begun != config.rules) {
+        return Err(CollectorError::RulesDiffer { dir, begun, asked: config.rules });
+    }
+    let state = &ingest.state;
+    let intake = Arc::new(Mutex::new(Intake::default()));
+    let mut bookkeeper = Bookkeeper::new(Arc::clone(state));
+    replay::replay(&log, state, &intake, &mut bookkeeper);
+    journal::show_size(&state.health, &log);
+    let (facts, receiver) = sync_channel(FACTS_MAX);
+    let thread = std::thread::Builder::new()
+        .name("bookkeeper".into())
+        .spawn(move || bookkeeper.run(&receiver))
+        .map_err(CollectorError::Thread)?;
+    let setting = Setting {
+        clock: state.clock,
+        health: state.health.clone(),
+        facts: facts.clone(),
+        space: Box::new(move || journal::free_bytes(&dir)),
+        reserve_bytes: config.reserve_bytes,
+    };
+    let journal = Journal::start(log, intake, setting, ended).map_err(CollectorError::Thread)?;
+    begin(config, ingest, &journal)?;
+    barrier(&facts);
+    if ingest.journal.set(journal).is_ok() {
+        state.set_ready();
+    }
+    Ok(thread)
+}
+
+/// Waits until everything so far is booked.
+fn barrier(facts: &std::sync::mpsc::SyncSender<Fact>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let told = Reply::new(move |()| drop(sender.send(())));
+    if facts.send(Fact::Barrier(told)).is_ok() {
+        // An error means that the bookkeeper is gone: nothing is left to wait for.
+        let _booked = receiver.recv();
+    }
+}
+
+/// Journals rules, diagrams and allocations that the journal does not have.
+fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), CollectorError> {
+    let received = ingest.state.clock.now();
+    let is_new = journal.intake().rules().is_none();
+    if is_new {
+        append(journal, Frame::Rules { received, rules: config.rules }, Note::Other)?;
+    }
+    for hub in &config.hubs {
+        let toml = hub.plan.to_toml();
+        let known = journal.intake().diagram(&hub.id).map(str::to_owned);
+        let from = match &known {
+            Some(known) if *known == toml => continue,
+            None if hub.plan.is_empty() => continue,
+            // The first one is in force from the beginning, later ones from the next interval.
+            None => UtcMillis::ZERO,
+            Some(_) => {
+                let start = received.floor_to(config.rules.interval);
+                start.plus(config.rules.interval).unwrap_or(received)
+            }
+        };
+        if hub.plan.is_empty() {
+            tracing::warn!(hub = %hub.id, "no diagram is declared any more; the last one stays");
+            continue;
+        }
+        append(journal, Frame::Diagram { received, from, hub: hub.id.clone(), toml }, Note::Other)?;
+    }
+    for text in &config.allocations {
+        put_from_file(ingest, journal, text)?;
+    }
+    Ok(())
+}
+
+fn put_from_file(
+    ingest: &Ingest,
+    journal: &Journal,
+    text: &crate::allocation::PutText,
+) -> Result<(), CollectorError> {
+    let hub = text.hub.as_deref().and_then(|hub| bijli_wire::HubId::new(hub).ok());
+    let Some(hub) = hub.and_then(|hub| ingest.state.hub(&hub)) else { return Ok(()) };
+    let Some((_, json)) = allocations::missing_in_books(&hub, text) else { return Ok(()) };
+    let id = text.id.clone();
+    let reply = Reply::new(move |verdict: crate::allocation::Verdict| match verdict {
+        crate::allocation::Verdict::Refused(error) => {
+            tracing::error!(allocation = id, %error, "an allocation of the file was refused");
+        }
+        crate::allocation::Verdict::Put(_)
+        | crate::allocation::Verdict::Ended(_)
+        | crate::allocation::Verdict::Unreadable(_) => {}
+    });
+    let received = ingest.state.clock.now();
+    append(journal, Frame::AllocationPut { received, json }, Note::Allocation { reply })
+}
+
+/// Appends and waits, from a thread of its own.
+fn append(journal: &Journal, frame: Frame, note: Note) -> Result<(), CollectorError> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let reply = Reply::new(move |outcome| drop(sender.send(outcome)));
+    if !journal.append(frame, note, reply) {
+        return Err(CollectorError::Ended);
+    }
+    match receiver.recv() {
+        Ok(Outcome::Durable) => Ok(()),
+        Ok(outcome) => Err(CollectorError::Opening(outcome)),
+        Err(_) => Err(CollectorError::Ended),
+    }
+}

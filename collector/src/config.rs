@@ -1,0 +1,469 @@
+//! The configuration: a TOML file, strict. An unknown key or a number without its unit is refused
+//! with its line; everything else that is wrong is listed at once, each with what to do.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use bijli_ledger::Rules;
+use bijli_wire::{HubId, Millis};
+use serde::Deserialize;
+
+use crate::allocation::PutText;
+use crate::diagram::{Plan, PlanNode, PlanPoint};
+use crate::disk;
+use crate::quantity::{Size, Span};
+
+/// Smallest segment: it must hold one group of the journal (`journal.rs`).
+const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+
+/// Everything that `serve` needs, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// The journal is in `journal/` below it.
+    pub dir: PathBuf,
+    pub rules: Rules,
+    pub segment_bytes: u64,
+    /// Nothing is taken while less is free.
+    pub reserve_bytes: u64,
+    pub hubs: Vec<HubConfig>,
+    pub allocations: Vec<PutText>,
+}
+
+/// One hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubConfig {
+    pub id: HubId,
+    pub title: String,
+    pub nodes_expected: Option<u32>,
+    pub plan: Plan,
+}
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub place: String,
+    pub what: String,
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n    {}", self.place, self.what, self.remedy)
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}", path = path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {reason}", path = path.display())]
+    Text { path: PathBuf, reason: String },
+    #[error("{}", listed(.problems))]
+    Problems { problems: Vec<Problem> },
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    #[serde(default = "default_listen")]
+    listen: String,
+    #[serde(default = "default_dir")]
+    dir: PathBuf,
+    #[serde(default)]
+    interval: Option<Span>,
+    #[serde(default)]
+    close_after: Option<Span>,
+    #[serde(default)]
+    allow_plain_http: bool,
+    #[serde(default)]
+    disk_reserve: Option<Size>,
+    #[serde(default)]
+    allocations: Option<PathBuf>,
+    #[serde(default)]
+    journal: JournalText,
+    #[serde(default, rename = "hub")]
+    hubs: Vec<HubText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JournalText {
+    #[serde(default)]
+    segment: Option<Size>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HubText {
+    id: String,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    pue_category: Option<u8>,
+    #[serde(default)]
+    expected_nodes: Option<u32>,
+    #[serde(default, rename = "point")]
+    points: Vec<PlanPoint>,
+    #[serde(default, rename = "node")]
+    nodes: Vec<PlanNode>,
+}
+
+/// `allocations.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllocationsText {
+    #[serde(default, rename = "allocation")]
+    allocations: Vec<PutText>,
+}
+
+fn default_listen() -> String {
+    "127.0.0.1:8640".to_owned()
+}
+
+fn default_dir() -> PathBuf {
+    PathBuf::from("/var/lib/bijli")
+}
+
+/// What the environment says against the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    pub listen: Option<String>,
+    pub dir: Option<PathBuf>,
+}
+
+impl Overrides {
+    /// `BIJLI_COLLECTOR_LISTEN` and `BIJLI_COLLECTOR_DIR`.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self {
+            listen: std::env::var("BIJLI_COLLECTOR_LISTEN").ok(),
+            dir: std::env::var_os("BIJLI_COLLECTOR_DIR").map(PathBuf::from),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration and the files it names.
+    ///
+    /// # Errors
+    /// When a file cannot be read or parsed, or anything in it is wrong: then every problem.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let text: Text = parse(path, &text)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let allocations = match &text.allocations {
+            Some(file) => load_allocations(&folder.join(file))?,
+            None => Vec::new(),
+        };
+        Self::checked(text, allocations, overrides)
+            .map_err(|problems| ConfigError::Problems { problems })
+    }
+
+    fn checked(
+        text: Text,
+        allocations: Vec<PutText>,
+        overrides: &Overrides,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let listen = overrides.listen.as_deref().unwrap_or(&text.listen);
+        let listen = check_listen(listen, text.allow_plain_http, &mut problems);
+        let rules = check_rules(&text, &mut problems);
+        let segment_bytes = text.journal.segment.map_or(64 << 20, Size::bytes);
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
+            note(&mut problems, "journal.segment", "a segment has 4 MiB to 1 GiB", "choose within");
+        }
+        let hubs = check_hubs(text.hubs, &mut problems);
+        let allocations = check_allocations(allocations, &hubs, &mut problems);
+        let dir = overrides.dir.clone().unwrap_or(text.dir);
+        let reserve_bytes = text.disk_reserve.map_or(256 << 20, Size::bytes);
+        match listen {
+            Some(listen) if problems.is_empty() => {
+                Ok(Self { listen, dir, rules, segment_bytes, reserve_bytes, hubs, allocations })
+            }
+            Some(_) | None => Err(problems),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    disk::read_text(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let reason = error.to_string().trim_end().to_owned();
+        ConfigError::Text { path: path.to_owned(), reason }
+    })
+}
+
+fn load_allocations(path: &Path) -> Result<Vec<PutText>, ConfigError> {
+    let text = read(path)?;
+    let text: AllocationsText = parse(path, &text)?;
+    Ok(text.allocations)
+}
+
+fn note(
+    problems: &mut Vec<Problem>,
+    place: impl Into<String>,
+    what: impl Into<String>,
+    remedy: impl Into<String>,
+) {
+    problems.push(Problem { place: place.into(), what: what.into(), remedy: remedy.into() });
+}
+
+fn check_listen(
+    listen: &str,
+    allow_plain_http: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<SocketAddr> {
+    let Ok(address) = listen.parse::<SocketAddr>() else {
+        let what = format!("{listen:?} is not an address and port");
+        note(problems, "listen", what, "write it like \"127.0.0.1:8640\" or \"[::1]:8640\"");
+        return None;
+    };
+    if !address.ip().is_loopback() && !allow_plain_http {
+        note(
+            problems,
+            "listen",
+            format!("{address} is reachable from other machines, without encryption or identity"),
+            "listen on 127.0.0.1 behind a TLS proxy, or set allow_plain_http = true",
+        );
+    }
+    Some(address)
+}
+
+fn check_rules(text: &Text, problems: &mut Vec<Problem>) -> Rules {
+    let usual = Rules::default();
+    let interval = text.interval.map_or(usual.interval, Span::millis);
+    let close_after = text.close_after.map_or(usual.close_after, Span::millis);
+    let length = interval.get();
+    if !(1_000..=DAY_MS).contains(&length) || !DAY_MS.is_multiple_of(length) {
+        note(
+            problems,
+            "interval",
+            "an interval has 1 s to 1 day, and divides a day",
+            "15m is what auditors expect",
+        );
+    }
+    if close_after.get() > DAY_MS {
+        note(problems, "close_after", "no interval waits longer than a day", "2m is usual");
+    }
+    Rules { interval, close_after, ..usual }
+}
+
+fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig> {
+    if texts.is_empty() {
+        note(problems, "hub", "no hub is declared", "add a [[hub]] section with an id");
+    }
+    let mut seen = BTreeSet::new();
+    let mut hubs = Vec::new();
+    for text in texts {
+        let place = format!("hub {:?}", text.id);
+        let plan = Plan { pue_category: text.pue_category, points: text.points, nodes: text.nodes };
+        if let Err(error) = plan.diagram().and_then(|_| plan.category()) {
+            note(problems, &place, error_words(&error), error.remedy());
+        }
+        if !seen.insert(text.id.clone()) {
+            note(problems, &place, "it is declared twice", "keep one [[hub]] section per hub");
+        }
+        match HubId::new(&text.id) {
+            Err(error) => {
+                note(problems, place, error.to_string(), "use 1 to 96 letters, digits . _ - : /");
+            }
+            Ok(id) => {
+                let title = text.title.unwrap_or_else(|| text.id.clone());
+                hubs.push(HubConfig { id, title, nodes_expected: text.expected_nodes, plan });
+            }
+        }
+    }
+    hubs
+}
+
+fn error_words(error: &crate::diagram::PlanError) -> String {
+    crate::journal::chain(error)
+}
+
+/// The hub is filled in where there is only one.
+fn check_allocations(
+    texts: Vec<PutText>,
+    hubs: &[HubConfig],
+    problems: &mut Vec<Problem>,
+) -> Vec<PutText> {
+    let only = if let [hub] = hubs { Some(hub.id.to_string()) } else { None };
+    let mut checked = Vec::with_capacity(texts.len());
+    for mut text in texts {
+        text.hub = text.hub.or_else(|| only.clone());
+        let place = format!("allocation {:?}", text.id);
+        match text.read() {
+            Err(error) => note(problems, place, error.to_string(), "correct it in the file"),
+            Ok((hub, _)) if hubs.iter().all(|known| known.id != hub) => {
+                let what = format!("hub {hub} is not declared");
+                note(problems, place, what, "name a hub of this configuration");
+            }
+            Ok(_) => checked.push(text),
+        }
+    }
+    checked
+}
+
+impl Config {
+    /// The whole configuration in words, for `check`.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let rows = [
+            ("listen", self.listen.to_string()),
+            ("dir", self.dir.display().to_string()),
+            ("interval", show_span(self.rules.interval)),
+            ("close after", show_span(self.rules.close_after)),
+            ("journal segment", format!("{} MiB", self.segment_bytes >> 20)),
+            ("disk reserve", format!("{} MiB", self.reserve_bytes >> 20)),
+            ("allocations", self.allocations.len().to_string()),
+        ];
+        let mut text: String =
+            rows.iter().map(|(name, value)| format!("{name:16}  {value}\n")).collect();
+        for hub in &self.hubs {
+            text.push_str(&hub.explain());
+        }
+        text
+    }
+}
+
+impl HubConfig {
+    fn explain(&self) -> String {
+        let category = match self.plan.category() {
+            Ok(Some(category)) => format!("PUE category {}", category.number()),
+            Ok(None) | Err(_) => "no PUE: no pue_category is declared".to_owned(),
+        };
+        let expected = match self.nodes_expected {
+            Some(count) => format!("{count} nodes expected"),
+            None => "nodes expected: not declared".to_owned(),
+        };
+        let tree = if self.plan.is_empty() {
+            "    no diagram: every node is booked apart, as unplaced".to_owned()
+        } else {
+            self.plan.tree()
+        };
+        format!("\nhub {} ({})\n    {category}, {expected}\n{tree}\n", self.id, self.title)
+    }
+}
+
+fn show_span(span: Millis) -> String {
+    let ms = span.get();
+    match ms {
+        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
+        _ => format!("{ms} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let path = Path::new("test.toml");
+        let text: Text = parse(path, text)?;
+        Config::checked(text, Vec::new(), &Overrides::default())
+            .map_err(|problems| ConfigError::Problems { problems })
+    }
+
+    const HUB: &str = "[[hub]]\nid = \"isb\"\npue_category = 1\n\
+        [[hub.point]]\nid = \"incomer\"\nrole = \"grid\"\nmeter = \"m1\"\n";
+
+    fn with(lines: &str) -> String {
+        format!("{lines}\n{HUB}")
+    }
+
+    fn point(lines: &str) -> String {
+        format!("{HUB}[[hub.point]]\n{lines}\n")
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_usual_value() {
+        let config = load(HUB).expect("valid");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8640");
+        assert_eq!(config.rules, Rules::default());
+        assert_eq!((config.segment_bytes, config.reserve_bytes), (64 << 20, 256 << 20));
+        assert!(config.explain().contains("incomer"), "{}", config.explain());
+    }
+
+    /// Goal: each mistake is told with what, where and what to do.
+    #[test]
+    fn o1_mistakes_by_table() {
+        let rows: [(String, &[&str]); 17] = [
+            (with("intervall = \"15m\""), &["line 1", "unknown field `intervall`"]),
+            (with("\ninterval = 900"), &["line 2", "bare number", "\"15m\""]),
+            (with("disk_reserve = 5"), &["bare number", "\"64 MiB\""]),
+            (with("interval = \"7m\""), &["interval:", "divides a day"]),
+            (with("interval = \"15 parsecs\""), &["line 1", "parsecs"]),
+            (with("listen = \"0.0.0.0:8640\""), &["reachable", "allow_plain_http"]),
+            (with("listen = \"8640\""), &["not an address", "127.0.0.1:8640"]),
+            (with("[journal]\nsegment = \"1 MiB\""), &["journal.segment", "4 MiB"]),
+            (String::new(), &["no hub is declared"]),
+            (format!("{HUB}{HUB}"), &["hub \"isb\"", "declared twice"]),
+            (HUB.replace("isb", "i b"), &["character ' '"]),
+            (HUB.replace("= 1", "= 4"), &["pue_category 4"]),
+            (
+                point("id = \"c\"\nrole = \"cooling\"\nmeter = \"m1\""),
+                &["meter m1 counts at both", "take it off"],
+            ),
+            (
+                point(
+                    "id = \"a\"\nrole = \"pdu\"\nfed_by = \"b\"\n[[hub.point]]\nid = \"b\"\nrole = \"pdu\"\nfed_by = \"a\"",
+                ),
+                &["circle", "cut the circle"],
+            ),
+            (
+                point("id = \"a\"\nrole = \"pdu\"\nfed_by = \"b\""),
+                &["fed by b, which is not declared", "correct its id"],
+            ),
+            (point("id = \"a\"\nrole = \"toaster\""), &["line 8", "toaster"]),
+            (HUB.replace("meter = \"m1\"", ""), &["no grid, generator or solar point has a meter"]),
+        ];
+        for (text, parts) in rows {
+            let error = load(&text).expect_err(&text).to_string();
+            for part in parts {
+                assert!(error.contains(part), "{part:?} in:\n{error}\nfor:\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let text = with("listen = \"x\"\ninterval = \"7m\"");
+        let Err(ConfigError::Problems { problems }) = load(&text) else { panic!("problems") };
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn the_environment_wins() {
+        let text: Text = parse(Path::new("t"), HUB).expect("valid");
+        let (listen, dir) = (Some("[::1]:1".to_owned()), Some(PathBuf::from("/x")));
+        let config = Config::checked(text, Vec::new(), &Overrides { listen, dir }).expect("valid");
+        assert_eq!((config.listen.to_string().as_str(), config.dir), ("[::1]:1", "/x".into()));
+    }
+
+    #[test]
+    fn the_shipped_examples_are_valid() {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/collector.example.toml"));
+        let config = Config::load(path, &Overrides::default()).expect("valid");
+        assert!(!config.hubs.is_empty());
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/allocations.example.toml"));
+        let allocations = load_allocations(path).expect("valid");
+        let mut problems = Vec::new();
+        let count = allocations.len();
+        let checked = check_allocations(allocations, &config.hubs, &mut problems);
+        assert_eq!((problems, checked.len()), (Vec::new(), count));
+    }
+}

@@ -1,0 +1,68 @@
+//! The few files that this crate touches itself; the journal's are `bijli_seglog`'s.
+#![expect(clippy::disallowed_methods, reason = "this is the disk.rs that may touch files")]
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The text of a small file, e.g. a configuration.
+///
+/// # Errors
+/// When it cannot be read or is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// Writes a whole file. Not atomic: for files that only the demo reads.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    std::fs::write(path, text)
+}
+
+/// An empty file for a child's log.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn create(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::File::create(path)
+}
+
+/// Makes a directory and its parents.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn make_dir(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+/// A directory of one's own that is removed with everything in it when dropped.
+#[derive(Debug)]
+pub struct TempDir {
+    path: PathBuf,
+}
+
+impl TempDir {
+    /// Makes one in the system's temporary directory. `tag` is the process id, say.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is there already: what another process made is not ours.
+    pub fn make(name: &str, tag: u64) -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("{name}-{tag:016x}"));
+        std::fs::create_dir(&path)?;
+        Ok(Self { path })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary directory stays");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What one record of the journal holds: a kind, the receive time, and the fact as it came.
+//!
+//! # Layout
+//! | bytes | field |
+//! | --- | --- |
+//! | 1 | kind (below; append only) |
+//! | 8 | receive time, milliseconds since 1970 UTC, `i64` little endian |
+//! | rest | by kind |
+//!
+//! 1 schema and 2 batch: the body exactly as received. 3 allocation put and 4 allocation end: JSON.
+//! 5 diagram: effective from (`i64` little endian), length of the hub id (1 byte), hub id, canonical
+//! TOML. 6 tick: nothing. 7 rules: interval, close-after and keep in milliseconds (`u64` little
+//! endian each); the first record of every journal.
+//!
+//! The format is in `docs/formats/journal.md` and pinned by the golden bytes below.
+
+use bijli_ledger::Rules;
+use bijli_wire::{HubId, Millis, UtcMillis};
+
+/// One fact, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    Schema { received: UtcMillis, body: Vec<u8> },
+    Batch { received: UtcMillis, body: Vec<u8> },
+    AllocationPut { received: UtcMillis, json: Vec<u8> },
+    AllocationEnd { received: UtcMillis, json: Vec<u8> },
+    Diagram { received: UtcMillis, from: UtcMillis, hub: HubId, toml: String },
+    Tick { received: UtcMillis },
+    Rules { received: UtcMillis, rules: Rules },
+}
+
+/// Why a record is no frame of this format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("the record has {bytes} bytes, a frame has at least {HEAD_BYTES}")]
+    Short { bytes: usize },
+    #[error("frame kind {found} is not known here: the journal was written by a newer version")]
+    Kind { found: u8 },
+    #[error("a {kind} frame is cut short")]
+    Cut { kind: &'static str },
+    #[error("a diagram frame names no valid hub: {reason}")]
+    Hub { reason: String },
+    #[error("a diagram frame is not UTF-8")]
+    NotText,
+}
+
+const HEAD_BYTES: usize = 9;
+const KIND_SCHEMA: u8 = 1;
+const KIND_BATCH: u8 = 2;
+const KIND_ALLOCATION_PUT: u8 = 3;
+const KIND_ALLOCATION_END: u8 = 4;
+const KIND_DIAGRAM: u8 = 5;
+const KIND_TICK: u8 = 6;
+const KIND_RULES: u8 = 7;
+
+impl Frame {
+    /// When the collector received it, by its own clock. The only time the books know.
+    #[must_use]
+    pub const fn received(&self) -> UtcMillis {
+        match self {
+            Self::Schema { received, .. }
+            | Self::Batch { received, .. }
+            | Self::AllocationPut { received, .. }
+            | Self::AllocationEnd { received, .. }
+            | Self::Diagram { received, .. }
+            | Self::Tick { received }
+            | Self::Rules { received, .. } => *received,
+        }
+    }
+
+    /// The record's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Schema { received, body } => framed(KIND_SCHEMA, *received, &[body]),
+            Self::Batch { received, body } => framed(KIND_BATCH, *received, &[body]),
+            Self::AllocationPut { received, json } => {
+                framed(KIND_ALLOCATION_PUT, *received, &[json])
+            }
+            Self::AllocationEnd { received, json } => {
+                framed(KIND_ALLOCATION_END, *received, &[json])
+            }
+            Self::Diagram { received, from, hub, toml } => {
+                let hub = hub.as_str().as_bytes();
+                let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
+                let parts = [&from.get().to_le_bytes()[..], &[length], hub, toml.as_bytes()];
+                framed(KIND_DIAGRAM, *received, &parts)
+            }
+            Self::Tick { received } => framed(KIND_TICK, *received, &[]),
+            Self::Rules { received, rules } => {
+                let spans = [rules.interval, rules.close_after, rules.keep];
+                let spans = spans.map(|span| span.get().to_le_bytes());
+                framed(KIND_RULES, *received, &spans.each_ref().map(|span| &span[..]))
+            }
+        }
+    }
+
+    /// The frame in a record.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; the bytes of a batch are not looked into here.
+    pub fn decode(record: &[u8]) -> Result<Self, FrameError> {
+        let short = || FrameError::Short { bytes: record.len() };
+        let (kind, rest) = record.split_first().ok_or_else(short)?;
+        let (received, body) = split_i64(rest).ok_or_else(short)?;
+        match *kind {
+            KIND_SCHEMA => Ok(Self::Schema { received, body: body.to_vec() }),
+            KIND_BATCH => Ok(Self::Batch { received, body: body.to_vec() }),
+            KIND_ALLOCATION_PUT => Ok(Self::AllocationPut { received, json: body.to_vec() }),
+            KIND_ALLOCATION_END => Ok(Self::AllocationEnd { received, json: body.to_vec() }),
+            KIND_DIAGRAM => decode_diagram(received, body),
+            KIND_TICK => Ok(Self::Tick { received }),
+            KIND_RULES => decode_rules(received, body),
+            found => Err(FrameError::Kind { found }),
+        }
+    }
+}
+
+fn framed(kind: u8, received: UtcMillis, parts: &[&[u8]]) -> Vec<u8> {
+    let bytes = HEAD_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut record = Vec::with_capacity(bytes);
+    record.push(kind);
+    record.extend_from_slice(&received.get().to_le_bytes());
+    for part in parts {
+        record.extend_from_slice(part);
+    }
+    record
+}
+
+fn split_i64(bytes: &[u8]) -> Option<(UtcMillis, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<8>()?;
+    Some((UtcMillis::new(i64::from_le_bytes(*head)), rest))
+}
+
+fn decode_diagram(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
+    let cut = || FrameError::Cut { kind: "diagram" };
+    let (from, rest) = split_i64(body).ok_or_else(cut)?;
+    let (length, rest) = rest.split_first().ok_or_else(cut)?;
+    let (hub, toml) = rest.split_at_checked(usize::from(*length)).ok_or_else(cut)?;
+    let hub = std::str::from_utf8(hub).map_err(|_| FrameError::NotText)?;
+    let hub = HubId::new(hub).map_err(|error| FrameError::Hub { reason: error.to_string() })?;
+    let toml = std::str::from_utf8(toml).map_err(|_| FrameError::NotText)?.to_owned();
+    Ok(Frame::Diagram { received, from, hub, toml })
+}
+
+fn decode_rules(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
+    let cut = || FrameError::Cut { kind: "rules" };
+    let (interval, rest) = split_span(body).ok_or_else(cut)?;
+    let (close_after, rest) = split_span(rest).ok_or_else(cut)?;
+    let (keep, _) = split_span(rest).ok_or_else(cut)?;
+    Ok(Frame::Rules { received, rules: Rules { interval, close_after, keep } })
+}
+
+fn split_span(bytes: &[u8]) -> Option<(Millis, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<8>()?;
+    Some((Millis::new(u64::from_le_bytes(*head)), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const AT: UtcMillis = UtcMillis::new(0x0102_0304_0506);
+
+    fn hub() -> HubId {
+        HubId::new("isb").expect("valid")
+    }
+
+    /// Goal: a journal written by any version is read by all later ones. Never edit a row.
+    #[test]
+    fn golden_bytes() {
+        let head = [0x06, 0x05, 0x04, 0x03, 0x02, 0x01, 0, 0];
+        let minute = Millis::new(60_000);
+        let rules = Rules { interval: minute, close_after: minute, keep: minute };
+        let rows: [(Frame, u8, Vec<u8>); 7] = [
+            (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
+            (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
+            (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
+            (Frame::AllocationEnd { received: AT, json: b"[]".to_vec() }, 4, b"[]".to_vec()),
+            (
+                Frame::Diagram {
+                    received: AT,
+                    from: UtcMillis::new(-2),
+                    hub: hub(),
+                    toml: "x=1".into(),
+                },
+                5,
+                [&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 3][..], b"isbx=1"].concat(),
+            ),
+            (Frame::Tick { received: AT }, 6, vec![]),
+            (Frame::Rules { received: AT, rules }, 7, [0x60, 0xea, 0, 0, 0, 0, 0, 0].repeat(3)),
+        ];
+        for (frame, kind, body) in rows {
+            let golden = [&[kind][..], &head, &body].concat();
+            assert_eq!(frame.encode(), golden, "{frame:?}");
+            assert_eq!(Frame::decode(&golden).as_ref(), Ok(&frame));
+            assert_eq!(frame.received(), AT);
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_named() {
+        let mut newer = Frame::Tick { received: AT }.encode();
+        newer[0] = 99;
+        assert_eq!(Frame::decode(&newer), Err(FrameError::Kind { found: 99 }));
+        assert_eq!(Frame::decode(&[]), Err(FrameError::Short { bytes: 0 }));
+        assert_eq!(Frame::decode(&[6, 0]), Err(FrameError::Short { bytes: 2 }));
+        let toml = String::new();
+        let diagram = Frame::Diagram { received: AT, from: AT, hub: hub(), toml }.encode();
+        let cut = Frame::decode(&diagram[..diagram.len() - 1]);
+        assert_eq!(cut, Err(FrameError::Cut { kind: "diagram" }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(record in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(frame) = Frame::decode(&record) {
+                // Rules may carry trailing bytes of a later version; all else is read whole.
+                prop_assert!(record.starts_with(&frame.encode()));
+            }
+        }
+    }
+}

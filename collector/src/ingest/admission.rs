@@ -1,0 +1,440 @@
+//! Which batches are taken, and in which order they are booked. Pure: no I/O, no clock.
+//!
+//! A *lane* is the sequence of one spool epoch of one node. [`Admission::admit`] decides before
+//! the journal; [`Admission::settle`] is told what became durable, in journal order, and hands it
+//! out in sequence order. Replaying the journal through `settle` alone gives the same hand-outs.
+//!
+//! # Invariants
+//! - Every (lane, sequence) is handed out at most once, and never before it is durable.
+//! - Two requests with one sequence are never both on their way to the journal.
+//! - A sequence that never comes does not block its lane for ever: see [`PATIENCE`].
+//! - At most [`SEQUENCE_WINDOW`] items of a lane are held back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bijli_wire::limits::SEQUENCE_WINDOW;
+use bijli_wire::{BatchSeq, ContentHash, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
+
+/// Spool epochs of one node; a new one begins when its spool was lost or its disk imaged anew.
+pub const EPOCHS_PER_NODE_MAX: usize = 256;
+/// How long a lane may be refused for a sequence that does not come. Its sender put it aside or
+/// lost it; after this its later batches are taken, and the lost one still may come late.
+pub const PATIENCE: Millis = Millis::new(2 * 60 * 1_000);
+
+/// Names a lane.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaneKey {
+    pub hub: HubId,
+    pub node: NodeId,
+    pub epoch: SpoolEpoch,
+}
+
+/// What to do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// Journal it, then call [`Admission::settle`] or [`Admission::give_up`].
+    New,
+    /// It is durable already: acknowledge it again.
+    Duplicate,
+    /// Another content is durable under its sequence.
+    Fork,
+    /// Another request with its sequence is on its way to the journal.
+    Busy,
+    /// Too far ahead; `next` is awaited.
+    Gap { next: BatchSeq },
+    /// This node has begun too many spools.
+    TooManyEpochs,
+}
+
+/// The first 8 bytes of a content hash: enough to tell a duplicate from a fork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Prefix([u8; 8]);
+
+impl Prefix {
+    fn of(hash: ContentHash) -> Self {
+        Self(*hash.as_bytes().first_chunk::<8>().expect("a hash has 32 bytes"))
+    }
+}
+
+/// All lanes. `T` is what is handed out.
+#[derive(Debug)]
+pub struct Admission<T> {
+    lanes: BTreeMap<LaneKey, Lane<T>>,
+    skips: u64,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    /// Every sequence before it was handed out or given up.
+    next: u64,
+    /// Durable: by first sequence, the prefixes of consecutive ones.
+    runs: BTreeMap<u64, Vec<Prefix>>,
+    /// Durable, and waiting for an elder one.
+    held: BTreeMap<u64, T>,
+    in_flight: BTreeSet<u64>,
+    /// When it was first refused for the sequence that is awaited now.
+    stalled: Option<UtcMillis>,
+}
+
+impl<T> Default for Admission<T> {
+    fn default() -> Self {
+        Self { lanes: BTreeMap::new(), skips: 0 }
+    }
+}
+
+impl<T> Admission<T> {
+    /// Decides about one batch; [`Admit::New`] reserves its sequence.
+    pub fn admit(
+        &mut self,
+        key: &LaneKey,
+        seq: BatchSeq,
+        hash: ContentHash,
+        now: UtcMillis,
+    ) -> Admit {
+        if !self.lanes.contains_key(key) {
+            if self.epochs_of(key) >= EPOCHS_PER_NODE_MAX {
+                return Admit::TooManyEpochs;
+            }
+            self.lanes.insert(key.clone(), Lane::new());
+        }
+        let lane = self.lanes.get_mut(key).expect("inserted above");
+        lane.admit(seq.get(), Prefix::of(hash), now)
+    }
+
+    /// A reserved batch did not become durable: its sequence is free again.
+    pub fn give_up(&mut self, key: &LaneKey, seq: BatchSeq) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.in_flight.remove(&seq.get());
+        }
+    }
+
+    /// A batch is durable. Appends to `ready` what may be booked now, in booking order.
+    pub fn settle(
+        &mut self,
+        key: &LaneKey,
+        seq: BatchSeq,
+        hash: ContentHash,
+        item: T,
+        ready: &mut Vec<T>,
+    ) {
+        let lane = self.lanes.entry(key.clone()).or_insert_with(Lane::new);
+        self.skips += lane.settle(seq.get(), Prefix::of(hash), item, ready);
+    }
+
+    /// How often a sequence was given up since the journal begins.
+    #[must_use]
+    pub const fn skips(&self) -> u64 {
+        self.skips
+    }
+
+    fn epochs_of(&self, key: &LaneKey) -> usize {
+        let first = LaneKey { epoch: SpoolEpoch::new([0; 16]), ..key.clone() };
+        let last = LaneKey { epoch: SpoolEpoch::new([0xff; 16]), ..key.clone() };
+        self.lanes.range(first..=last).count()
+    }
+}
+
+impl<T> Lane<T> {
+    fn new() -> Self {
+        let (runs, held, in_flight) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { next: BatchSeq::FIRST.get(), runs, held, in_flight, stalled: None }
+    }
+
+    fn admit(&mut self, seq: u64, prefix: Prefix, now: UtcMillis) -> Admit {
+        if let Some(durable) = self.durable(seq) {
+            return if durable == prefix { Admit::Duplicate } else { Admit::Fork };
+        }
+        if self.in_flight.contains(&seq) {
+            return Admit::Busy;
+        }
+        if seq.saturating_sub(self.next) >= SEQUENCE_WINDOW && !self.is_out_of_patience(now) {
+            let next = BatchSeq::new(self.next).expect("it starts at 1 and rises");
+            return Admit::Gap { next };
+        }
+        self.in_flight.insert(seq);
+        Admit::New
+    }
+
+    /// Whether the awaited sequence has been awaited for long enough; starts the wait.
+    fn is_out_of_patience(&mut self, now: UtcMillis) -> bool {
+        // What is on its way to the journal may be what is awaited.
+        if self.in_flight.contains(&self.next) {
+            return false;
+        }
+        let since = *self.stalled.get_or_insert(now);
+        match now.since(since) {
+            Some(waited) => waited >= PATIENCE,
+            None => {
+                // The clock was set back: wait anew rather than for ever.
+                self.stalled = Some(now);
+                false
+            }
+        }
+    }
+
+    /// Returns how often an awaited sequence was given up.
+    fn settle(&mut self, seq: u64, prefix: Prefix, item: T, ready: &mut Vec<T>) -> u64 {
+        self.in_flight.remove(&seq);
+        if self.durable(seq).is_some() {
+            return 0;
+        }
+        self.record(seq, prefix);
+        if seq < self.next {
+            // Given up earlier and come after all: late, and still booked once.
+            ready.push(item);
+            return 0;
+        }
+        self.held.insert(seq, item);
+        let mut skips = 0;
+        self.release(ready);
+        while let Some(last) = self.held.keys().next_back().copied() {
+            if last - self.next < SEQUENCE_WINDOW {
+                break;
+            }
+            let first = *self.held.keys().next().expect("it has a last one");
+            self.advance(first);
+            skips += 1;
+            self.release(ready);
+        }
+        skips
+    }
+
+    fn release(&mut self, ready: &mut Vec<T>) {
+        while let Some(item) = self.held.remove(&self.next) {
+            ready.push(item);
+            self.advance(self.next.saturating_add(1));
+        }
+    }
+
+    fn advance(&mut self, next: u64) {
+        self.next = next;
+        self.stalled = None;
+    }
+
+    fn durable(&self, seq: u64) -> Option<Prefix> {
+        let (first, run) = self.runs.range(..=seq).next_back()?;
+        run.get(usize::try_from(seq - first).ok()?).copied()
+    }
+
+    fn record(&mut self, seq: u64, prefix: Prefix) {
+        let before = self.runs.range_mut(..seq).next_back();
+        let joined = before.filter(|(first, run)| {
+            u64::try_from(run.len()).is_ok_and(|length| *first + length == seq)
+        });
+        let first = match joined {
+            Some((first, run)) => {
+                run.push(prefix);
+                *first
+            }
+            None => {
+                self.runs.insert(seq, vec![prefix]);
+                seq
+            }
+        };
+        // The hole behind it may just have been filled.
+        if let Some(behind) = seq.checked_add(1).and_then(|next| self.runs.remove(&next)) {
+            self.runs.entry(first).or_default().extend(behind);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> LaneKey {
+        LaneKey {
+            hub: HubId::new("isb").expect("valid"),
+            node: NodeId::new("n01").expect("valid"),
+            epoch: SpoolEpoch::new([7; 16]),
+        }
+    }
+
+    fn hash(of: u8) -> ContentHash {
+        ContentHash::new([of; 32])
+    }
+
+    enum Step {
+        /// Ask at a second, for a sequence and content.
+        Ask(i64, u64, u8, Admit),
+        /// It became durable; these are handed out.
+        Durable(u64, u8, &'static [u64]),
+        Lost(u64),
+    }
+    use Step::{Ask, Durable, Lost};
+
+    fn check(admission: &mut Admission<u64>, steps: &[Step]) {
+        let seq = |n| BatchSeq::new(n).expect("from 1");
+        for (index, step) in steps.iter().enumerate() {
+            match step {
+                Ask(second, n, content, expected) => {
+                    let now = UtcMillis::new(*second * 1_000);
+                    let found = admission.admit(&key(), seq(*n), hash(*content), now);
+                    assert_eq!(found, *expected, "step {index}");
+                }
+                Durable(n, content, expected) => {
+                    let mut ready = Vec::new();
+                    admission.settle(&key(), seq(*n), hash(*content), *n, &mut ready);
+                    assert_eq!(ready, *expected, "step {index}");
+                }
+                Lost(n) => admission.give_up(&key(), seq(*n)),
+            }
+        }
+    }
+
+    #[test]
+    fn n1_n2_a_resent_batch_is_a_duplicate_and_another_content_a_fork() {
+        check(
+            &mut Admission::default(),
+            &[
+                Ask(0, 1, 1, Admit::New),
+                Ask(0, 1, 1, Admit::Busy),
+                Durable(1, 1, &[1]),
+                Ask(0, 1, 1, Admit::Duplicate),
+                Ask(0, 1, 2, Admit::Fork),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_batch_that_did_not_become_durable_may_come_again_with_another_content() {
+        check(
+            &mut Admission::default(),
+            &[Ask(0, 1, 1, Admit::New), Lost(1), Ask(0, 1, 2, Admit::New), Durable(1, 2, &[1])],
+        );
+    }
+
+    #[test]
+    fn out_of_order_is_taken_at_once_and_handed_out_in_order() {
+        check(
+            &mut Admission::default(),
+            &[
+                Ask(0, 3, 3, Admit::New),
+                Durable(3, 3, &[]),
+                Ask(0, 2, 2, Admit::New),
+                Durable(2, 2, &[]),
+                Ask(0, 3, 3, Admit::Duplicate),
+                Ask(0, 1, 1, Admit::New),
+                Durable(1, 1, &[1, 2, 3]),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_window_ends_where_it_says() {
+        let next = BatchSeq::FIRST;
+        check(
+            &mut Admission::default(),
+            &[
+                Ask(0, SEQUENCE_WINDOW, 1, Admit::New),
+                Ask(0, SEQUENCE_WINDOW + 1, 1, Admit::Gap { next }),
+                Ask(119, SEQUENCE_WINDOW + 1, 1, Admit::Gap { next }),
+            ],
+        );
+    }
+
+    /// Guards against a lane that is blocked for ever because its sender put a batch aside.
+    #[test]
+    fn a_sequence_that_never_comes_is_given_up_and_still_taken_late() {
+        let next = BatchSeq::FIRST;
+        check(
+            &mut Admission::default(),
+            &[
+                Ask(0, 2, 2, Admit::New),
+                Durable(2, 2, &[]),
+                Ask(10, 5_000_000_000, 9, Admit::Gap { next }),
+                Ask(129, 5_000_000_000, 9, Admit::Gap { next }),
+                Ask(130, 5_000_000_000, 9, Admit::New),
+                Durable(5_000_000_000, 9, &[2, 5_000_000_000]),
+                Ask(131, 1, 1, Admit::New),
+                Durable(1, 1, &[1]),
+                Ask(131, 1, 1, Admit::Duplicate),
+                Ask(131, 1, 3, Admit::Fork),
+                Ask(131, 5_000_000_001, 4, Admit::New),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_make_it_wait_for_ever() {
+        let next = BatchSeq::FIRST;
+        check(
+            &mut Admission::default(),
+            &[
+                Ask(1_000_000, 100, 1, Admit::Gap { next }),
+                Ask(0, 100, 1, Admit::Gap { next }),
+                Ask(120, 100, 1, Admit::New),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_node_cannot_begin_spools_without_end() {
+        let mut admission: Admission<()> = Admission::default();
+        let mut ask = |epoch: usize| {
+            let byte = u8::try_from(epoch % 256).expect("small");
+            let mut bytes = [byte; 16];
+            bytes[0] = u8::try_from(epoch / 256).expect("small");
+            let lane = LaneKey { epoch: SpoolEpoch::new(bytes), ..key() };
+            admission.admit(&lane, BatchSeq::FIRST, hash(1), UtcMillis::ZERO)
+        };
+        assert!((0..EPOCHS_PER_NODE_MAX).all(|epoch| ask(epoch) == Admit::New));
+        assert_eq!(ask(EPOCHS_PER_NODE_MAX), Admit::TooManyEpochs);
+    }
+
+    /// What a request does: which sequence, whether its write succeeds.
+    fn requests() -> impl Strategy<Value = Vec<(u64, bool)>> {
+        proptest::collection::vec((1_u64..200, proptest::bool::weighted(0.8)), 0..800)
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_duplication_books_each_once_and_in_order(requests in requests()) {
+            let (mut admission, mut journal, mut booked) =
+                (Admission::default(), Vec::new(), Vec::new());
+            for (n, is_written) in requests {
+                let seq = BatchSeq::new(n).expect("from 1");
+                let content = hash(u8::try_from(n % 251).expect("small"));
+                match admission.admit(&key(), seq, content, UtcMillis::ZERO) {
+                    Admit::New if is_written => {
+                        journal.push((seq, content));
+                        admission.settle(&key(), seq, content, n, &mut booked);
+                    }
+                    Admit::New => admission.give_up(&key(), seq),
+                    Admit::Duplicate => prop_assert!(journal.contains(&(seq, content))),
+                    Admit::Gap { next } => prop_assert!(n >= next.get() + SEQUENCE_WINDOW),
+                    Admit::Fork | Admit::Busy | Admit::TooManyEpochs => prop_assert!(false),
+                }
+            }
+            // In order, without a hole, and each once.
+            let length = u64::try_from(booked.len()).expect("small");
+            prop_assert_eq!(&booked, &(1..=length).collect::<Vec<u64>>());
+            // What was journalled and not booked waits for an elder one that never came.
+            let missing = length + 1;
+            prop_assert!(journal.iter().all(|(seq, _)| seq.get() != missing));
+            // A replay hands out the same.
+            let (mut replayed, mut again) = (Admission::default(), Vec::new());
+            for (seq, content) in &journal {
+                replayed.settle(&key(), *seq, *content, seq.get(), &mut again);
+            }
+            prop_assert_eq!(again, booked);
+        }
+
+        #[test]
+        fn even_a_journal_with_lost_records_books_each_of_the_rest_once(
+            mut order in proptest::collection::vec(1_u64..500, 0..400),
+        ) {
+            order.sort_unstable();
+            order.dedup();
+            let (mut admission, mut booked) = (Admission::default(), Vec::new());
+            for n in &order {
+                let seq = BatchSeq::new(*n).expect("from 1");
+                admission.settle(&key(), seq, hash(1), *n, &mut booked);
+            }
+            prop_assert!(booked.is_sorted());
+            prop_assert!(order.len() - booked.len() <= usize::try_from(SEQUENCE_WINDOW).expect("small"));
+            prop_assert!(booked.iter().all(|n| order.contains(n)));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Allocations over HTTP: `GET`, `PUT` and `DELETE` under `/v1/allocations`.
+//!
+//! Idempotent: what the books already have is answered without another frame. Everything else is
+//! journalled and fsynced, then booked, then answered with what the books said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State as Shared};
+use bijli_ledger::{Allocation, AllocationError};
+use bijli_wire::{ErrorCode, HubId};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::{Ingest, durable, internal, overloaded, read_body, reply};
+use crate::allocation::{EndText, PutText, TextError, Verdict};
+use crate::bookkeeper::ALLOCATIONS_MAX;
+use crate::calendar;
+use crate::frame::Frame;
+use crate::intake::Note;
+use crate::refusal::Refusal;
+use crate::state::Hub;
+
+type PathId = Result<Path<String>, PathRejection>;
+type Parameters = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+
+/// Answer to a put or an end.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    verdict: &'static str,
+    allocation: Option<PutText>,
+}
+
+/// Answer to a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct List {
+    allocations: Vec<PutText>,
+}
+
+fn invalid(error: &TextError) -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, error.to_string())
+}
+
+fn named(path: PathId) -> Result<String, Refusal> {
+    let refuse = |_| Refusal::new(ErrorCode::InvalidRequest, "the address names no allocation");
+    path.map(|Path(id)| id).map_err(refuse)
+}
+
+fn parameters(query: Parameters) -> Result<BTreeMap<String, String>, Refusal> {
+    let refuse = |_| Refusal::new(ErrorCode::InvalidRequest, "the parameters cannot be read");
+    query.map(|Query(parameters)| parameters).map_err(refuse)
+}
+
+impl Ingest {
+    /// The hub of that name, or the only one.
+    fn one_hub(&self, name: Option<&str>) -> Result<Arc<Hub>, Refusal> {
+        let hubs = self.state.hubs();
+        let mut configured = hubs.into_iter().filter(|hub| hub.is_configured);
+        let Some(name) = name else {
+            let only = configured.next().filter(|_| configured.next().is_none());
+            return only.ok_or_else(|| invalid(&TextError::NoHub));
+        };
+        configured.find(|hub| hub.id.as_str() == name).ok_or_else(|| {
+            Refusal::new(ErrorCode::UnknownHub, "this collector has no hub of that name")
+        })
+    }
+}
+
+/// `GET /v1/allocations?hub=`: every allocation that the books still hold.
+pub(crate) async fn list(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    query: Parameters,
+) -> Result<Json<List>, Refusal> {
+    let parameters = parameters(query)?;
+    let hubs = match parameters.get("hub") {
+        Some(name) => vec![ingest.one_hub(Some(name))?],
+        None => ingest.state.hubs(),
+    };
+    let mut allocations = Vec::new();
+    for hub in hubs {
+        let books = hub.books();
+        allocations.extend(books.allocations().map(|held| PutText::of(&hub.id, held)));
+    }
+    Ok(Json(List { allocations }))
+}
+
+/// `GET /v1/allocations/{id}?hub=`
+pub(crate) async fn show(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    path: PathId,
+    query: Parameters,
+) -> Result<Json<PutText>, Refusal> {
+    let id = named(path)?;
+    let hub = ingest.one_hub(parameters(query)?.get("hub").map(String::as_str))?;
+    let text = hub.books().allocation(&id).map(|held| PutText::of(&hub.id, held));
+    text.map(Json).ok_or_else(|| unknown(&id))
+}
+
+fn unknown(id: &str) -> Refusal {
+    let error = AllocationError::Unknown { id: id.to_owned() };
+    Refusal::new(ErrorCode::NotFound, error.to_string())
+}
+
+/// `PUT /v1/allocations`: the id is in the body.
+pub(crate) async fn put_unnamed(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    request: Request,
+) -> Result<Json<Answer>, Refusal> {
+    let body = read_body(request).await?;
+    put(&ingest, PutText::from_json(&body).map_err(|error| invalid(&error))?).await
+}
+
+/// `PUT /v1/allocations/{id}`: the id may also be in the body, then it is the same.
+pub(crate) async fn put_named(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    path: PathId,
+    request: Request,
+) -> Result<Json<Answer>, Refusal> {
+    let path = named(path)?;
+    let body = read_body(request).await?;
+    let mut text = PutText::from_json(&body).map_err(|error| invalid(&error))?;
+    if text.id.is_empty() {
+        text.id = path;
+    } else if text.id != path {
+        return Err(invalid(&TextError::OtherId { path, body: text.id }));
+    }
+    put(&ingest, text).await
+}
+
+async fn put(ingest: &Ingest, mut text: PutText) -> Result<Json<Answer>, Refusal> {
+    let journal = ingest.journal()?;
+    let hub = ingest.one_hub(text.hub.as_deref())?;
+    text.hub = Some(hub.id.to_string());
+    let (_, allocation) = text.read().map_err(|error| invalid(&error))?;
+    if is_booked(&hub, &allocation)? {
+        let allocation = Some(PutText::of(&hub.id, &allocation));
+        return Ok(Json(Answer { verdict: "unchanged", allocation }));
+    }
+    let json = PutText::of(&hub.id, &allocation).to_json();
+    let frame = Frame::AllocationPut { received: ingest.state.clock.now(), json };
+    let (sender, verdict) = oneshot::channel();
+    durable(journal, frame, Note::Allocation { reply: reply(sender) }).await?;
+    answer(&hub, &allocation.id, verdict.await.map_err(|_| internal())?)
+}
+
+/// Whether the books have exactly this allocation.
+fn is_booked(hub: &Hub, allocation: &Allocation) -> Result<bool, Refusal> {
+    let books = hub.books();
+    match books.allocation(&allocation.id) {
+        Some(held) => Ok(held == allocation),
+        None if books.allocations().count() >= ALLOCATIONS_MAX => {
+            Err(overloaded("the books hold too many allocations"))
+        }
+        None => Ok(false),
+    }
+}
+
+/// `DELETE /v1/allocations/{id}?at=&hub=`: ends it at a moment, now if none is given. Nothing is
+/// erased.
+pub(crate) async fn end(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    path: PathId,
+    query: Parameters,
+) -> Result<Json<Answer>, Refusal> {
+    let journal = ingest.journal()?;
+    let (id, parameters) = (named(path)?, parameters(query)?);
+    let hub = ingest.one_hub(parameters.get("hub").map(String::as_str))?;
+    if hub.books().allocation(&id).is_none() {
+        return Err(unknown(&id));
+    }
+    let received = ingest.state.clock.now();
+    let at = match parameters.get("at") {
+        None => received,
+        // A plus sign in an address is a blank; only an offset can have had one here.
+        Some(text) => calendar::parse(&text.replace(' ', "+"))
+            .map_err(|source| invalid(&TextError::Time { field: "at", source }))?,
+    };
+    let text = EndText { hub: hub.id.to_string(), id: id.clone(), at: calendar::rfc3339(at) };
+    let frame = Frame::AllocationEnd { received, json: text.to_json() };
+    let (sender, verdict) = oneshot::channel();
+    durable(journal, frame, Note::Allocation { reply: reply(sender) }).await?;
+    answer(&hub, &id, verdict.await.map_err(|_| internal())?)
+}
+
+fn answer(hub: &Hub, id: &str, verdict: Verdict) -> Result<Json<Answer>, Refusal> {
+    let refused = match &verdict {
+        Verdict::Put(_) | Verdict::Ended(_) => {
+            let allocation = hub.books().allocation(id).map(|held| PutText::of(&hub.id, held));
+            return Ok(Json(Answer { verdict: verdict.word(), allocation }));
+        }
+        Verdict::Unreadable(error) => return Err(invalid(error)),
+        Verdict::Refused(error) => error,
+    };
+    let code = match refused {
+        AllocationError::Overlap { .. } => ErrorCode::Conflict,
+        AllocationError::Unknown { .. } => ErrorCode::NotFound,
+        AllocationError::IdLength { .. }
+        | AllocationError::Control { .. }
+        | AllocationError::TextLength { .. }
+        | AllocationError::Backwards { .. }
+        | AllocationError::Devices { .. } => ErrorCode::InvalidRequest,
+    };
+    Err(Refusal::new(code, refused.to_string()))
+}
+
+/// For the start: what the file says and the books do not.
+#[must_use]
+pub fn missing_in_books(hub: &Hub, text: &PutText) -> Option<(HubId, Vec<u8>)> {
+    let (id, allocation) = text.read().ok()?;
+    let is_same = hub.books().allocation(&allocation.id) == Some(&allocation);
+    (!is_same).then(|| (id.clone(), PutText::of(&id, &allocation).to_json()))
+}

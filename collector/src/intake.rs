@@ -1,0 +1,292 @@
+//! From a journalled frame to facts in booking order. Pure; the same for a live frame and a
+//! replayed one, so that a restart books what the first run booked.
+//!
+//! # Invariants
+//! - [`Intake::settle`] is called in journal order, and only for durable frames.
+//! - What it hands out depends on the frames alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bijli_ledger::Rules;
+use bijli_wire::{
+    BatchError, BatchSeq, ContentHash, HubId, NodeId, Schema, SchemaId, UtcMillis, codec,
+};
+
+use crate::allocation::Verdict;
+use crate::frame::{Frame, FrameError};
+use crate::ingest::admission::{Admission, Admit, LaneKey};
+
+/// Nodes of one hub that may ever send here.
+pub const NODES_PER_HUB_MAX: usize = 8_192;
+/// Schemas of one node; a new one comes with each change of its devices or registers.
+pub const SCHEMAS_PER_NODE_MAX: usize = 1_024;
+
+/// Tells somebody who waits; he may be gone. Called at most once.
+pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T: 'static> Reply<T> {
+    #[must_use]
+    pub fn new(tell: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    /// To nobody.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(drop)
+    }
+
+    pub fn send(self, told: T) {
+        (self.0)(told);
+    }
+}
+
+impl<T> std::fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// What the journal thread knows of a frame without decoding it again.
+#[derive(Debug)]
+pub enum Note {
+    Schema { id: SchemaId, schema: Arc<Schema> },
+    Batch { lane: LaneKey, seq: BatchSeq, hash: ContentHash, schema: SchemaId },
+    Allocation { reply: Reply<Verdict> },
+    Other,
+}
+
+/// A fact for the bookkeeper.
+#[derive(Debug)]
+pub enum Fact {
+    Batch {
+        received: UtcMillis,
+        id: SchemaId,
+        schema: Arc<Schema>,
+        body: Vec<u8>,
+    },
+    Put {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
+    End {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
+    Diagram {
+        received: UtcMillis,
+        from: UtcMillis,
+        hub: HubId,
+        toml: String,
+    },
+    Rules {
+        received: UtcMillis,
+        rules: Rules,
+    },
+    Tick {
+        received: UtcMillis,
+    },
+    /// Not of the journal: answered when everything before it is booked.
+    Barrier(Reply<()>),
+}
+
+/// Why a journalled frame cannot be booked. It is counted and logged, and the rest goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("the record is no frame")]
+    Frame(#[source] FrameError),
+    #[error("its body does not decode")]
+    Body(#[source] BatchError),
+    #[error("schema {schema} of the batch is not in the journal before it")]
+    NoSchema { schema: SchemaId },
+}
+
+/// Whether a schema may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaAdmit {
+    New,
+    Known,
+    TooManyNodes,
+    TooManySchemas,
+}
+
+/// Lanes and schemas, as far as the journal goes.
+#[derive(Debug, Default)]
+pub struct Intake {
+    admission: Admission<Fact>,
+    schemas: BTreeMap<SchemaId, Arc<Schema>>,
+    nodes: BTreeMap<HubId, BTreeMap<NodeId, BTreeSet<SchemaId>>>,
+    /// The diagram last journalled, by hub.
+    diagrams: BTreeMap<HubId, String>,
+    rules: Option<Rules>,
+}
+
+impl Intake {
+    #[must_use]
+    pub fn schema(&self, id: SchemaId) -> Option<Arc<Schema>> {
+        self.schemas.get(&id).cloned()
+    }
+
+    #[must_use]
+    pub fn diagram(&self, hub: &HubId) -> Option<&str> {
+        self.diagrams.get(hub).map(String::as_str)
+    }
+
+    /// The rules this journal was begun with; `None`: it is empty.
+    #[must_use]
+    pub const fn rules(&self) -> Option<Rules> {
+        self.rules
+    }
+
+    /// See [`Admission::skips`].
+    #[must_use]
+    pub const fn skips(&self) -> u64 {
+        self.admission.skips()
+    }
+
+    #[must_use]
+    pub fn admit_schema(&self, id: SchemaId, schema: &Schema) -> SchemaAdmit {
+        if self.schemas.contains_key(&id) {
+            return SchemaAdmit::Known;
+        }
+        let Some(nodes) = self.nodes.get(&schema.hub) else { return SchemaAdmit::New };
+        match nodes.get(&schema.node) {
+            None if nodes.len() >= NODES_PER_HUB_MAX => SchemaAdmit::TooManyNodes,
+            Some(known) if known.len() >= SCHEMAS_PER_NODE_MAX => SchemaAdmit::TooManySchemas,
+            None | Some(_) => SchemaAdmit::New,
+        }
+    }
+
+    /// See [`Admission::admit`].
+    pub fn admit(
+        &mut self,
+        lane: &LaneKey,
+        seq: BatchSeq,
+        hash: ContentHash,
+        now: UtcMillis,
+    ) -> Admit {
+        self.admission.admit(lane, seq, hash, now)
+    }
+
+    /// See [`Admission::give_up`].
+    pub fn give_up(&mut self, note: &Note) {
+        if let Note::Batch { lane, seq, .. } = note {
+            self.admission.give_up(lane, *seq);
+        }
+    }
+
+    /// Takes a durable frame; appends to `facts` what may be booked now.
+    ///
+    /// # Errors
+    /// When nothing of the frame can be booked.
+    pub fn settle(
+        &mut self,
+        frame: Frame,
+        note: Note,
+        facts: &mut Vec<Fact>,
+    ) -> Result<(), Unusable> {
+        let reply = if let Note::Allocation { reply } = note {
+            reply
+        } else {
+            return self.settle_noted(frame, note, facts);
+        };
+        match frame {
+            Frame::AllocationPut { received, json } => {
+                facts.push(Fact::Put { received, json, reply });
+            }
+            Frame::AllocationEnd { received, json } => {
+                facts.push(Fact::End { received, json, reply });
+            }
+            Frame::Schema { .. }
+            | Frame::Batch { .. }
+            | Frame::Diagram { .. }
+            | Frame::Tick { .. }
+            | Frame::Rules { .. } => unreachable!("notes are made with their frames"),
+        }
+        Ok(())
+    }
+
+    fn settle_noted(
+        &mut self,
+        frame: Frame,
+        note: Note,
+        facts: &mut Vec<Fact>,
+    ) -> Result<(), Unusable> {
+        match (frame, note) {
+            (Frame::Batch { received, body }, Note::Batch { lane, seq, hash, schema: id }) => {
+                let schema = self.schema(id).ok_or(Unusable::NoSchema { schema: id });
+                // Even a batch that cannot be booked is durable: its sequence is taken.
+                let fact = match &schema {
+                    Ok(schema) => Fact::Batch { received, id, schema: Arc::clone(schema), body },
+                    Err(_) => Fact::Tick { received },
+                };
+                self.admission.settle(&lane, seq, hash, fact, facts);
+                schema.map(|_| ())
+            }
+            (Frame::Schema { received, .. }, Note::Schema { id, schema }) => {
+                let nodes = self.nodes.entry(schema.hub.clone()).or_default();
+                nodes.entry(schema.node.clone()).or_default().insert(id);
+                self.schemas.insert(id, schema);
+                facts.push(Fact::Tick { received });
+                Ok(())
+            }
+            (Frame::Diagram { received, from, hub, toml }, _) => {
+                self.diagrams.insert(hub.clone(), toml.clone());
+                facts.push(Fact::Diagram { received, from, hub, toml });
+                Ok(())
+            }
+            (Frame::Rules { received, rules }, _) => {
+                self.rules = Some(rules);
+                facts.push(Fact::Rules { received, rules });
+                Ok(())
+            }
+            (frame, _) => {
+                facts.push(Fact::Tick { received: frame.received() });
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a record of the journal at replay.
+    ///
+    /// # Errors
+    /// When nothing of the record can be booked.
+    pub fn replay(&mut self, record: &[u8], facts: &mut Vec<Fact>) -> Result<(), Unusable> {
+        let frame = Frame::decode(record).map_err(Unusable::Frame)?;
+        let note = Note::of(&frame).map_err(Unusable::Body)?;
+        self.settle(frame, note, facts)
+    }
+}
+
+impl Note {
+    /// What a frame says of itself.
+    ///
+    /// # Errors
+    /// When the body of a schema or batch does not decode; it did when it was journalled.
+    pub fn of(frame: &Frame) -> Result<Self, BatchError> {
+        match frame {
+            Frame::Schema { body, .. } => {
+                let (id, schema) = codec::decode_schema(body)?;
+                Ok(Self::Schema { id, schema: Arc::new(schema) })
+            }
+            Frame::Batch { body, .. } => {
+                let envelope = codec::open(body)?.envelope;
+                let lane =
+                    LaneKey { hub: envelope.hub, node: envelope.node, epoch: envelope.epoch };
+                Ok(Self::Batch {
+                    lane,
+                    seq: envelope.sequence,
+                    hash: envelope.hash,
+                    schema: envelope.schema,
+                })
+            }
+            Frame::AllocationPut { .. } | Frame::AllocationEnd { .. } => {
+                Ok(Self::Allocation { reply: Reply::none() })
+            }
+            Frame::Diagram { .. } | Frame::Tick { .. } | Frame::Rules { .. } => Ok(Self::Other),
+        }
+    }
+}

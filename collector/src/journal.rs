@@ -1,0 +1,316 @@
+//! The journal thread: groups frames, makes them durable with one fdatasync, and only then lets
+//! anybody acknowledge or book them.
+//!
+//! # Invariants
+//! - [`Outcome::Durable`] is sent after the fdatasync that covers the frame, never before.
+//! - Facts go to the bookkeeper in journal order, and only of durable frames.
+//! - A full disk refuses and recovers by itself; a failed fsync ends the thread, and with it the
+//!   process: what the page cache shows after one cannot be believed.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bijli_seglog::{Disk, Log, LogError, RecordSeq};
+use bijli_wire::UtcMillis;
+
+use crate::clock::Clock;
+use crate::frame::Frame;
+use crate::health::Health;
+use crate::intake::{Fact, Intake, Note, Reply};
+
+/// Frames made durable by one fdatasync.
+pub const GROUP_FRAMES_MAX: usize = 256;
+/// A group takes no further frame beyond so many bytes. With one largest frame more it still
+/// fits into the smallest segment (`config.rs`).
+pub const GROUP_BYTES_MAX: usize = 2 << 20;
+/// How long the first frame of a group waits for company. While one group is synced the next
+/// one gathers anyway; this only joins frames that come at nearly the same moment.
+const GROUP_WAIT: Duration = Duration::from_millis(2);
+/// Requests that wait for the journal thread; one more is refused as overload.
+const QUEUE_MAX: usize = 512;
+/// Facts that wait for the bookkeeper. Beyond it the journal waits: booking keeps up with
+/// ingest within this many frames.
+pub const FACTS_MAX: usize = 4_096;
+/// Without any frame for this long a tick is journalled, so that intervals close.
+const TICK_AFTER: Duration = Duration::from_secs(30);
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Durable,
+    /// Nothing was written; try again later.
+    DiskFull,
+    /// It may or may not be on disk; the process is about to end.
+    Failed,
+}
+
+struct Request {
+    frame: Frame,
+    note: Note,
+    reply: Reply<Outcome>,
+}
+
+enum Message {
+    Append(Box<Request>),
+    Close,
+}
+
+/// Hands frames to the journal thread. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Journal {
+    sender: SyncSender<Message>,
+    pub intake: Arc<Mutex<Intake>>,
+}
+
+/// What the thread works with besides the log.
+pub struct Setting {
+    pub clock: Clock,
+    pub health: Health,
+    pub facts: SyncSender<Fact>,
+    /// Free bytes where the journal is; `None`: cannot be told, so nothing is refused for it.
+    pub space: Box<dyn Fn() -> Option<u64> + Send>,
+    /// Below this many free bytes nothing is taken, so that reading and repair have room.
+    pub reserve_bytes: u64,
+}
+
+/// How the thread ended.
+#[derive(Debug)]
+pub enum JournalEnd {
+    Closed,
+    Failed(LogError),
+}
+
+/// The thread and what is behind it.
+struct Writer<D: Disk> {
+    log: Log<D>,
+    setting: Setting,
+    intake: Arc<Mutex<Intake>>,
+}
+
+impl Journal {
+    /// Starts the thread that owns the log.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start<D: Disk>(
+        log: Log<D>,
+        intake: Arc<Mutex<Intake>>,
+        setting: Setting,
+        ended: Reply<JournalEnd>,
+    ) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE_MAX);
+        let mut writer = Writer { log, setting, intake: Arc::clone(&intake) };
+        std::thread::Builder::new().name("journal".into()).spawn(move || {
+            let how = writer.run(&receiver);
+            // First the log's lock and the bookkeeper's channel, then the news.
+            drop(writer);
+            ended.send(how);
+        })?;
+        Ok(Self { sender, intake })
+    }
+
+    /// Hands over a frame; false: too many wait already, or the thread has ended. Then nobody
+    /// is told anything.
+    #[must_use]
+    pub fn append(&self, frame: Frame, note: Note, reply: Reply<Outcome>) -> bool {
+        let message = Message::Append(Box::new(Request { frame, note, reply }));
+        match self.sender.try_send(message) {
+            Ok(()) => true,
+            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
+                if let Message::Append(request) = message {
+                    self.intake().give_up(&request.note);
+                }
+                false
+            }
+        }
+    }
+
+    /// Ends the thread after everything that was handed over before. Waits for room.
+    pub fn close(&self) {
+        // A thread that has ended is closed.
+        drop(self.sender.send(Message::Close));
+    }
+
+    /// The lanes and schemas. Held briefly: the journal thread needs it too.
+    pub fn intake(&self) -> MutexGuard<'_, Intake> {
+        lock(&self.intake)
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+/// A holder that panicked would have ended the process (release) or the test.
+pub(crate) fn lock(intake: &Mutex<Intake>) -> MutexGuard<'_, Intake> {
+    intake.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Disk> Writer<D> {
+    fn run(&mut self, receiver: &Receiver<Message>) -> JournalEnd {
+        loop {
+            let (group, is_last) = match receiver.recv_timeout(TICK_AFTER) {
+                Ok(Message::Append(first)) => self.gather(*first, receiver),
+                Err(RecvTimeoutError::Timeout) => (vec![tick(self.setting.clock.now())], false),
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => (Vec::new(), true),
+            };
+            if !group.is_empty()
+                && let Err(error) = self.write(group)
+            {
+                return JournalEnd::Failed(error);
+            }
+            if is_last {
+                return JournalEnd::Closed;
+            }
+        }
+    }
+
+    /// The frames that come with the first one; true if the journal is to close after them.
+    fn gather(&self, first: Request, receiver: &Receiver<Message>) -> (Vec<Request>, bool) {
+        let started = self.setting.clock.instant();
+        let mut bytes = weight(&first);
+        let mut group = vec![first];
+        while group.len() < GROUP_FRAMES_MAX && bytes < GROUP_BYTES_MAX {
+            match receiver.recv_timeout(GROUP_WAIT.saturating_sub(started.elapsed())) {
+                Ok(Message::Append(request)) => {
+                    bytes = bytes.saturating_add(weight(&request));
+                    group.push(*request);
+                }
+                Err(RecvTimeoutError::Timeout) => return (group, false),
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return (group, true),
+            }
+        }
+        (group, false)
+    }
+
+    /// Makes a group durable and answers everybody in it.
+    ///
+    /// # Errors
+    /// Only what cannot be recovered from without a restart.
+    fn write(&mut self, group: Vec<Request>) -> Result<(), LogError> {
+        if !self.has_space() {
+            self.refuse(group, Outcome::DiskFull);
+            return Ok(());
+        }
+        let started = self.setting.clock.instant();
+        let mut last = self.log.durable_seq();
+        let mut appended = Vec::with_capacity(group.len());
+        for request in group {
+            match self.log.append(&request.frame.encode()) {
+                Ok(seq) => appended.push((seq, request)),
+                Err(error) => {
+                    tracing::error!(%error, "a frame was refused by the journal");
+                    self.refuse(vec![request], Outcome::Failed);
+                }
+            }
+        }
+        let outcome = self.log.commit();
+        last = last.max(self.log.durable_seq());
+        let is_durable = |(seq, _): &(RecordSeq, Request)| *seq <= last;
+        let (durable, rest): (Vec<_>, Vec<_>) = appended.into_iter().partition(is_durable);
+        self.setting.health.committed(started.elapsed(), durable.len());
+        show_size(&self.setting.health, &self.log);
+        self.settle(durable.into_iter().map(|(_, request)| request).collect());
+        let rest: Vec<Request> = rest.into_iter().map(|(_, request)| request).collect();
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(error) => self.fail(error, rest),
+        }
+    }
+
+    fn fail(&mut self, error: LogError, rest: Vec<Request>) -> Result<(), LogError> {
+        self.log.discard_pending();
+        if error.is_storage_full() && !self.log.is_poisoned() {
+            self.refuse(rest, Outcome::DiskFull);
+            return Ok(());
+        }
+        self.refuse(rest, Outcome::Failed);
+        if self.log.is_poisoned() {
+            return Err(error);
+        }
+        // A read-only remount, say: nothing was half written. Reading goes on.
+        tracing::error!(error = chain(&error), "the journal cannot be written");
+        Ok(())
+    }
+
+    /// Tells the intake, answers the senders, then feeds the bookkeeper, in this order: an ack
+    /// does not wait for booking.
+    fn settle(&self, durable: Vec<Request>) {
+        let mut facts = Vec::with_capacity(durable.len());
+        let mut replies = Vec::with_capacity(durable.len());
+        {
+            let mut intake = lock(&self.intake);
+            let skips = intake.skips();
+            for Request { frame, note, reply } in durable {
+                if let Err(error) = intake.settle(frame, note, &mut facts) {
+                    self.setting.health.frames_unusable.inc();
+                    tracing::error!(error = chain(&error), "a frame cannot be booked");
+                }
+                replies.push(reply);
+            }
+            self.setting.health.sequences_skipped.inc_by(intake.skips() - skips);
+        }
+        for reply in replies {
+            reply.send(Outcome::Durable);
+        }
+        for fact in facts {
+            if self.setting.facts.send(fact).is_err() {
+                tracing::error!("the bookkeeper is gone");
+            }
+        }
+    }
+
+    fn refuse(&self, requests: Vec<Request>, outcome: Outcome) {
+        for request in requests {
+            lock(&self.intake).give_up(&request.note);
+            request.reply.send(outcome);
+        }
+    }
+
+    fn has_space(&self) -> bool {
+        let Some(free) = (self.setting.space)() else { return true };
+        self.setting.health.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        free >= self.setting.reserve_bytes
+    }
+}
+
+/// Brings the journal's size into the metrics.
+pub fn show_size<D: Disk>(health: &Health, log: &Log<D>) {
+    health.journal_bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
+    health.journal_records.set(i64::try_from(log.durable_seq().get()).unwrap_or(i64::MAX));
+}
+
+fn weight(request: &Request) -> usize {
+    match &request.frame {
+        Frame::Schema { body, .. } | Frame::Batch { body, .. } => body.len(),
+        Frame::AllocationPut { json, .. } | Frame::AllocationEnd { json, .. } => json.len(),
+        Frame::Diagram { toml, .. } => toml.len(),
+        Frame::Tick { .. } | Frame::Rules { .. } => 0,
+    }
+}
+
+fn tick(received: UtcMillis) -> Request {
+    Request { frame: Frame::Tick { received }, note: Note::Other, reply: Reply::none() }
+}
+
+/// An error with its sources, for a log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Free bytes for an unprivileged writer where `dir` is.
+#[must_use]
+pub fn free_bytes(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}

@@ -1,0 +1,190 @@
+//! Rebuilds the books from a journal: at each start, and offline to compare two machines.
+//!
+//! The same journal always gives the same books; [`Digest`] says so in 64 digits.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bijli_ledger::Rules;
+use bijli_seglog::{Disk, Log, LogError, Options, RealDisk, RecordSeq, Recovery};
+use bijli_wire::{UtcMillis, limits};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::bookkeeper::Bookkeeper;
+use crate::clock::Clock;
+use crate::frame::Frame;
+use crate::health::Health;
+use crate::intake::Intake;
+use crate::journal::{chain, lock};
+use crate::state::{Hub, State};
+
+/// A frame around the largest body there is.
+const RECORD_BYTES_MAX: u32 = (limits::BODY_BYTES_MAX as u32) + (64 << 10);
+const _: () = assert!(limits::BODY_BYTES_MAX < (1 << 30), "the sum above fits u32");
+/// How often a long replay tells how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Opens a journal.
+///
+/// # Errors
+/// When another process has it open, its format is newer, or the disk fails.
+pub fn open<D: Disk>(
+    disk: D,
+    dir: &Path,
+    segment_bytes: u64,
+) -> Result<(Log<D>, Recovery), LogError> {
+    let options = Options::new(segment_bytes, RECORD_BYTES_MAX)
+        .expect("the configuration refuses segments below 4 MiB");
+    let (log, recovery) = Log::open(disk, dir, options.with_salt(salt()))?;
+    if recovery.is_clean() {
+        tracing::info!(records = recovery.records, torn_bytes = recovery.torn_bytes, "journal");
+    } else {
+        tracing::error!(?recovery, "the journal is damaged; agents send lost batches again");
+    }
+    Ok((log, recovery))
+}
+
+/// A number that a sender cannot guess: the standard library seeds its hash maps from the system.
+pub(crate) fn salt() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// The rules that a journal was begun with; `None`: it is empty, or its begin is damaged.
+pub fn rules<D: Disk>(log: &Log<D>) -> Option<Rules> {
+    let (_, record) = log.read_from(RecordSeq::FIRST).next()?.ok()?;
+    match Frame::decode(&record) {
+        Ok(Frame::Rules { rules, .. }) => Some(rules),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Books every record of a journal. Damaged ones are counted and passed over.
+pub fn replay<D: Disk>(
+    log: &Log<D>,
+    state: &State,
+    intake: &Mutex<Intake>,
+    bookkeeper: &mut Bookkeeper,
+) {
+    let started = state.clock.instant();
+    let mut told = started;
+    let total = log.durable_seq().get();
+    let mut frames = 0_u64;
+    let mut facts = Vec::new();
+    for record in log.read_from(RecordSeq::FIRST) {
+        match record {
+            Ok((seq, record)) => {
+                frames += 1;
+                if let Err(error) = lock(intake).replay(&record, &mut facts) {
+                    state.health.frames_unusable.inc();
+                    tracing::error!(record = %seq, error = chain(&error), "cannot be booked");
+                }
+                facts.drain(..).for_each(|fact| bookkeeper.book(fact));
+                state.replayed(seq.get(), total);
+            }
+            Err(error) => {
+                if let LogError::Lost { first, last, .. } = &error {
+                    state.health.journal_lost_records.inc_by(last.get() - first.get() + 1);
+                }
+                tracing::error!(error = chain(&error), "the journal has a gap");
+            }
+        }
+        if state.clock.instant().duration_since(told) >= TELL_EVERY {
+            told = state.clock.instant();
+            tracing::info!(frames, total, "replaying the journal");
+        }
+    }
+    state.health.sequences_skipped.inc_by(lock(intake).skips());
+    state.health.replayed(started.elapsed(), frames);
+}
+
+/// What a replay gives, to be compared. Every field is a function of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Digest {
+    pub frames: String,
+    pub frames_unusable: String,
+    /// SHA-256 over every hub's id and canonical entry lines.
+    pub sha256: String,
+    pub hubs: Vec<HubDigest>,
+}
+
+/// One hub's totals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HubDigest {
+    pub hub: String,
+    pub entries: String,
+    pub sha256: String,
+    pub closed_until_ms: Option<String>,
+    pub imbalance_mj: String,
+    /// Millijoules by sink account, adjustments apart.
+    pub totals_mj: std::collections::BTreeMap<String, String>,
+}
+
+/// Why a journal cannot be replayed offline.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("cannot open the journal")]
+    Open(#[source] LogError),
+    #[error("{dir} has no journal: nothing was ever written there", dir = dir.display())]
+    Empty { dir: std::path::PathBuf },
+}
+
+/// Rebuilds the books of a journal that no collector has open, and sums them up.
+///
+/// # Errors
+/// When the journal cannot be opened or is empty.
+pub fn offline(dir: &Path) -> Result<Digest, ReplayError> {
+    let journal = dir.join("journal");
+    if !journal.is_dir() {
+        return Err(ReplayError::Empty { dir: dir.to_owned() });
+    }
+    let (log, _) = open(RealDisk, &journal, 64 << 20).map_err(ReplayError::Open)?;
+    let rules = rules(&log).ok_or_else(|| ReplayError::Empty { dir: dir.to_owned() })?;
+    let state = Arc::new(State::new(Clock, rules, Health::new(), None));
+    let intake = Mutex::new(Intake::default());
+    let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
+    replay(&log, &state, &intake, &mut bookkeeper);
+    Ok(digest(&state))
+}
+
+/// Sums up the books of a state.
+#[must_use]
+pub fn digest(state: &State) -> Digest {
+    let mut all = Sha256::new();
+    let mut hubs = Vec::new();
+    for hub in state.hubs() {
+        let one = hub_digest(&hub);
+        all.update(format!("{} {}\n", one.hub, one.sha256));
+        hubs.push(one);
+    }
+    Digest {
+        frames: state.health.replay_frames.get().to_string(),
+        frames_unusable: state.health.frames_unusable.get().to_string(),
+        sha256: hex(&all.finalize()),
+        hubs,
+    }
+}
+
+fn hub_digest(hub: &Hub) -> HubDigest {
+    let books = hub.books();
+    let (mut hash, mut entries) = (Sha256::new(), 0_u64);
+    for entry in books.entries(UtcMillis::new(0), UtcMillis::new(i64::MAX)) {
+        hash.update(format!("{entry}\n"));
+        entries += 1;
+    }
+    let totals = books.totals().iter();
+    HubDigest {
+        hub: hub.id.to_string(),
+        entries: entries.to_string(),
+        sha256: hex(&hash.finalize()),
+        closed_until_ms: books.closed_until().map(|at| at.get().to_string()),
+        imbalance_mj: books.imbalance().to_string(),
+        totals_mj: totals.map(|(account, mj)| (account.to_string(), mj.to_string())).collect(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

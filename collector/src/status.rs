@@ -1,0 +1,286 @@
+//! One page of truth about a running collector: `GET /v1/status`, and the `status` command that
+//! asks for it.
+//!
+//! Periods are the closed intervals of the last day. Amounts are millijoules as decimal strings.
+
+use std::time::Duration;
+
+use axum::extract::State as FromState;
+use axum::routing::get;
+use axum::{Json, Router};
+use bijli_wire::units::human_energy;
+use bijli_wire::{Millis, UtcMillis};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+
+use crate::calendar;
+use crate::state::{Hub, Readiness, Shared, State};
+
+const PERIOD: Millis = Millis::new(24 * 3_600 * 1_000);
+/// A node that sent nothing for this long is not reporting.
+const REPORTING_MS: i64 = 60_000;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// The whole collector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub is_ready: bool,
+    /// E.g. that the readings are simulated.
+    pub banner: Option<String>,
+    pub started: String,
+    pub journal_records: String,
+    pub journal_bytes: String,
+    pub hubs: Vec<HubStatus>,
+}
+
+/// One hub over the last day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubStatus {
+    pub hub: String,
+    pub title: String,
+    pub nodes_reporting: usize,
+    pub nodes_expected: Option<u32>,
+    pub from: String,
+    pub to: String,
+    /// Everything before is closed; absent before the first interval.
+    pub closed_until: Option<String>,
+    pub supplied_mj: String,
+    pub used_mj: String,
+    /// Must be 0.
+    pub imbalance_mj: String,
+    pub is_balanced: bool,
+    pub pue: Option<PueStatus>,
+    /// Why there is no PUE.
+    pub no_pue: Option<String>,
+    pub projects: Vec<ProjectStatus>,
+}
+
+/// A PUE with everything it must be printed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PueStatus {
+    pub category: u8,
+    /// In thousandths, rounded to nearest.
+    pub milli: String,
+    pub total_mj: String,
+    pub it_mj: String,
+    pub estimated_mj: String,
+    pub intervals_complete: u32,
+    pub intervals_expected: u32,
+    /// All of it in one line.
+    pub words: String,
+}
+
+/// What a project used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectStatus {
+    pub project: String,
+    pub gpu_active_mj: String,
+    pub gpu_held_idle_mj: String,
+    pub host_mj: String,
+    pub it_mj: String,
+    /// IT energy times PUE, over the intervals that have one.
+    pub facility_mj: String,
+}
+
+pub fn router(state: Shared) -> Router {
+    Router::new().route("/v1/status", get(answer)).with_state(state)
+}
+
+/// `GET /v1/status`
+async fn answer(FromState(state): FromState<Shared>) -> Json<Status> {
+    Json(Status::of(&state))
+}
+
+impl Status {
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let now = state.clock.now();
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_ready: state.readiness() == Readiness::Ready,
+            banner: state.banner.clone(),
+            started: calendar::rfc3339(state.started),
+            journal_records: state.health.journal_records.get().to_string(),
+            journal_bytes: state.health.journal_bytes.get().to_string(),
+            hubs: state.hubs().iter().map(|hub| HubStatus::of(hub, now)).collect(),
+        }
+    }
+
+    /// For people: aligned, with units.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        if let Some(banner) = &self.banner {
+            text.push_str(&format!("{banner}\n"));
+        }
+        let ready = if self.is_ready { "ready" } else { "replaying its journal" };
+        text.push_str(&format!(
+            "bijli-collector {}, {ready}, {} records in {} KiB of journal\n",
+            self.version,
+            self.journal_records,
+            self.journal_bytes.parse::<u64>().unwrap_or(0) >> 10,
+        ));
+        self.hubs.iter().for_each(|hub| text.push_str(&hub.show()));
+        text
+    }
+}
+
+impl HubStatus {
+    #[must_use]
+    pub fn of(hub: &Hub, now: UtcMillis) -> Self {
+        let from = UtcMillis::new(
+            now.get().saturating_sub(i64::try_from(PERIOD.get()).unwrap_or(i64::MAX)),
+        );
+        let has_category = hub.view().plan.pue_category.is_some();
+        let nodes_reporting =
+            hub.live().reporting(UtcMillis::new(now.get().saturating_sub(REPORTING_MS)));
+        let books = hub.books();
+        let balance = books.balance(from, now);
+        let imbalance = books.imbalance();
+        let pue = if has_category {
+            books.pue(from, now).map_err(|error| error.to_string())
+        } else {
+            Err("no pue_category is declared for this hub".to_owned())
+        };
+        let projects =
+            books.projects(from, now).into_iter().map(|(project, energy)| ProjectStatus {
+                project: project.to_string(),
+                gpu_active_mj: energy.gpu_active.to_string(),
+                gpu_held_idle_mj: energy.gpu_held_idle.to_string(),
+                host_mj: energy.host.to_string(),
+                it_mj: energy.it().to_string(),
+                facility_mj: energy.facility.to_string(),
+            });
+        Self {
+            hub: hub.id.to_string(),
+            title: hub.title.clone(),
+            nodes_reporting,
+            nodes_expected: hub.nodes_expected,
+            from: calendar::rfc3339(from),
+            to: calendar::rfc3339(now),
+            closed_until: books.closed_until().map(calendar::rfc3339),
+            supplied_mj: balance.supplied().to_string(),
+            used_mj: balance.used().to_string(),
+            imbalance_mj: imbalance.to_string(),
+            is_balanced: balance.is_balanced() && imbalance == 0,
+            no_pue: pue.as_ref().err().cloned(),
+            pue: pue.ok().as_ref().map(PueStatus::of),
+            projects: projects.collect(),
+        }
+    }
+
+    #[must_use]
+    pub fn show(&self) -> String {
+        let expected = self.nodes_expected.map(|count| format!(" of {count}")).unwrap_or_default();
+        let pue = match (&self.pue, &self.no_pue) {
+            (Some(pue), _) => pue.words.clone(),
+            (None, Some(why)) => format!("none: {why}"),
+            (None, None) => "none".to_owned(),
+        };
+        let balance = if self.is_balanced {
+            "balanced to the millijoule".to_owned()
+        } else {
+            format!("NOT BALANCED: {} mJ", self.imbalance_mj)
+        };
+        let rows = [
+            ("nodes reporting", format!("{}{expected}", self.nodes_reporting)),
+            ("closed until", self.closed_until.clone().unwrap_or_else(|| "nothing yet".into())),
+            ("supplied", human(&self.supplied_mj)),
+            ("used", human(&self.used_mj)),
+            ("books", balance),
+            ("PUE", pue),
+        ];
+        let mut text =
+            format!("\nhub {} ({}), last 24 h of closed intervals\n", self.hub, self.title);
+        rows.iter().for_each(|(name, value)| text.push_str(&format!("    {name:15}  {value}\n")));
+        let width = self.projects.iter().map(|line| line.project.len()).max().unwrap_or(0);
+        for line in &self.projects {
+            text.push_str(&format!(
+                "    project {:width$}  IT {:>14}  held idle {:>14}  facility {:>14}\n",
+                line.project,
+                human(&line.it_mj),
+                human(&line.gpu_held_idle_mj),
+                human(&line.facility_mj),
+            ));
+        }
+        text
+    }
+}
+
+impl PueStatus {
+    fn of(pue: &bijli_ledger::Pue) -> Self {
+        Self {
+            category: pue.category.number(),
+            milli: pue.milli().to_string(),
+            total_mj: pue.total.to_string(),
+            it_mj: pue.it.to_string(),
+            estimated_mj: pue.estimated.to_string(),
+            intervals_complete: pue.intervals_complete,
+            intervals_expected: pue.intervals_expected,
+            words: pue.to_string(),
+        }
+    }
+}
+
+fn human(millijoules: &str) -> String {
+    millijoules.parse().map_or_else(|_| millijoules.to_owned(), human_energy)
+}
+
+/// Why a collector's status is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("{url:?} is no address like http://127.0.0.1:8640")]
+    Url { url: String },
+    #[error("cannot connect to {authority}; is a collector running there?")]
+    Connect { authority: String, source: std::io::Error },
+    #[error("the connection to {authority} failed: {reason}")]
+    Http { authority: String, reason: String },
+    #[error("{authority} did not answer in time")]
+    TimeOut { authority: String },
+    #[error("{authority} answered {status}, not a collector's status")]
+    Answer { authority: String, status: u16 },
+}
+
+/// Asks a collector for its status; returns the JSON as it came, and read.
+///
+/// # Errors
+/// When nobody answers, or not a collector.
+pub async fn ask(url: &str) -> Result<(String, Status), AskError> {
+    let refused = || AskError::Url { url: url.to_owned() };
+    let authority = url.strip_prefix("http://").ok_or_else(refused)?.trim_end_matches('/');
+    if authority.is_empty() || authority.contains('/') {
+        return Err(refused());
+    }
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, fetch(authority)).await;
+    answer.map_err(|_| AskError::TimeOut { authority: authority.to_owned() })?
+}
+
+async fn fetch(authority: &str) -> Result<(String, Status), AskError> {
+    let authority = authority.to_owned();
+    let failed = |reason: String| AskError::Http { authority: authority.clone(), reason };
+    let stream = TcpStream::connect(&authority)
+        .await
+        .map_err(|source| AskError::Connect { authority: authority.clone(), source })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    // Its failure is the request's failure.
+    tokio::spawn(async move { drop(connection.await) });
+    let request = hyper::Request::get("/v1/status")
+        .header(hyper::header::HOST, &authority)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| failed(error.to_string()))?;
+    let answer = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
+    let status = answer.status().as_u16();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
+    let not_ours = || AskError::Answer { authority: authority.clone(), status };
+    let text = String::from_utf8(body.to_vec()).map_err(|_| not_ours())?;
+    let read = serde_json::from_str(&text).map_err(|_| not_ours())?;
+    Ok((text, read))
+}
