@@ -197,7 +197,7 @@ fn parse(
         );
         return Err(rule("collector", words));
     }
-    if !BATCH_MS.contains(&file.batch.get()) || file.batch.get() % 1_000 != 0 {
+    if !BATCH_MS.contains(&file.batch.get()) || !file.batch.get().is_multiple_of(1_000) {
         return Err(rule("batch", "whole seconds from \"1s\" to \"60s\" are possible".to_owned()));
     }
     if file.spool.bytes_max < BYTES_MIN {

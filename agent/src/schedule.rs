@@ -382,8 +382,10 @@ mod tests {
         }
 
         fn read(&mut self, due: &[Cadence], _: probe::Tick) -> Vec<Sample> {
-            while self.hangs {
-                thread::park();
+            if self.hangs {
+                loop {
+                    thread::park();
+                }
             }
             let one =
                 |cadence: &Cadence| Sample { cadence: *cadence, at: None, values: vec![Some(1)] };

@@ -62,9 +62,13 @@ impl<D: Disk> Spool<D> {
         let options = Options::new(SEGMENT_BYTES, record_bytes_max)
             .expect("4 MiB hold a record of the largest body")
             .with_salt(fresh.salt);
-        let (log, recovery) = Log::open(disk.clone(), dir, options).map_err(|e| match e {
-            LogError::AlreadyOpen { .. } => SpoolError::Locked { dir: dir.to_owned() },
-            source => SpoolError::Open { dir: dir.to_owned(), source },
+        let (log, recovery) = Log::open(disk.clone(), dir, options).map_err(|source| {
+            let dir = dir.to_owned();
+            if matches!(source, LogError::AlreadyOpen { .. }) {
+                SpoolError::Locked { dir }
+            } else {
+                SpoolError::Open { dir, source }
+            }
         })?;
         let mut found =
             scan(&log).map_err(|source| SpoolError::Read { dir: dir.to_owned(), source })?;

@@ -463,12 +463,207 @@ fn schema_event(attempt: Attempt, outcome: Result<Answer, LinkError>) -> Event {
     }
 }
 
-/// Waits as long as a span of simulated or real time.
-pub async fn pause(span: Millis) {
+/// When a wall-clock moment is reached, seen from now.
+pub async fn until(clock: Clock, at: UtcMillis) {
+    let span = at.since(clock.utc()).unwrap_or(Millis::ZERO);
     time::sleep(Duration::from_millis(span.get())).await;
 }
 
-/// When a wall-clock moment is reached, seen from now.
-pub async fn until(clock: Clock, at: UtcMillis) {
-    pause(at.since(clock.utc()).unwrap_or(Millis::ZERO)).await;
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Mutex as StdMutex;
+
+    use bijli_wire::message::EventKind;
+    use bijli_wire::{AckVerdict, HubId, NodeId, SchemaId, SpoolEpoch, codec};
+    use hyper::server::conn::http2 as server;
+    use hyper::service::service_fn;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::draft::EncodedSchema;
+    use crate::spool::{BYTES_MIN, Fresh, Limits, Owner};
+
+    /// What the stub collector has, and how it misbehaves.
+    #[derive(Debug, Default)]
+    struct Shelf {
+        schemas: BTreeSet<SchemaId>,
+        batches: BTreeMap<BatchSeq, ContentHash>,
+        never: BTreeSet<BatchSeq>,
+        /// Answers of a portal before the collector itself is reached.
+        portals: u32,
+    }
+
+    type Shared = Arc<StdMutex<Shelf>>;
+
+    fn respond(shelf: &mut Shelf, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let refuse = |code: ErrorCode| {
+            let body = serde_json::to_vec(&ErrorBody::new(code, "stub")).unwrap();
+            (code.http_status(), body)
+        };
+        if shelf.portals > 0 {
+            shelf.portals -= 1;
+            return (200, b"<html>please log in</html>".to_vec());
+        }
+        if let Some(id) = path.strip_prefix("/v1/schemas/") {
+            let (found, _) = codec::decode_schema(body).unwrap();
+            assert_eq!(found.to_string(), id);
+            shelf.schemas.insert(found);
+            return (200, b"{}".to_vec());
+        }
+        assert_eq!(path, "/v1/batches");
+        let envelope = codec::open(body).unwrap().envelope;
+        if !shelf.schemas.contains(&envelope.schema) {
+            return refuse(ErrorCode::UnknownSchema);
+        }
+        if shelf.never.remove(&envelope.sequence) {
+            return refuse(ErrorCode::MalformedBody);
+        }
+        let verdict = match shelf.batches.insert(envelope.sequence, envelope.hash) {
+            Some(before) if before == envelope.hash => AckVerdict::Duplicate,
+            Some(_) => panic!("two bodies for one sequence"),
+            None => AckVerdict::Accepted,
+        };
+        let ack = Ack::new(envelope.epoch, envelope.sequence, envelope.hash, verdict);
+        (200, serde_json::to_vec(&ack).unwrap())
+    }
+
+    async fn stub(shelf: Shared) -> CollectorUrl {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let shelf = Arc::clone(&shelf);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let shelf = Arc::clone(&shelf);
+                    async move {
+                        let path = request.uri().path().to_owned();
+                        let body = request.into_body().collect().await?.to_bytes();
+                        let (status, body) = respond(&mut shelf.lock().unwrap(), &path, &body);
+                        let mut response = Response::new(Full::new(Bytes::from(body)));
+                        *response.status_mut() = status.try_into().unwrap();
+                        Ok::<_, hyper::Error>(response)
+                    }
+                });
+                let connection = server::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(connection);
+            }
+        });
+        CollectorUrl { host: "127.0.0.1".to_owned(), port }
+    }
+
+    fn line(dir: &std::path::Path, collector: CollectorUrl) -> Line {
+        let limits = Limits { bytes_max: BYTES_MIN, keep_acked: Millis::ZERO };
+        let owner = Owner {
+            hub: HubId::new("h").unwrap(),
+            node: NodeId::new("n").unwrap(),
+            agent: "test".to_owned(),
+        };
+        let fresh = Fresh { epoch: SpoolEpoch::new([1; 16]), salt: 1 };
+        let (spool, _) = Spool::open(RealDisk, dir, limits, owner, fresh).unwrap();
+        Line::new(spool, collector, Clock::new(), 1)
+    }
+
+    fn draft() -> Draft {
+        let schema = bijli_wire::Schema {
+            hub: HubId::new("h").unwrap(),
+            node: NodeId::new("n").unwrap(),
+            agent: "with subjects".to_owned(),
+            subjects: Vec::new(),
+            groups: Vec::new(),
+        };
+        Draft {
+            schema: Arc::new(EncodedSchema::new(&schema).unwrap()),
+            created: UtcMillis::new(1_800_000_000_000),
+            matrices: Vec::new(),
+            events: vec![bijli_wire::batch::Event {
+                at: UtcMillis::new(1_800_000_000_000),
+                subject: None,
+                kind: EventKind::AgentStarted,
+                text: "test".to_owned(),
+            }],
+        }
+    }
+
+    async fn until_acked(line: &mut Line) {
+        let drained = async {
+            while line.backlog() > 0 {
+                line.step().await.unwrap();
+            }
+        };
+        time::timeout(Duration::from_secs(60), drained).await.expect("it drains");
+    }
+
+    #[tokio::test]
+    async fn batches_reach_a_collector_that_must_first_be_taught_the_schema() {
+        let shelf = Shared::default();
+        let dir = tempfile::tempdir().unwrap();
+        let mut line = line(dir.path(), stub(Arc::clone(&shelf)).await);
+        for _ in 0..20 {
+            line.store(&draft()).unwrap();
+        }
+        until_acked(&mut line).await;
+        assert_eq!(shelf.lock().unwrap().batches.len(), 20);
+        assert_eq!((line.counts().stored, line.counts().acked), (20, 20));
+        line.close().unwrap();
+    }
+
+    /// Goal: portals and refused batches cost time and nothing else.
+    #[tokio::test]
+    async fn n7_what_stands_before_the_collector_costs_no_batch() {
+        let never = [BatchSeq::new(3).unwrap(), BatchSeq::new(9).unwrap()];
+        let shelf = Shelf { never: never.into(), portals: 2, ..Shelf::default() };
+        let shelf = Arc::new(StdMutex::new(shelf));
+        let dir = tempfile::tempdir().unwrap();
+        let mut line = line(dir.path(), stub(Arc::clone(&shelf)).await);
+        for _ in 0..12 {
+            line.store(&draft()).unwrap();
+        }
+        until_acked(&mut line).await;
+        assert_eq!(shelf.lock().unwrap().batches.len(), 12);
+        assert_eq!(line.counts().quarantined, 2);
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_is_away_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let collector = CollectorUrl { host: "127.0.0.1".to_owned(), port };
+        let mut line = line(dir.path(), collector);
+        line.store(&draft()).unwrap();
+        for _ in 0..3 {
+            line.step().await.unwrap();
+        }
+        assert_eq!(line.backlog(), 1);
+        line.close().unwrap();
+        // The spool is free again, and the batch is still to be sent.
+        let shelf = Shared::default();
+        let mut line = self::line(dir.path(), stub(Arc::clone(&shelf)).await);
+        assert_eq!(line.backlog(), 1);
+        until_acked(&mut line).await;
+        assert_eq!(shelf.lock().unwrap().batches.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(|_: Request<Incoming>| async {
+                let body = Full::new(Bytes::from(vec![b' '; 4 << 20]));
+                Ok::<_, hyper::Error>(Response::new(body))
+            });
+            server::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+        });
+        let client = Client::new(CollectorUrl { host: "127.0.0.1".to_owned(), port });
+        let answer = client.ask(Method::POST, "/v1/batches", "x", Vec::new()).await;
+        assert!(matches!(answer, Err(LinkError::Request { .. })), "{answer:?}");
+    }
 }

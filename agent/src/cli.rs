@@ -1,0 +1,249 @@
+//! The command line: `run`, `check`, `once`, `simulate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bijli_wire::Millis;
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::{self, CollectorUrl, Config};
+use crate::simulate::{self, Plan, Size};
+use crate::{agent, probe, quantity, report};
+
+/// Shares of time (processor load) need two readings, a second apart.
+const ONCE_ROUNDS: u32 = 2;
+const ONCE_PAUSE: Millis = Millis::new(1_000);
+
+/// Meters the energy of this node or facility, and streams it to the collector.
+#[derive(Debug, Parser)]
+#[command(name = "bijli-agent", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures, spools and sends until it is stopped.
+    Run(At),
+    /// Says what is configured, what can be measured here, and what stands in the way.
+    Check(At),
+    /// Reads everything once and prints it.
+    Once {
+        #[command(flatten)]
+        at: At,
+        /// As JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Plays a simulated hub through real spools and links.
+    Simulate(Simulate),
+}
+
+#[derive(Debug, Args)]
+struct At {
+    /// The configuration.
+    #[arg(long, default_value = config::PATH)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Simulate {
+    #[arg(long, default_value = "http://127.0.0.1:8640")]
+    collector: String,
+    /// Where the senders' spools go; empty or not there yet.
+    #[arg(long, required_unless_present = "print_diagram")]
+    dir: Option<PathBuf>,
+    #[arg(long, default_value_t = 16)]
+    nodes: u32,
+    /// GPUs of each node.
+    #[arg(long, default_value_t = 8)]
+    gpus: u32,
+    /// Another number is another history.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How much simulated past is played first: "1h".
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    history: Millis,
+    /// How often the grid is shed: "5m".
+    #[arg(long, value_parser = duration)]
+    shedding_every: Option<Millis>,
+    /// Simulated seconds per second while in the past [default: as fast as it is acked].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    speed: Option<u64>,
+    /// Prints the collector's configuration of this hub, and ends.
+    #[arg(long)]
+    print_diagram: bool,
+    /// Ends so long after the past is over, when everything is acked: "2m".
+    #[arg(long = "for", value_parser = duration)]
+    live_for: Option<Millis>,
+    /// Writes the hub's exact energies here at the end.
+    #[arg(long)]
+    truth: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Millis, String> {
+    quantity::duration(text).map_err(|e| e.to_string())
+}
+
+/// Parses the arguments and does what they ask.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    match perform(cli.command) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("bijli-agent: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(at) => {
+            let config = load(&at)?;
+            if config.is_plain_http_abroad {
+                tracing::warn!(
+                    "readings go to {} in plain text: anybody on the way can read and alter them",
+                    config.collector
+                );
+            }
+            runtime()?.block_on(Box::pin(agent::run(config)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check(at) => check(&load(&at)?),
+        Command::Once { at, json } => once(&load(&at)?, json),
+        Command::Simulate(arguments) => simulate(arguments),
+    }
+}
+
+fn load(at: &At) -> anyhow::Result<Config> {
+    Ok(config::load(&at.config, &|key| std::env::var(key).ok())?)
+}
+
+fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
+    let size = Size {
+        nodes: arguments.nodes,
+        gpus_per_node: arguments.gpus,
+        seed: arguments.seed,
+        shedding_every: arguments.shedding_every,
+    };
+    if arguments.print_diagram {
+        print!("{}", simulate::diagram(&size)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let plan = Plan {
+        collector: CollectorUrl::parse(&arguments.collector).map_err(anyhow::Error::msg)?,
+        dir: arguments.dir.context("--dir is missing")?,
+        size,
+        history: arguments.history,
+        speed: arguments.speed,
+        live_for: arguments.live_for,
+        truth: arguments.truth,
+    };
+    runtime()?.block_on(Box::pin(simulate::run(plan)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// What stands in the way, in words.
+fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut problems = Vec::new();
+    println!("hub        {}", config.hub);
+    println!("node       {}", config.node);
+    println!(
+        "spool      {}, at most {} MiB",
+        config.spool_dir.display(),
+        config.limits.bytes_max >> 20
+    );
+    println!("batch      every {} s", config.batch.get() / 1_000);
+    match config.listen {
+        Some(listen) => println!("metrics    http://{listen}/metrics"),
+        None => println!("metrics    not served"),
+    }
+    println!("collector  {}", config.collector);
+    if config.is_plain_http_abroad {
+        println!("           in plain text to another machine, as configured");
+    }
+    if let Err(e) = config::try_write(&config.spool_dir) {
+        problems.push(format!("the spool's directory cannot be written: {e}"));
+    }
+    if let Err(e) = reach(&config.collector) {
+        problems.push(format!("the collector cannot be reached: {e}"));
+    }
+    let findings = report::survey(probe::build(&config.probes, &agent::context(config)?));
+    println!("\n{}", report::check::text(&findings));
+    let can_measure = |finding: &report::Finding| {
+        finding.outcome.as_ref().is_ok_and(|description| !description.series.is_empty())
+    };
+    if !findings.iter().any(can_measure) {
+        problems.push("nothing can be measured here".to_owned());
+    }
+    println!();
+    if problems.is_empty() {
+        println!("ready");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for problem in &problems {
+        println!("problem: {problem}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn reach(collector: &CollectorUrl) -> std::io::Result<()> {
+    use std::net::{TcpStream, ToSocketAddrs};
+    let mut last = std::io::Error::other("the name has no address");
+    for address in (collector.host.as_str(), collector.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, std::time::Duration::from_secs(3)) {
+            Ok(_) => return Ok(()),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+fn once(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+    let clock = Clock::new();
+    let mut rounds = 0;
+    let findings = report::survey_and_read(
+        probe::build(&config.probes, &agent::context(config)?),
+        ONCE_ROUNDS,
+        || {
+            if rounds > 0 {
+                clock.sleep(ONCE_PAUSE);
+            }
+            rounds += 1;
+            probe::Tick { utc: clock.utc(), monotonic: clock.now() }
+        },
+    );
+    if as_json {
+        println!("{}", report::once::json(&findings));
+    } else {
+        print!("{}", report::once::text(&findings));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}
