@@ -316,7 +316,9 @@ fn open(
 /// Waits until everything so far is booked.
 fn barrier(facts: &std::sync::mpsc::SyncSender<Fact>) {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let told = Reply::new(move |()| drop(sender.send(())));
+    let told = Reply::new(move |()| {
+        let _heard = sender.send(());
+    });
     if facts.send(Fact::Barrier(told)).is_ok() {
         // An error means that the bookkeeper is gone: nothing is left to wait for.
         let _booked = receiver.recv();
@@ -379,7 +381,9 @@ fn put_from_file(
 /// Appends and waits, from a thread of its own.
 fn append(journal: &Journal, frame: Frame, note: Note) -> Result<(), CollectorError> {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let reply = Reply::new(move |outcome| drop(sender.send(outcome)));
+    let reply = Reply::new(move |outcome| {
+        let _heard = sender.send(outcome);
+    });
     if !journal.append(frame, note, reply) {
         return Err(CollectorError::Ended);
     }

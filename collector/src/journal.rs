@@ -75,6 +75,14 @@ pub struct Setting {
     pub reserve_bytes: u64,
 }
 
+impl std::fmt::Debug for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setting")
+            .field("reserve_bytes", &self.reserve_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How the thread ended.
 #[derive(Debug)]
 pub enum JournalEnd {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bijli_ledger::Rules;
 use bijli_seglog::{Disk, Log, LogError, Options, RealDisk, RecordSeq, Recovery};
+use bijli_wire::units::human_energy;
 use bijli_wire::{UtcMillis, limits};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -164,6 +165,28 @@ pub fn digest(state: &State) -> Digest {
         frames_unusable: state.health.frames_unusable.get().to_string(),
         sha256: hex(&all.finalize()),
         hubs,
+    }
+}
+
+impl Digest {
+    /// For people.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let mut text = format!(
+            "{} frames, {} of them not to be booked\nsha256 {}\n",
+            self.frames, self.frames_unusable, self.sha256
+        );
+        for hub in &self.hubs {
+            text.push_str(&format!(
+                "\nhub {}: {} entries, imbalance {} mJ\n    sha256 {}\n",
+                hub.hub, hub.entries, hub.imbalance_mj, hub.sha256
+            ));
+            for (account, energy) in &hub.totals_mj {
+                let shown = energy.parse().map_or_else(|_| energy.clone(), human_energy);
+                text.push_str(&format!("    {account:40} {shown:>16}  {energy} mJ\n"));
+            }
+        }
+        text
     }
 }
 

@@ -1,0 +1,147 @@
+//! The command line: `serve`, `check`, `status`, `replay`, `demo`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::collector::{block_on, serve};
+use crate::config::{Config, ConfigError, Overrides};
+use crate::demo::{self, Plan};
+use crate::quantity::Span;
+use crate::{replay, status};
+
+/// Journals what agents send, books every millijoule, answers for PUE and projects.
+#[derive(Debug, Parser)]
+#[command(name = "bijli-collector", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs until it is stopped.
+    Serve(At),
+    /// Explains the whole configuration, and everything that is wrong with it.
+    Check(At),
+    /// Asks a running collector how it fares.
+    Status {
+        #[arg(long, default_value = "http://127.0.0.1:8640")]
+        url: String,
+        /// As JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Rebuilds the books from the journal of a stopped collector and prints their digest.
+    Replay(Replay),
+    /// Plays a simulated hub against a collector of its own, on this machine, and shows it.
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+struct At {
+    #[arg(long, default_value = "/etc/bijli/collector.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Replay {
+    /// The collector's directory.
+    #[arg(long, required_unless_present = "config")]
+    dir: Option<PathBuf>,
+    /// Take the directory from this configuration.
+    #[arg(long, conflicts_with = "dir")]
+    config: Option<PathBuf>,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// Ends so long after the simulated past is booked [default: on Ctrl-C].
+    #[arg(long = "for", value_parser = Span::parse)]
+    live_for: Option<Span>,
+    /// Prints the result as JSON at the end; the progress goes to stderr.
+    #[arg(long)]
+    json: bool,
+    /// Where to listen on 127.0.0.1; 0 takes a free port.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Keeps everything here [default: a temporary directory that is removed].
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Simulated past that is played first.
+    #[arg(long, default_value = "1h", value_parser = Span::parse)]
+    history: Span,
+}
+
+/// Parses the arguments and does what they ask.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.command {
+        Command::Demo(_) | Command::Replay(_) => tracing::Level::WARN,
+        Command::Serve(_) | Command::Check(_) | Command::Status { .. } => tracing::Level::INFO,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_max_level(level)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    match perform(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bijli-collector: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(path: &std::path::Path) -> Result<Config, ConfigError> {
+    Config::load(path, &Overrides::from_env())
+}
+
+fn perform(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(at) => {
+            let config = load(&at.config).context("the configuration is refused")?;
+            block_on(serve(config))??;
+            Ok(())
+        }
+        Command::Check(at) => {
+            let config = load(&at.config).context("the configuration is refused")?;
+            print!("{}\nno problem found\n", config.explain());
+            Ok(())
+        }
+        Command::Status { url, json } => {
+            let (text, status) = block_on(status::ask(&url))??;
+            print!("{}", if json { format!("{text}\n") } else { status.show() });
+            Ok(())
+        }
+        Command::Replay(asked) => replay_offline(&asked),
+        Command::Demo(asked) => {
+            let Demo { live_for, json, port, dir, history } = asked;
+            let plan = Plan { live_for, is_json: json, port, dir, history };
+            block_on(demo::run(plan))??;
+            Ok(())
+        }
+    }
+}
+
+fn replay_offline(asked: &Replay) -> anyhow::Result<()> {
+    let dir = match (&asked.dir, &asked.config) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(config)) => load(config).context("the configuration is refused")?.dir,
+        (None, None) => anyhow::bail!("say --dir or --config"),
+    };
+    let digest = replay::offline(&dir)?;
+    if asked.json {
+        println!("{}", serde_json::to_string_pretty(&digest)?);
+    } else {
+        print!("{}", digest.show());
+    }
+    Ok(())
+}
