@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod batcher;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod draft;

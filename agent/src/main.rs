@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! bijli-agent: see `bijli-agent --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bijli_agent::cli::main()
+}
