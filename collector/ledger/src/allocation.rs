@@ -358,3 +358,117 @@ fn flatten<'a>(ranks: &[Vec<Hold<'a>>]) -> Vec<Hold<'a>> {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allocation(id: &str, project: &str, what: &str, from: i64, to: i64) -> Allocation {
+        let holds = match what.strip_prefix("node:") {
+            Some(node) => Holds::Node(NodeId::new(node).expect("a name")),
+            None => Holds::Devices(vec![SubjectId::new(what).expect("a name")]),
+        };
+        Allocation {
+            id: id.to_owned(),
+            project: ProjectId::new(project).expect("a name"),
+            holds,
+            from: UtcMillis::new(from),
+            to: (to != i64::MAX).then(|| UtcMillis::new(to)),
+            who: String::new(),
+            why: String::new(),
+        }
+    }
+
+    fn put(holdings: &mut Holdings, allocation: Allocation) -> Result<AllocateVerdict, String> {
+        // Nothing is known of where devices are, as before their node was heard.
+        let bound = Bound { node_of: &|_| None, devices_of: &|_| Vec::new() };
+        let put = holdings.put(allocation, &bound);
+        put.map(|(verdict, _)| verdict).map_err(|refused| refused.to_string())
+    }
+
+    fn line(holdings: &Holdings, start: i64, end: i64) -> Vec<(i64, i64, String)> {
+        let (device, node) = (SubjectId::new("G0"), NodeId::new("n1"));
+        let (device, node) = (device.expect("a name"), node.expect("a name"));
+        let holds = holdings.of_device(&device, &node, start, end);
+        holds.iter().map(|h| (h.from, h.to, h.project.to_string())).collect()
+    }
+
+    #[test]
+    fn a_hold_of_a_device_wins_over_a_hold_of_its_node() {
+        let mut holdings = Holdings::default();
+        assert_eq!(
+            put(&mut holdings, allocation("J1", "fire", "node:n1", 0, i64::MAX)),
+            Ok(AllocateVerdict::New)
+        );
+        assert_eq!(
+            put(&mut holdings, allocation("J2", "water", "G0", 100, 200)),
+            Ok(AllocateVerdict::New)
+        );
+        let parts = [(50, 100, "fire"), (100, 200, "water"), (200, 300, "fire")];
+        assert_eq!(line(&holdings, 50, 300), parts.map(|(f, t, p)| (f, t, p.to_owned())));
+    }
+
+    #[test]
+    fn overlaps_of_another_project_are_refused_and_its_own_are_one() {
+        let mut holdings = Holdings::default();
+        assert_eq!(
+            put(&mut holdings, allocation("J1", "fire", "G0", 0, 100)),
+            Ok(AllocateVerdict::New)
+        );
+        let refused = put(&mut holdings, allocation("J2", "water", "G0", 99, 150));
+        let words = "device G0 is held by project fire through allocation \"J1\" at that time";
+        assert_eq!(refused, Err(words.to_owned()));
+        assert_eq!(
+            put(&mut holdings, allocation("J3", "fire", "G0", 50, 150)),
+            Ok(AllocateVerdict::New)
+        );
+        assert_eq!(line(&holdings, 0, 200), [(0, 150, "fire".to_owned())]);
+        assert_eq!(
+            put(&mut holdings, allocation("J4", "water", "G0", 150, 200)),
+            Ok(AllocateVerdict::New)
+        );
+    }
+
+    #[test]
+    fn the_same_id_replaces_and_the_same_content_changes_nothing() {
+        let mut holdings = Holdings::default();
+        let first = allocation("J1", "fire", "G0", 0, i64::MAX);
+        assert_eq!(put(&mut holdings, first.clone()), Ok(AllocateVerdict::New));
+        assert_eq!(put(&mut holdings, first), Ok(AllocateVerdict::Unchanged));
+        let moved = allocation("J1", "water", "G0", 50, 90);
+        assert_eq!(put(&mut holdings, moved), Ok(AllocateVerdict::Replaced));
+        assert_eq!(line(&holdings, 0, 100), [(50, 90, "water".to_owned())]);
+    }
+
+    #[test]
+    fn long_and_running_holds_are_found_from_far_away() {
+        let mut holdings = Holdings::default();
+        assert_eq!(
+            put(&mut holdings, allocation("J1", "fire", "G0", 0, 1_000_000)),
+            Ok(AllocateVerdict::New)
+        );
+        assert_eq!(
+            put(&mut holdings, allocation("J2", "fire", "G0", 10, 20)),
+            Ok(AllocateVerdict::New)
+        );
+        assert_eq!(
+            put(&mut holdings, allocation("J3", "fire", "G0", 2_000_000, i64::MAX)),
+            Ok(AllocateVerdict::New)
+        );
+        assert_eq!(line(&holdings, 999_000, 999_010).len(), 1);
+        assert_eq!(line(&holdings, 1_500_000, 1_500_010), []);
+        assert_eq!(line(&holdings, 9_000_000, 9_000_010).len(), 1);
+    }
+
+    #[test]
+    fn nonsense_is_refused_in_words() {
+        let mut holdings = Holdings::default();
+        let backwards = allocation("J1", "fire", "G0", 10, 10);
+        let refused = put(&mut holdings, backwards).expect_err("no time at all");
+        assert!(refused.contains("not after its start"), "{refused}");
+        assert!(put(&mut holdings, allocation("", "fire", "G0", 0, 1)).is_err());
+        assert!(put(&mut holdings, allocation("a\nb", "fire", "G0", 0, 1)).is_err());
+        let empty = Allocation { holds: Holds::Devices(vec![]), ..allocation("J", "p", "G", 0, 1) };
+        assert!(put(&mut holdings, empty).is_err());
+    }
+}

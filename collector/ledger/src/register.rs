@@ -431,3 +431,93 @@ fn bound_mj(power: Milliwatts, dt: u64) -> u128 {
         u128::from(dt).saturating_mul(5).saturating_add(u128::from(REFRESH_MS).saturating_mul(4));
     u128::from(power.get()).saturating_mul(quarters).div_ceil(4_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bijli_wire::Millis;
+
+    fn register(watts: u64) -> Register {
+        Register {
+            numerator: 1,
+            denominator: 1,
+            modulus: None,
+            power_max: Milliwatts::new(watts.saturating_mul(1_000)),
+            epoch: 1,
+            method: Method::Hardware,
+            gap: Millis::new(3_000),
+        }
+    }
+
+    fn energy(judged: &Judged) -> Vec<(u64, Class, bool)> {
+        let stretches = judged.stretches.iter().flatten();
+        stretches.map(|stretch| (stretch.energy, stretch.class, stretch.covers)).collect()
+    }
+
+    #[test]
+    fn the_bound_is_a_quarter_over_the_rating_and_one_refresh_rounded_up() {
+        // 700 W for 1 s: 875 J and 70 J.
+        assert_eq!(bound_mj(Milliwatts::new(700_000), 1_000), 945_000);
+        assert_eq!(bound_mj(Milliwatts::new(1), 0), 1);
+        let mut state = RegisterState::new(register(700));
+        assert_eq!(state.read(0, 0).verdict, ReadVerdict::Began);
+        assert_eq!(state.read(1_000, 945_001).verdict, ReadVerdict::Implausible);
+        assert_eq!(state.read(1_000, 945_000).verdict, ReadVerdict::Booked);
+    }
+
+    #[test]
+    fn a_gap_is_bridged_and_exact() {
+        let mut state = RegisterState::new(register(700));
+        state.read(0, 0);
+        assert_eq!(energy(&state.read(3_000, 9)), [(9, Class::Measured, true)]);
+        assert_eq!(energy(&state.read(6_001, 20)), [(11, Class::Bridged, true)]);
+    }
+
+    #[test]
+    fn what_is_below_a_millijoule_is_carried() {
+        // RAPL's unit of 2^-14 J: 61.035 uJ.
+        let rapl = Register { numerator: 1_000, denominator: 16_384, ..register(400) };
+        let mut state = RegisterState::new(rapl);
+        state.read(0, 0);
+        let mut sum = 0_u64;
+        for second in 1..=16_384_i64 {
+            let judged = state.read(second.saturating_mul(1_000), second.saturating_mul(5));
+            sum = judged.stretches.iter().flatten().fold(sum, |s, p| s.saturating_add(p.energy));
+        }
+        assert_eq!(sum, 5_000);
+    }
+
+    #[test]
+    fn s8_a_replaced_meter_begins_a_new_stretch_and_keeps_the_old_one() {
+        let mut state = RegisterState::new(register(2_000_000));
+        state.read(0, 5_000_000);
+        assert_eq!(energy(&state.read(1_000, 6_000_000)).len(), 1);
+        let ten = Register { numerator: 10, ..register(2_000_000) };
+        assert_eq!(state.redeclare(ten), Redeclared::Rescaled);
+        let judged = state.read(2_000, 700_000);
+        assert_eq!((judged.verdict, energy(&judged)), (ReadVerdict::Rebased, vec![]));
+        assert_eq!(energy(&state.read(3_000, 800_000)), [(1_000_000, Class::Measured, true)]);
+    }
+
+    #[test]
+    fn an_unexplained_decrease_books_nothing() {
+        let mut state = RegisterState::new(register(700));
+        state.read(0, 90_000_000_000);
+        let judged = state.read(1_000, 40_000_000_000);
+        assert_eq!((judged.verdict, energy(&judged)), (ReadVerdict::Unexplained, vec![]));
+        assert_eq!(energy(&state.read(2_000, 40_000_000_500)), [(500, Class::Measured, true)]);
+    }
+
+    #[test]
+    fn a_reset_is_estimated_at_the_power_before_it_and_never_above_the_rating() {
+        let mut state = RegisterState::new(register(700));
+        state.read(0, 90_000_000_000);
+        // 800 W: plausible for a moment, not for an estimate.
+        state.read(1_000, 90_000_800_000);
+        let judged = state.read(61_000, 1_000_000);
+        let shown = (1_000_000, Class::Bridged, false);
+        assert_eq!(energy(&judged), [shown, (41_000_000, Class::Estimated, true)]);
+        let judged = state.read(400_000, 1_000);
+        assert_eq!(energy(&judged), [(1_000, Class::Bridged, false)], "too long to estimate");
+    }
+}

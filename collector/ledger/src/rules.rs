@@ -42,6 +42,11 @@ pub const REBASE_READINGS: u32 = 3;
 pub const STEPS_MAX: usize = 960;
 /// Events kept of each kind, so that a flood of one kind hides no other.
 pub const EVENTS_PER_KIND_MAX: usize = 128;
+/// Closed intervals that one `Books::advance` derives again, oldest first; the rest waits for the
+/// next. A day's worth, so that a backlog does not stop a hub from taking in readings.
+pub const ADJUSTED_PER_ADVANCE_MAX: usize = 96;
+/// Reasons kept of one interval; the rest is counted.
+pub const REASONS_MAX: usize = 256;
 /// Devices that one allocation may name.
 pub const ALLOCATION_DEVICES_MAX: usize = 8_192;
 /// Bytes of an allocation's id.

@@ -10,7 +10,7 @@ use crate::derive::{Derived, Flow, Input, Inputs, Reason, derive, imbalances};
 use crate::diagram::Diagram;
 use crate::entry::{AccountNo, Line};
 use crate::event::EventKind;
-use crate::rules::SILENT_MS_MAX;
+use crate::rules::{ADJUSTED_PER_ADVANCE_MAX, SILENT_MS_MAX};
 use crate::subject::SubjectState;
 
 /// An amount posted so far, forward minus reversed.
@@ -62,7 +62,8 @@ impl Books {
 
     fn adjust_due(&mut self, now: i64, closed: &mut Vec<Closed>) {
         let is_due = |(start, due): (&i64, &i64)| (*due <= now).then_some(*start);
-        let due: Vec<i64> = self.touched.iter().filter_map(is_due).collect();
+        let due = self.touched.iter().filter_map(is_due).take(ADJUSTED_PER_ADVANCE_MAX);
+        let due: Vec<i64> = due.collect();
         for start in due {
             match self.post(start, ClosedKind::Adjusted) {
                 Ok(posted) => {
@@ -206,7 +207,8 @@ impl Books {
                 | Reason::NodeSilent { .. }
                 | Reason::NodeUnplaced { .. }
                 | Reason::DeviceMissing { .. }
-                | Reason::DevicePartial { .. } => continue,
+                | Reason::DevicePartial { .. }
+                | Reason::More { .. } => continue,
             };
             self.events.push(EventKind::Dispute, start, subject, reason.to_string());
         }

@@ -298,7 +298,7 @@ impl Books {
     /// Cuts a stretch at the interval edges and puts each part where it belongs.
     fn book(&mut self, index: u32, stretch: &Stretch, activity: Activity) {
         let ramp = Ramp { from: stretch.from, to: stretch.to, energy: stretch.energy };
-        let mut from = self.floor(stretch.from.max(self.oldest())).max(stretch.from);
+        let mut from = self.floor(stretch.from.max(self.oldest(stretch.to))).max(stretch.from);
         self.count_too_old(index, &ramp, from);
         while from < stretch.to {
             let start = self.floor(from);
@@ -325,9 +325,11 @@ impl Books {
         }
     }
 
-    /// The start of what can still be booked.
-    fn oldest(&self) -> i64 {
-        self.horizon
+    /// The earliest moment that a stretch to `to` can still be booked at: nothing before what was
+    /// released, and never more than `keep` at once, so that no reading makes a million intervals.
+    fn oldest(&self, to: i64) -> i64 {
+        let keep = i64::try_from(self.rules.keep.get()).unwrap_or(i64::MAX);
+        self.horizon.max(to.saturating_sub(keep))
     }
 
     fn count_too_old(&mut self, index: u32, ramp: &Ramp, from: i64) {
@@ -380,7 +382,7 @@ impl Books {
 
     /// Notes every closed interval of a span for deriving again.
     fn touch(&mut self, span: Touched) {
-        let from = self.floor(span.from.max(self.oldest()));
+        let from = self.floor(span.from.max(self.horizon));
         let starts: Vec<i64> = self
             .intervals
             .range(from..)

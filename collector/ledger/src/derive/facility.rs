@@ -102,7 +102,8 @@ fn check_disputes(diagram: &Diagram, reasons: &BTreeSet<Reason>) -> Result<(), W
             | Reason::NodeSilent { .. }
             | Reason::NodeUnplaced { .. }
             | Reason::DeviceMissing { .. }
-            | Reason::DevicePartial { .. } => {}
+            | Reason::DevicePartial { .. }
+            | Reason::More { .. } => {}
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ use crate::class::{ByClass, Class};
 use crate::diagram::{Diagram, PointId};
 use crate::profile::Cell;
 use crate::pue::{PueParts, Withheld};
+use crate::rules::REASONS_MAX;
 
 /// One flow of an interval.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +48,7 @@ pub enum Reason {
     Dispute { point: PointId, millijoules: u128 },
     #[error("devices of node {node} show {millijoules} mJ more than its own register")]
     DisputeNode { node: NodeId, millijoules: u128 },
-    #[error("node {node} was not heard")]
+    #[error("node {node} showed no energy")]
     NodeSilent { node: NodeId },
     #[error("node {node} is not placed in the diagram")]
     NodeUnplaced { node: NodeId },
@@ -55,6 +56,9 @@ pub enum Reason {
     DeviceMissing { node: NodeId, device: SubjectId },
     #[error("{device} of node {node} covers {covered_ms} of {interval_ms} ms")]
     DevicePartial { node: NodeId, device: SubjectId, covered_ms: u32, interval_ms: u32 },
+    /// Reasons are kept in this order, so it is devices that are only counted.
+    #[error("and {count} more")]
+    More { count: usize },
 }
 
 impl Reason {
@@ -136,13 +140,23 @@ pub(crate) fn derive(inputs: &Inputs<'_>) -> Derived {
         draft.reasons.insert(Reason::NoDiagram);
         points::feed_unplaced(&nodes, None, &mut draft);
         let Draft { flows, reasons } = draft;
-        return Derived { flows, reasons, pue: Err(Withheld::NoSupplyMeter) };
+        return Derived { flows, reasons: bounded(reasons), pue: Err(Withheld::NoSupplyMeter) };
     };
     let board = points::derive_points(inputs, diagram, &nodes, &mut draft);
     points::feed_unplaced(&nodes, Some(diagram), &mut draft);
     let pue = facility::pue_parts(diagram, &board, &nodes, &draft.reasons);
     let Draft { flows, reasons } = draft;
-    Derived { flows, reasons, pue }
+    Derived { flows, reasons: bounded(reasons), pue }
+}
+
+/// A hub in the dark has a reason for each device; a page needs a few and their number.
+fn bounded(reasons: BTreeSet<Reason>) -> BTreeSet<Reason> {
+    let count = reasons.len().saturating_sub(REASONS_MAX);
+    if count == 0 {
+        return reasons;
+    }
+    let kept = reasons.into_iter().take(REASONS_MAX);
+    kept.chain([Reason::More { count }]).collect()
 }
 
 /// The accounts of passage that do not come out at zero, with inflow and outflow.
