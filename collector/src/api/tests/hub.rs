@@ -57,7 +57,8 @@ pub(crate) fn empty_state() -> State {
 /// and seven minutes of an open one.
 pub(crate) fn state(start: i64, quarters: i64) -> Shared {
     let state = empty_state();
-    let mut hub = Hub::new(id("isb"), "Islamabad".into(), Rules::default());
+    let mut hub = Hub::journalled(id("isb"), Rules::default());
+    hub.title = "Islamabad".into();
     hub.nodes_expected = Some(3);
     hub.is_configured = true;
     let hub = state.add_hub(hub);
