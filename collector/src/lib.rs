@@ -12,6 +12,7 @@
 
 pub mod activity;
 pub mod allocation;
+pub mod api;
 pub mod bookkeeper;
 pub mod calendar;
 pub mod cli;
@@ -21,12 +22,14 @@ pub mod config;
 pub mod demo;
 pub mod diagram;
 pub mod disk;
+pub mod export;
 pub mod frame;
 pub mod health;
 pub mod ingest;
 pub mod intake;
 pub mod journal;
 pub mod live;
+pub mod page;
 pub mod quantity;
 pub mod replay;
 pub mod state;

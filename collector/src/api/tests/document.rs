@@ -1,0 +1,173 @@
+//! `docs/api.md`: every address with an example answer, written from the running API.
+
+use serde_json::Value;
+
+use super::client::{get, serve};
+use super::hub::{self, NINE};
+
+/// Address, what it is for, its parameters, an example request below `/v1`.
+const PAGES: &[(&str, &str, &str, &str)] = &[
+    ("/v1/hubs", "The hubs of this collector and how they stand.", "", "hubs"),
+    ("/v1/hubs/{hub}", "One of them.", "", "hubs/isb"),
+    (
+        "/v1/hubs/{hub}/pue",
+        "PUE of a period: the sums over its complete intervals, or `no_pue` with a code and words. \
+         `ratio` is cut to three decimals, `shown` is the only form in which it may be printed.",
+        "from, to",
+        "hubs/isb/pue",
+    ),
+    (
+        "/v1/hubs/{hub}/pue/intervals",
+        "The same for each closed interval. Never average these: a period's PUE is the ratio of \
+         sums.",
+        "from, to",
+        "hubs/isb/pue/intervals?from=2026-08-01T09:45:00Z",
+    ),
+    (
+        "/v1/hubs/{hub}/balance",
+        "The trial balance: both sides of every account. `imbalance_mj` is \"0\".",
+        "from, to",
+        "hubs/isb/balance",
+    ),
+    (
+        "/v1/hubs/{hub}/flows",
+        "Net energy from every account that gave (`credit`) to every one that received (`debit`), \
+         corrections included.",
+        "from, to",
+        "hubs/isb/flows",
+    ),
+    (
+        "/v1/hubs/{hub}/entries",
+        "The entries of a period by sequence. `after` is the last `seq` already read; `limit` is \
+         1 to 10000, 1000 if left out.",
+        "from, to, after, limit",
+        "hubs/isb/entries?limit=2",
+    ),
+    (
+        "/v1/hubs/{hub}/intervals",
+        "Each interval: open or closed, complete or why not. Without `to` the open ones are listed \
+         too. At most 50 reasons each.",
+        "from, to",
+        "hubs/isb/intervals?from=2026-08-01T09:45:00Z",
+    ),
+    (
+        "/v1/hubs/{hub}/events",
+        "What happened to registers and at nodes, the last of each kind. Texts of nodes are foreign: \
+         escape them.",
+        "",
+        "hubs/isb/events",
+    ),
+    (
+        "/v1/hubs/{hub}/projects",
+        "IT energy of each project, and of nobody. `facility` is its IT energy times the PUE of \
+         each complete interval: derived, not metered; `it_covered_mj` is the part that had one.",
+        "from, to",
+        "hubs/isb/projects",
+    ),
+    (
+        "/v1/hubs/{hub}/projects/{project}",
+        "One of them. A `/` in a project's name is written `%2F`.",
+        "from, to",
+        "hubs/isb/projects/climate",
+    ),
+    (
+        "/v1/hubs/{hub}/nodes",
+        "Nodes heard within a day. `power` is that of the node's own meter, else the sum of its \
+         devices; null if one of its GPUs gives none.",
+        "",
+        "hubs/isb/nodes",
+    ),
+    (
+        "/v1/hubs/{hub}/nodes/{node}",
+        "One of them with everything that it reads. A `value` is in the `unit` beside it; null: it \
+         could not be read.",
+        "",
+        "hubs/isb/nodes/isb-n01",
+    ),
+    (
+        "/v1/hubs/{hub}/devices",
+        "GPUs, processor packages and memory, of one node or all.",
+        "node",
+        "hubs/isb/devices?node=isb-n01",
+    ),
+    (
+        "/v1/hubs/{hub}/meters",
+        "Meters that report, and meters that the diagram declares and nobody reads.",
+        "",
+        "hubs/isb/meters",
+    ),
+];
+
+const HEAD: &str = "\
+# The JSON API
+
+Read only, under `/v1`. This page is written by a test from the running API
+(`collector/src/api/tests/document.rs`), so the examples are answers.
+
+- **Amounts** are decimal strings of millijoules (`*_mj`), because they pass what a JSON number can
+  hold; beside each is the same for people. Nothing passed through a float.
+- **Times** are RFC 3339 in UTC. `from` and `to` take any offset, but need one: a time without
+  offset is refused. They are floored to intervals, `to` is exclusive. Left out, they are the first
+  and the last closed interval. At most 35,136 intervals (a leap year of quarter hours) at once.
+- **Only closed intervals** answer; what is known later comes as adjustments, and the sums include
+  them.
+- **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\", \"is_retryable\",
+  \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are rebuilt after a
+  start every address refuses with 429 and `Retry-After`.
+
+Examples are shortened to two elements a list.
+";
+
+/// Two elements of a list are enough to read; times of the test run become fixed ones.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::Array(list) => {
+            list.truncate(2);
+            list.iter_mut().for_each(shorten);
+        }
+        Value::Object(object) => {
+            let is_reading = object.contains_key("quantity");
+            for (name, value) in object.iter_mut() {
+                match name.as_str() {
+                    "age_s" if !value.is_null() => *value = Value::from(3),
+                    "last_batch" | "newest_reading" => *value = Value::from("2026-08-01T10:07:02Z"),
+                    "at" if is_reading => *value = Value::from("2026-08-01T10:07:02Z"),
+                    _ => shorten(value),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_what_the_api_answers() {
+    let address = serve(hub::state(NINE, 4)).await;
+    let mut text = HEAD.to_owned();
+    for (path, words, parameters, example) in PAGES {
+        let reply = get(address, &format!("/v1/{example}")).await;
+        assert_eq!(reply.status, 200, "{example}: {}", reply.body);
+        // The answer as text, so that the document keeps the order of its fields.
+        let mut value: Value = reply.json();
+        shorten(&mut value);
+        let shown = serde_json::to_string_pretty(&value).expect("JSON");
+        let parameters = match *parameters {
+            "" => "None.".to_owned(),
+            names => format!("`{}`.", names.replace(", ", "`, `")),
+        };
+        text.push_str(&format!("\n## `{path}`\n\n{words}\n\nParameters: {parameters}\n\n"));
+        text.push_str(&format!("`GET /v1/{example}`\n\n```json\n{shown}\n```\n"));
+    }
+    super::same_as_the_document("api.md", &text);
+}
+
+#[test]
+fn every_address_of_the_router_is_documented() {
+    let router = include_str!("../mod.rs");
+    let routes: Vec<&str> = router
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next())
+        .collect();
+    let documented: Vec<&str> = PAGES.iter().map(|page| page.0).collect();
+    assert_eq!(routes, documented);
+}

@@ -1,0 +1,199 @@
+//! Every metric of `/metrics/fleet`, in one table: name, type, unit, labels, help.
+//!
+//! # Invariants
+//! - Nothing is exported that is not a row here; the writer takes rows, not names.
+//! - Every metric carries `hub` first. A label's value is an id, an index or a closed word, never
+//!   free text, except in the `*_info` metrics, whose foreign texts are escaped.
+//! - `docs/metrics.md` is this table; a test compares them.
+
+/// What Prometheus is told a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    Gauge,
+    Counter,
+}
+
+impl Type {
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+        }
+    }
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Type,
+    pub unit: &'static str,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($row:ident $name:literal $kind:ident $unit:literal [$($label:literal)*] $help:literal)*) => {
+        $(pub(crate) const $row: Metric = Metric {
+            name: $name,
+            kind: Type::$kind,
+            unit: $unit,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+
+        /// The whole table, in the order of the text.
+        pub const CATALOGUE: &[Metric] = &[$($row),*];
+    };
+}
+
+catalogue! {
+    NODES_EXPECTED "bijli_collector_nodes_expected" Gauge "nodes" ["hub"]
+        "Nodes that the configuration says should report; no line where it does not say."
+    NODES_REPORTING "bijli_collector_nodes_reporting" Gauge "nodes" ["hub"]
+        "Nodes that sent a batch within the last 60 s."
+    BUILD_INFO "bijli_collector_build_info" Gauge "1" ["hub" "version"]
+        "Version of this collector; always 1."
+    NODE_UP "bijli_node_up" Gauge "0 or 1" ["hub" "node"]
+        "1: a batch came in within the last 60 s. A node that is silent for a day disappears."
+    NODE_INFO "bijli_node_info" Gauge "1" ["hub" "node" "agent"]
+        "What the node's agent calls itself; always 1."
+    NODE_POWER "bijli_node_power_watts" Gauge "W" ["hub" "node" "source"]
+        "Power of a node: input (the node's own meter) or sum (its devices; no line if one of its \
+        GPUs gives none)."
+    NODE_ENERGY "bijli_node_energy_joules_total" Counter "J" ["hub" "node" "source"]
+        "Booked energy of a node: input (the node's own register) or sum (its devices)."
+    NODE_CPU "bijli_node_cpu_utilization_ratio" Gauge "ratio" ["hub" "node"]
+        "Busy share of the node's processors."
+    NODE_MEMORY "bijli_node_memory_used_bytes" Gauge "B" ["hub" "node"]
+        "Used memory of the node."
+    CPU_ENERGY "bijli_cpu_energy_joules_total" Counter "J" ["hub" "node" "package" "domain"]
+        "Booked energy of a processor package: domain package or dram."
+    GPU_UP "bijli_gpu_up" Gauge "0 or 1" ["hub" "node" "gpu"]
+        "0: the node reports, but this GPU has given neither energy nor power for 30 s."
+    GPU_INFO "bijli_gpu_info" Gauge "1" ["hub" "node" "gpu" "uuid" "model"]
+        "Identity of a GPU; always 1."
+    GPU_POWER "bijli_gpu_power_watts" Gauge "W" ["hub" "node" "gpu"]
+        "Power of a GPU, instantaneous where it tells, else its average."
+    GPU_POWER_LIMIT "bijli_gpu_power_limit_watts" Gauge "W" ["hub" "node" "gpu"]
+        "Power limit in force."
+    GPU_ENERGY "bijli_gpu_energy_joules_total" Counter "J" ["hub" "node" "gpu"]
+        "Energy booked of a GPU's register since the journal begins, over resets and wraps."
+    GPU_TEMPERATURE "bijli_gpu_temperature_celsius" Gauge "°C" ["hub" "node" "gpu" "sensor"]
+        "Temperature by sensor: core or memory."
+    GPU_UTILIZATION "bijli_gpu_utilization_ratio" Gauge "ratio" ["hub" "node" "gpu" "engine"]
+        "Busy share of an engine: sm."
+    GPU_MEMORY_USED "bijli_gpu_memory_used_bytes" Gauge "B" ["hub" "node" "gpu"]
+        "Used memory of a GPU."
+    GPU_MEMORY_SIZE "bijli_gpu_memory_size_bytes" Gauge "B" ["hub" "node" "gpu"]
+        "Memory of a GPU."
+    GPU_CLOCK "bijli_gpu_clock_hertz" Gauge "Hz" ["hub" "node" "gpu" "domain"]
+        "Clock by domain: sm or memory."
+    GPU_ECC "bijli_gpu_ecc_errors_total" Counter "errors" ["hub" "node" "gpu" "kind"]
+        "Memory errors as the driver counts them: corrected or uncorrected."
+    METER_INFO "bijli_meter_info" Gauge "1" ["hub" "meter" "role"]
+        "A meter that reports or that the single-line diagram declares; always 1. Role: its \
+        point's, or none."
+    METER_POWER "bijli_meter_power_watts" Gauge "W" ["hub" "meter"]
+        "Power at a meter."
+    METER_ENERGY "bijli_meter_energy_joules_total" Counter "J" ["hub" "meter"]
+        "Energy booked of a meter's register since the journal begins."
+    METER_LAST "bijli_meter_last_reading_timestamp_seconds" Gauge "s" ["hub" "meter"]
+        "Time of the last reading that was used; no line for a meter that was never read."
+    METER_RESETS "bijli_meter_resets_total" Counter "resets" ["hub" "meter"]
+        "Times the register began again."
+    METER_IMPLAUSIBLE "bijli_meter_implausible_total" Counter "readings" ["hub" "meter"]
+        "Readings that no power of this meter explains; not booked."
+    FACILITY_TOTAL "bijli_facility_total_energy_joules_total" Counter "J" ["hub" "source"]
+        "Energy that entered the hub, closed intervals: grid, generator, solar; apart from them \
+        store (batteries gave more than they took), missing (used while the meters above were \
+        missing), dispute (beyond what the meter above shows), unplaced (nodes outside the diagram)."
+    FACILITY "bijli_facility_energy_joules_total" Counter "J" ["hub" "role"]
+        "Where the energy of closed intervals ended: it (node inputs), cooling, ups_loss, \
+        distribution_loss, lighting, other (with unmetered). The roles sum to all sources."
+    PROJECT "bijli_project_energy_joules_total" Counter "J" ["hub" "project" "part"]
+        "Energy booked to a project, closed intervals: gpu_active, gpu_held_idle, host."
+    IDLE "bijli_idle_energy_joules_total" Counter "J" ["hub"]
+        "Energy of GPUs that nobody held, closed intervals."
+    HOST_OVERHEAD "bijli_host_overhead_energy_joules_total" Counter "J" ["hub"]
+        "Host energy of GPUs that nobody held, closed intervals."
+    UNATTRIBUTED "bijli_unattributed_energy_joules_total" Counter "J" ["hub"]
+        "Energy of GPUs that were busy and that nobody held, closed intervals."
+    IMBALANCE "bijli_ledger_imbalance_joules" Gauge "J" ["hub"]
+        "What the books are out by. Anything but 0 is a defect."
+    CLOSED_UNTIL "bijli_ledger_closed_until_timestamp_seconds" Gauge "s" ["hub"]
+        "End of the newest closed interval."
+    ADJUSTMENTS "bijli_ledger_adjustments_total" Counter "adjustments" ["hub"]
+        "Times that late facts changed a closed interval."
+    PUE "bijli_pue_ratio" Gauge "ratio" ["hub" "window" "category"]
+        "Interim PUE of the last closed hour (1h) or day (1d), cut to 6 decimals; no line where \
+        there is no PUE."
+    PUE_COVERAGE "bijli_pue_coverage_ratio" Gauge "ratio" ["hub" "window"]
+        "Share of the window's intervals whose metering is complete."
+}
+
+/// Every name, for whoever checks dashboards and alerts against them.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    CATALOGUE.iter().map(|metric| metric.name).collect()
+}
+
+/// `docs/metrics.md`.
+#[must_use]
+pub fn document() -> String {
+    let mut text = String::from(DOCUMENT_HEAD);
+    for metric in CATALOGUE {
+        let labels = metric.labels.join(", ");
+        let Metric { name, unit, help, .. } = metric;
+        let row = format!("| `{name}` | {} | {unit} | {labels} | {help} |\n", metric.kind.word());
+        text.push_str(&row);
+    }
+    text
+}
+
+const DOCUMENT_HEAD: &str = "\
+# Metrics of the fleet
+
+What `GET /metrics/fleet` says, in Prometheus text format 0.0.4. This page is written from
+`collector/src/export/catalogue.rs`; a test compares them. What the collector says of itself is on
+`/metrics`.
+
+- A value that is missing has no line. Nothing is held: a gauge older than 5 minutes is left out,
+  and so are the gauges of a node that is not up.
+- Joules are printed from integers, three decimals. Counters of energy are sums of the books: they
+  move when an interval closes (`bijli_facility_*`, `bijli_project_*`, ...) or when a register is
+  read (`bijli_gpu_energy_*`, `bijli_meter_energy_*`, ...), and never go down.
+- A node that was silent for a day disappears with everything on it.
+
+| name | type | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
+";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let mut seen = BTreeSet::new();
+        for metric in CATALOGUE {
+            let name = metric.name;
+            assert!(seen.insert(name), "{name} twice");
+            assert!(name.starts_with("bijli_") && metric.labels.first() == Some(&"hub"), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Type::Counter, "{name}");
+            for (unit, part) in [("J", "_joules"), ("W", "_watts"), ("B", "_bytes")] {
+                assert_eq!(metric.unit == unit, name.contains(part), "{name}");
+            }
+            assert!(metric.help.ends_with('.') && !metric.help.contains('\\'), "{name}");
+        }
+        assert_eq!(names().len(), CATALOGUE.len());
+    }
+
+    #[test]
+    fn the_page_of_metrics_is_this_table() {
+        crate::api::tests::same_as_the_document("metrics.md", &document());
+    }
+}

@@ -1,0 +1,75 @@
+//! `/metrics/fleet`: the fleet and the closed books as Prometheus text, written directly.
+//!
+//! What is present is rendered, so what left is gone; nothing goes stale here by mistake. The
+//! collector's own counters are on `/metrics` (`health.rs`).
+//!
+//! # Invariants
+//! - Everything is copied out from under the locks first ([`scene`]) and rendered after.
+//! - Counters of the books are sums over first postings (`Books::totals`), so they never go down;
+//!   corrections are counted apart.
+
+pub mod catalogue;
+mod scene;
+mod text;
+mod write;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::api::{aside, ready};
+use crate::refusal::{Refusal, method_not_allowed};
+use crate::state::Shared;
+use scene::{Scene, Sources};
+use text::Text;
+
+pub use catalogue::names;
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The collector and what this export remembers between scrapes.
+#[derive(Clone, Debug)]
+struct Export {
+    state: Shared,
+    sources: Arc<Mutex<Sources>>,
+}
+
+/// `/metrics/fleet`.
+pub fn router(state: Shared) -> Router {
+    Router::new()
+        .route("/metrics/fleet", get(fleet))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Export { state, sources: Arc::default() })
+}
+
+async fn fleet(State(export): State<Export>) -> Result<impl IntoResponse, Refusal> {
+    let text = aside(move || {
+        // Half a replay would look like counters that fell.
+        ready(&export.state)?;
+        Ok(export.render())
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
+}
+
+impl Export {
+    fn render(&self) -> String {
+        let now = self.state.clock.now();
+        let scenes: Vec<Scene> = {
+            let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            self.state.hubs().iter().map(|hub| Scene::of(hub, now, &mut sources)).collect()
+        };
+        let subjects: usize = scenes.iter().map(Scene::subjects).sum();
+        // A device has about 16 lines of 100 bytes.
+        let mut text = Text::with_capacity(subjects.saturating_mul(1_800).saturating_add(16_384));
+        write::write(&mut text, &scenes);
+        text.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

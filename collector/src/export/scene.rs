@@ -1,0 +1,183 @@
+//! What one scrape shows of one hub, copied out from under its locks.
+
+use std::collections::BTreeMap;
+
+use bijli_ledger::{Account, Books, Nature};
+use bijli_wire::{HubId, UtcMillis};
+
+use crate::api::fleet::{self, Node, Registers};
+use crate::api::{Period, closed, pue};
+use crate::diagram::Plan;
+use crate::state::Hub;
+
+/// One hub at one moment.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) hub: String,
+    pub(super) now: UtcMillis,
+    pub(super) nodes_expected: Option<u32>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) registers: Registers,
+    pub(super) plan: Plan,
+    pub(super) books: Sums,
+}
+
+/// What the closed books come to.
+#[derive(Debug)]
+pub(super) struct Sums {
+    /// By closed word, first postings only.
+    pub(super) sources: BTreeMap<&'static str, u128>,
+    pub(super) sinks: BTreeMap<Account, u128>,
+    pub(super) imbalance: i128,
+    pub(super) closed_until: Option<UtcMillis>,
+    pub(super) adjustments: u64,
+    pub(super) pue: Vec<Window>,
+}
+
+/// PUE over the newest closed stretch of a length.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) word: &'static str,
+    pub(super) category: Option<u8>,
+    pub(super) ratio_micro: Option<i128>,
+    pub(super) coverage_micro: Option<i128>,
+}
+
+const WINDOWS: [(&str, i64); 2] = [("1h", 3_600_000), ("1d", 86_400_000)];
+
+/// Sums per source over first postings, and up to where they were summed. The books keep such
+/// sums for sinks only; each interval is added once, when it is new.
+#[derive(Debug, Default)]
+pub(super) struct Sources(BTreeMap<HubId, (UtcMillis, BTreeMap<&'static str, u128>)>);
+
+impl Scene {
+    pub(super) fn of(hub: &Hub, now: UtcMillis, sources: &mut Sources) -> Self {
+        let nodes = fleet::nodes(hub, now);
+        let registers = fleet::registers(hub);
+        let plan = hub.view().plan.clone();
+        let books = sums(hub, plan.pue_category.is_some(), sources);
+        let nodes_expected = hub.nodes_expected;
+        Self { hub: hub.id.to_string(), now, nodes_expected, nodes, registers, plan, books }
+    }
+
+    pub(super) fn subjects(&self) -> usize {
+        self.nodes.iter().map(|node| node.subjects.len()).sum()
+    }
+}
+
+impl Sources {
+    fn up_to_date(&mut self, hub: &HubId, books: &Books) -> BTreeMap<&'static str, u128> {
+        let Some(until) = books.closed_until() else { return BTreeMap::new() };
+        let beginning = (UtcMillis::new(i64::MIN), BTreeMap::new());
+        let (summed, sums) = self.0.entry(hub.clone()).or_insert(beginning);
+        // The first time everything is summed; `from` is then before every interval.
+        let from = UtcMillis::new(summed.get().max(0));
+        for entry in books.entries(from, until).filter(|entry| entry.adjusts.is_none()) {
+            if let Some(word) = source(entry.credit) {
+                let sum: &mut u128 = sums.entry(word).or_default();
+                *sum = sum.saturating_add(u128::from(entry.amount.get()));
+            }
+        }
+        *summed = until;
+        sums.clone()
+    }
+}
+
+fn sums(hub: &Hub, is_declared: bool, sources: &mut Sources) -> Sums {
+    let books = hub.books();
+    let window = |(word, length): (&'static str, i64)| window(&books, is_declared, word, length);
+    Sums {
+        sources: sources.up_to_date(&hub.id, &books),
+        sinks: books.totals().clone(),
+        imbalance: books.imbalance(),
+        closed_until: closed(&books).map(|period| period.to),
+        adjustments: books.intervals().fold(0, |sum, one| sum.saturating_add(one.adjustments)),
+        pue: WINDOWS.into_iter().map(window).collect(),
+    }
+}
+
+fn window(books: &Books, is_declared: bool, word: &'static str, length: i64) -> Window {
+    let none = Window { word, category: None, ratio_micro: None, coverage_micro: None };
+    let Some(to) = books.closed_until() else { return none };
+    let period = Period { from: UtcMillis::new(to.get().saturating_sub(length)), to };
+    match pue::of(books, period, is_declared) {
+        Ok(pue) => Window {
+            word,
+            category: Some(pue.category.number()),
+            ratio_micro: micro(pue.total, pue.it),
+            coverage_micro: micro(
+                u128::from(pue.intervals_complete),
+                u128::from(pue.intervals_expected),
+            ),
+        },
+        // No complete interval is a coverage of zero; no declared category is no question.
+        Err(_) => Window { coverage_micro: is_declared.then_some(0), ..none },
+    }
+}
+
+/// In millionths, cut.
+fn micro(part: u128, whole: u128) -> Option<i128> {
+    let scaled = part.checked_mul(1_000_000)?.checked_div(whole)?;
+    i128::try_from(scaled).ok()
+}
+
+/// The label of a source; `None` for what is no source.
+fn source(account: &Account) -> Option<&'static str> {
+    match account {
+        Account::Grid(_) => Some("grid"),
+        Account::Generator(_) => Some("generator"),
+        Account::Solar(_) => Some("solar"),
+        Account::Store(_) => Some("store"),
+        Account::Dispute(_) | Account::DisputeNode(_) => Some("dispute"),
+        Account::Missing(_) => Some("missing"),
+        Account::Unplaced(_) => Some("unplaced"),
+        Account::Point(_)
+        | Account::Node(_)
+        | Account::Gpu(_)
+        | Account::Cpu(_)
+        | Account::Dram(_)
+        | Account::LossUps(_)
+        | Account::LossDistribution(_)
+        | Account::Cooling(_)
+        | Account::Lighting(_)
+        | Account::Other(_)
+        | Account::Unmetered(_)
+        | Account::Main
+        | Account::IdleUnallocated
+        | Account::Unattributed
+        | Account::HostOverhead
+        | Account::Project(..) => {
+            debug_assert!(account.nature() != Nature::Source, "every source has a label");
+            None
+        }
+    }
+}
+
+/// The role of a sink in the facility; `None` for what is no sink.
+pub(super) fn role(account: &Account) -> Option<&'static str> {
+    match account {
+        Account::Project(..)
+        | Account::IdleUnallocated
+        | Account::Unattributed
+        | Account::HostOverhead => Some("it"),
+        Account::Cooling(_) => Some("cooling"),
+        Account::LossUps(_) => Some("ups_loss"),
+        Account::LossDistribution(_) => Some("distribution_loss"),
+        Account::Lighting(_) => Some("lighting"),
+        Account::Other(_) | Account::Unmetered(_) => Some("other"),
+        Account::Grid(_)
+        | Account::Generator(_)
+        | Account::Solar(_)
+        | Account::Store(_)
+        | Account::Dispute(_)
+        | Account::DisputeNode(_)
+        | Account::Missing(_)
+        | Account::Unplaced(_)
+        | Account::Point(_)
+        | Account::Node(_)
+        | Account::Gpu(_)
+        | Account::Cpu(_)
+        | Account::Dram(_)
+        | Account::Main => None,
+    }
+}

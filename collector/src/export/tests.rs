@@ -1,0 +1,191 @@
+//! The text over a real socket: every line against the catalogue, promtool, size.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use bijli_wire::{HubId, UtcMillis};
+
+use super::catalogue::{CATALOGUE, Metric, Type};
+use crate::api::tests::client::{get, serve};
+use crate::api::tests::hub::{self, NINE, QUARTER};
+
+async fn scrape(quarters: i64) -> String {
+    let reply = get(serve(hub::state(NINE, quarters)).await, "/metrics/fleet").await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.head.contains("version=0.0.4"), "{}", reply.head);
+    reply.body
+}
+
+/// Name, labels, value of one line; panics on anything that is no line of the format.
+fn parse(line: &str) -> (&str, Vec<(&str, String)>, &str) {
+    let (name, rest) = line.split_once('{').expect("a name and labels");
+    let mut labels = Vec::new();
+    let mut rest = rest;
+    loop {
+        let (label, after) = rest.split_once("=\"").expect("a label");
+        let mut value = String::new();
+        let mut characters = after.char_indices();
+        let end = loop {
+            match characters.next().expect("an end of the value") {
+                (at, '"') => break at,
+                (_, '\\') => match characters.next().expect("an escaped character") {
+                    (_, 'n') => value.push('\n'),
+                    (_, other) => value.push(other),
+                },
+                (_, plain) => value.push(plain),
+            }
+        };
+        labels.push((label, value));
+        rest = &after[end + 1..];
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    (name, labels, rest.strip_prefix("} ").expect("a value"))
+}
+
+#[tokio::test]
+async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
+    let text = scrape(4).await;
+    let rows: BTreeMap<&str, &Metric> = CATALOGUE.iter().map(|row| (row.name, row)).collect();
+    let (mut family, mut seen) = ("", Vec::new());
+    for line in text.lines() {
+        if let Some(typed) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = typed.split_once(' ').expect("a type");
+            assert!(!seen.contains(&name), "{name} begins twice");
+            assert_eq!(rows[name].kind.word(), kind);
+            seen.push(name);
+            family = name;
+        } else if !line.starts_with("# HELP ") {
+            let (name, labels, value) = parse(line);
+            assert_eq!(name, family, "{line}");
+            let names: Vec<&str> = labels.iter().map(|(label, _)| *label).collect();
+            assert_eq!(names, rows[name].labels, "{line}");
+            let digits = value.strip_prefix('-').unwrap_or(value);
+            assert!(digits.chars().all(|c| c.is_ascii_digit() || c == '.'), "{line}");
+        }
+    }
+    // Not on this hub: none of its nodes has a meter of its own, its GPUs tell no limit, clock...
+    let absent = ["power_limit", "memory_used", "memory_size", "clock"].map(|w| format!("bijli_gpu_{w}"));
+    for row in CATALOGUE {
+        let is_absent = absent.iter().any(|start| row.name.starts_with(start));
+        assert_eq!(seen.contains(&row.name), !is_absent, "{}", row.name);
+    }
+}
+
+#[tokio::test]
+async fn joules_are_those_of_the_books() {
+    let text = scrape(4).await;
+    for line in [
+        "bijli_collector_nodes_expected{hub=\"isb\"} 3",
+        "bijli_collector_nodes_reporting{hub=\"isb\"} 3",
+        "bijli_node_up{hub=\"isb\",node=\"isb-n01\"} 1",
+        "bijli_gpu_up{hub=\"isb\",node=\"isb-n01\",gpu=\"0\"} 1",
+        "bijli_gpu_power_watts{hub=\"isb\",node=\"isb-n01\",gpu=\"0\"} 400.000",
+        "bijli_gpu_temperature_celsius{hub=\"isb\",node=\"isb-n01\",gpu=\"0\",sensor=\"core\"} 70.000",
+        "bijli_gpu_utilization_ratio{hub=\"isb\",node=\"isb-n01\",gpu=\"0\",engine=\"sm\"} 0.970000",
+        "bijli_node_power_watts{hub=\"isb\",node=\"isb-n01\",source=\"sum\"} 710.000",
+        "bijli_cpu_energy_joules_total{hub=\"isb\",node=\"isb-n01\",package=\"0\",domain=\"dram\"} 160800.000",
+        "bijli_meter_info{hub=\"isb\",meter=\"m-incomer\",role=\"grid\"} 1",
+        "bijli_facility_total_energy_joules_total{hub=\"isb\",source=\"grid\"} 6480000.000",
+        "bijli_facility_energy_joules_total{hub=\"isb\",role=\"cooling\"} 1116000.000",
+        "bijli_facility_energy_joules_total{hub=\"isb\",role=\"ups_loss\"} 252000.000",
+        "bijli_project_energy_joules_total{hub=\"isb\",project=\"climate\",part=\"gpu_active\"} 1440000.000",
+        "bijli_idle_energy_joules_total{hub=\"isb\"} 252000.000",
+        "bijli_ledger_imbalance_joules{hub=\"isb\"} 0.000",
+        "bijli_ledger_adjustments_total{hub=\"isb\"} 0",
+        "bijli_pue_ratio{hub=\"isb\",window=\"1h\",category=\"1\"} 1.333333",
+        "bijli_pue_coverage_ratio{hub=\"isb\",window=\"1h\"} 1.000000",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("sensor=\"memory\""), "a value that was not read has no line");
+    let (mut roles, mut sources) = (0_u64, 0_u64);
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, _, value) = parse(line);
+        let joules = || value.split('.').next().and_then(|whole| whole.parse::<u64>().ok());
+        match name {
+            "bijli_facility_energy_joules_total" => roles += joules().expect("joules"),
+            "bijli_facility_total_energy_joules_total" => sources += joules().expect("joules"),
+            _ => {}
+        }
+    }
+    assert_eq!(roles, sources, "what came in went somewhere");
+}
+
+#[tokio::test]
+async fn without_a_pue_there_is_no_line_of_it() {
+    let text = scrape(0).await;
+    assert!(!text.contains("bijli_pue_ratio"));
+    assert!(!text.contains("bijli_ledger_closed_until"));
+}
+
+#[tokio::test]
+async fn counters_follow_new_intervals_and_ignore_adjustments() {
+    let state = hub::state(NINE, 2);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    let address = serve(state).await;
+    let counters = |text: String| -> BTreeMap<String, String> {
+        let counter = |name: &str| CATALOGUE.iter().any(|m| m.name == name && m.kind == Type::Counter);
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let split = lines.filter_map(|line| line.rsplit_once(' '));
+        let kept = split.filter(|(series, _)| counter(series.split('{').next().expect("a name")));
+        kept.map(|(series, value)| (series.to_owned(), value.to_owned())).collect()
+    };
+    let before = counters(get(address, "/metrics/fleet").await.body);
+    {
+        let mut books = isb.books_mut();
+        let late = hub::allocation("9", "GPU-bb02", "latecomer", NINE);
+        let _new = books.allocate(late).expect("sound");
+        books.advance(UtcMillis::new(NINE + 3 * QUARTER + 130_000));
+    }
+    let after = counters(get(address, "/metrics/fleet").await.body);
+    let number = |text: &str| text.replace('.', "").parse::<u128>().expect("a number");
+    for (series, value) in &before {
+        assert!(number(&after[series]) >= number(value), "{series} fell");
+    }
+    let grid = "bijli_facility_total_energy_joules_total{hub=\"isb\",source=\"grid\"}";
+    assert_eq!(before[grid], "3240000.000", "1,800 W for half an hour");
+    assert_eq!(after[grid], "3996000.000", "and for seven minutes of the third interval");
+    assert_ne!(after["bijli_ledger_adjustments_total{hub=\"isb\"}"], "0");
+}
+
+#[tokio::test]
+async fn a_node_that_is_silent_is_down_and_one_that_left_is_gone() {
+    let state = hub::state(NINE, 1);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    let now = state.clock.now().get();
+    let at = |ago: i64| {
+        let mut sources = super::scene::Sources::default();
+        let scene = super::Scene::of(&isb, UtcMillis::new(now + ago), &mut sources);
+        let mut text = super::Text::default();
+        super::write::write(&mut text, &[scene]);
+        text.finish()
+    };
+    let silent = at(120_000);
+    assert!(silent.contains("bijli_node_up{hub=\"isb\",node=\"isb-n01\"} 0"));
+    assert!(silent.contains("bijli_gpu_energy_joules_total{hub=\"isb\",node=\"isb-n01\""));
+    for gauge in ["bijli_gpu_up{", "bijli_gpu_power_watts{", "bijli_node_power_watts{"] {
+        assert!(!silent.contains(gauge), "{gauge}: nothing is held");
+    }
+    let left = at(25 * 3_600_000);
+    assert!(!left.contains("node=") && left.contains("bijli_meter_energy_joules_total"));
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_wrong() {
+    let text = scrape(4).await;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed (tests/install.sh)");
+    promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
+    let done = promtool.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.trim().is_empty(), "{said}");
+}

@@ -1,0 +1,335 @@
+//! From scenes to lines, family by family: Prometheus wants a family's lines together.
+
+use std::collections::BTreeMap;
+
+use bijli_ledger::Account;
+use bijli_wire::{Quantity, SubjectKind};
+
+use super::catalogue as c;
+use super::catalogue::Metric;
+use super::scene::{Scene, role};
+use super::text::{Text, Value};
+use crate::api::fleet::{Node, Subject};
+use crate::api::nodes::{point_of, role_word};
+
+pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
+    hubs(text, scenes);
+    nodes(text, scenes);
+    node_energies(text, scenes);
+    gpus(text, scenes);
+    gauges(text, scenes);
+    meters(text, scenes);
+    facility(text, scenes);
+    projects(text, scenes);
+    ledger(text, scenes);
+}
+
+fn count(value: usize) -> Value {
+    Value::Count(u64::try_from(value).unwrap_or(u64::MAX))
+}
+
+/// Millijoules as joules, milliwatts as watts, milliseconds as seconds.
+fn milli(value: u128) -> Value {
+    Value::Milli(i128::try_from(value).unwrap_or(i128::MAX))
+}
+
+fn hubs(text: &mut Text, scenes: &[Scene]) {
+    for scene in scenes {
+        let expected = scene.nodes_expected.map(|nodes| Value::Count(u64::from(nodes)));
+        text.line_if(&c::NODES_EXPECTED, &[&scene.hub], expected);
+    }
+    for scene in scenes {
+        let up = scene.nodes.iter().filter(|node| node.is_up).count();
+        text.line(&c::NODES_REPORTING, &[&scene.hub], count(up));
+    }
+    for scene in scenes {
+        text.line(&c::BUILD_INFO, &[&scene.hub, env!("CARGO_PKG_VERSION")], Value::Count(1));
+    }
+}
+
+/// One family over every node.
+fn each_node(
+    text: &mut Text,
+    scenes: &[Scene],
+    mut line: impl FnMut(&mut Text, &Scene, &Node),
+) {
+    for scene in scenes {
+        scene.nodes.iter().for_each(|node| line(text, scene, node));
+    }
+}
+
+fn nodes(text: &mut Text, scenes: &[Scene]) {
+    each_node(text, scenes, |text, scene, node| {
+        let labels = [scene.hub.as_str(), node.id.as_str()];
+        text.line(&c::NODE_UP, &labels, Value::Count(u64::from(node.is_up)));
+    });
+    each_node(text, scenes, |text, scene, node| {
+        let labels = [scene.hub.as_str(), node.id.as_str(), node.agent.as_str()];
+        text.line(&c::NODE_INFO, &labels, Value::Count(1));
+    });
+    each_node(text, scenes, |text, scene, node| {
+        let (input, sum) = (
+            node.power_input(&scene.registers, scene.now),
+            node.power_sum(&scene.registers, scene.now),
+        );
+        for (source, power) in [("input", input), ("sum", sum)] {
+            let labels = [scene.hub.as_str(), node.id.as_str(), source];
+            let power = power.filter(|_| node.is_up).map(|power| milli(u128::from(power)));
+            text.line_if(&c::NODE_POWER, &labels, power);
+        }
+    });
+    let own = |node: &Node, quantity, scene: &Scene| {
+        node.own(quantity, scene.now).filter(|_| node.is_up)
+    };
+    each_node(text, scenes, |text, scene, node| {
+        let labels = [scene.hub.as_str(), node.id.as_str()];
+        let ppm = own(node, Quantity::CpuUtilization, scene);
+        text.line_if(&c::NODE_CPU, &labels, ppm.map(|ppm| Value::Micro(i128::from(ppm))));
+    });
+    each_node(text, scenes, |text, scene, node| {
+        let labels = [scene.hub.as_str(), node.id.as_str()];
+        let bytes = own(node, Quantity::HostMemoryUsed, scene);
+        text.line_if(&c::NODE_MEMORY, &labels, bytes.map(Value::Count));
+    });
+}
+
+/// What was booked of a subject that this node owns.
+fn booked(scene: &Scene, node: &Node, subject: &Subject) -> Option<u128> {
+    let (owner, register) = scene.registers.get(&subject.id)?;
+    (*owner == node.id).then(|| register.booked.total())
+}
+
+fn node_energies(text: &mut Text, scenes: &[Scene]) {
+    each_node(text, scenes, |text, scene, node| {
+        let (mut input, mut sum) = (None, None);
+        for subject in &node.subjects {
+            let Some(energy) = booked(scene, node, subject) else { continue };
+            match subject.kind {
+                SubjectKind::Node => input = Some(energy),
+                SubjectKind::Gpu | SubjectKind::CpuPackage | SubjectKind::Dram => {
+                    sum = Some(sum.unwrap_or(0_u128).saturating_add(energy));
+                }
+                SubjectKind::Meter | SubjectKind::Unspecified => {}
+            }
+        }
+        for (source, energy) in [("input", input), ("sum", sum)] {
+            let labels = [scene.hub.as_str(), node.id.as_str(), source];
+            text.line_if(&c::NODE_ENERGY, &labels, energy.map(milli));
+        }
+    });
+    each_node(text, scenes, |text, scene, node| {
+        for subject in &node.subjects {
+            let domain = match subject.kind {
+                SubjectKind::CpuPackage => "package",
+                SubjectKind::Dram => "dram",
+                SubjectKind::Gpu
+                | SubjectKind::Node
+                | SubjectKind::Meter
+                | SubjectKind::Unspecified => continue,
+            };
+            let labels = [scene.hub.as_str(), node.id.as_str(), place(node, subject), domain];
+            text.line_if(&c::CPU_ENERGY, &labels, booked(scene, node, subject).map(milli));
+        }
+    });
+}
+
+/// `0` of `isb-n01/cpu0`.
+fn place<'a>(node: &Node, subject: &'a Subject) -> &'a str {
+    let id = subject.id.as_str();
+    let own = id.strip_prefix(node.id.as_str()).map_or(id, |rest| rest.trim_start_matches('/'));
+    own.trim_start_matches(|c: char| c.is_ascii_alphabetic())
+}
+
+fn gpus(text: &mut Text, scenes: &[Scene]) {
+    each_gpu(text, scenes, |text, scene, node, gpu| {
+        let Some(newest) = node.newest.filter(|_| node.is_up) else { return };
+        let up = u64::from(gpu.gives(&scene.registers, newest));
+        let labels = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
+        text.line(&c::GPU_UP, &labels, Value::Count(up));
+    });
+    each_gpu(text, scenes, |text, scene, node, gpu| {
+        let labels =
+            [scene.hub.as_str(), node.id.as_str(), index(gpu), gpu.id.as_str(), gpu.model.as_str()];
+        text.line(&c::GPU_INFO, &labels, Value::Count(1));
+    });
+    each_gpu(text, scenes, |text, scene, node, gpu| {
+        let labels = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
+        text.line_if(&c::GPU_ENERGY, &labels, booked(scene, node, gpu).map(milli));
+    });
+}
+
+fn each_gpu(
+    text: &mut Text,
+    scenes: &[Scene],
+    mut line: impl FnMut(&mut Text, &Scene, &Node, &Subject),
+) {
+    each_node(text, scenes, |text, scene, node| {
+        node.of_kind(SubjectKind::Gpu).for_each(|gpu| line(text, scene, node, gpu));
+    });
+}
+
+/// The index that people know a GPU by; its UUID where the agent gives none.
+fn index(gpu: &Subject) -> &str {
+    if gpu.label.is_empty() { gpu.id.as_str() } else { &gpu.label }
+}
+
+/// How a number of the wire becomes one of the metric.
+#[derive(Clone, Copy)]
+enum Unit {
+    Milli,
+    Ppm,
+    Whole,
+}
+
+/// A gauge of a GPU: the metric, its closed label if it has one, and the series.
+const GAUGES: &[(Metric, Option<&str>, Quantity, Unit)] = &[
+    (c::GPU_POWER_LIMIT, None, Quantity::PowerLimit, Unit::Milli),
+    (c::GPU_TEMPERATURE, Some("core"), Quantity::Temperature, Unit::Milli),
+    (c::GPU_TEMPERATURE, Some("memory"), Quantity::MemoryTemperature, Unit::Milli),
+    (c::GPU_UTILIZATION, Some("sm"), Quantity::GpuUtilization, Unit::Ppm),
+    (c::GPU_MEMORY_USED, None, Quantity::MemoryUsed, Unit::Whole),
+    (c::GPU_MEMORY_SIZE, None, Quantity::MemorySize, Unit::Whole),
+    (c::GPU_CLOCK, Some("sm"), Quantity::ClockSm, Unit::Whole),
+    (c::GPU_CLOCK, Some("memory"), Quantity::ClockMemory, Unit::Whole),
+    (c::GPU_ECC, Some("corrected"), Quantity::EccCorrected, Unit::Whole),
+    (c::GPU_ECC, Some("uncorrected"), Quantity::EccUncorrected, Unit::Whole),
+];
+
+fn gauges(text: &mut Text, scenes: &[Scene]) {
+    each_gpu(text, scenes, |text, scene, node, gpu| {
+        let power = gpu.power(scene.now).filter(|_| node.is_up);
+        let labels = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
+        text.line_if(&c::GPU_POWER, &labels, power.map(|power| milli(u128::from(power))));
+    });
+    for (metric, word, quantity, unit) in GAUGES {
+        each_gpu(text, scenes, |text, scene, node, gpu| {
+            let value = gpu.fresh_signed(*quantity, scene.now).filter(|_| node.is_up);
+            let value = value.map(i128::from).map(|value| match unit {
+                Unit::Milli => Value::Milli(value),
+                Unit::Ppm => Value::Micro(value),
+                Unit::Whole => Value::Count(u64::try_from(value).unwrap_or(0)),
+            });
+            let place = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
+            match word {
+                None => text.line_if(metric, &place, value),
+                Some(word) => {
+                    let [hub, node, gpu] = place;
+                    text.line_if(metric, &[hub, node, gpu, word], value);
+                }
+            }
+        });
+    }
+}
+
+/// Meters that report, and those that only the diagram knows, by id.
+fn meter_roles(scene: &Scene) -> BTreeMap<&str, &'static str> {
+    let reporting = scene.nodes.iter().flat_map(|node| node.of_kind(SubjectKind::Meter));
+    let reporting = reporting.map(|meter| {
+        let id = meter.id.as_str();
+        (id, point_of(&scene.plan, id).map_or("none", role_word))
+    });
+    let declared = scene.plan.points.iter();
+    let declared = declared.filter_map(|point| Some((point.meter.as_deref()?, role_word(point))));
+    reporting.chain(declared).collect()
+}
+
+fn meters(text: &mut Text, scenes: &[Scene]) {
+    for scene in scenes {
+        for (meter, role) in meter_roles(scene) {
+            text.line(&c::METER_INFO, &[&scene.hub, meter, role], Value::Count(1));
+        }
+    }
+    each_node(text, scenes, |text, scene, node| {
+        for meter in node.of_kind(SubjectKind::Meter) {
+            let power = meter.power(scene.now);
+            let power = power.or_else(|| meter.register_power(&scene.registers, scene.now));
+            let power = power.filter(|_| node.is_up).map(|power| milli(u128::from(power)));
+            text.line_if(&c::METER_POWER, &[&scene.hub, meter.id.as_str()], power);
+        }
+    });
+    for (metric, value) in METER_SUMS {
+        for scene in scenes {
+            for (id, (_, register)) in &scene.registers {
+                if register.kind == SubjectKind::Meter {
+                    text.line_if(metric, &[&scene.hub, id.as_str()], value(register));
+                }
+            }
+        }
+    }
+}
+
+type OfRegister = fn(&crate::api::fleet::Register) -> Option<Value>;
+
+const METER_SUMS: &[(Metric, OfRegister)] = &[
+    (c::METER_ENERGY, |register| Some(milli(register.booked.total()))),
+    (c::METER_LAST, |register| register.last.map(|(at, _)| Value::Milli(i128::from(at.get())))),
+    (c::METER_RESETS, |register| Some(Value::Count(register.counts.resets))),
+    (c::METER_IMPLAUSIBLE, |register| Some(Value::Count(register.counts.implausible))),
+];
+
+fn facility(text: &mut Text, scenes: &[Scene]) {
+    for scene in scenes {
+        for (source, energy) in &scene.books.sources {
+            text.line(&c::FACILITY_TOTAL, &[&scene.hub, source], milli(*energy));
+        }
+    }
+    for scene in scenes {
+        let mut roles: BTreeMap<&'static str, u128> = BTreeMap::new();
+        for (account, energy) in &scene.books.sinks {
+            if let Some(role) = role(account) {
+                let sum = roles.entry(role).or_default();
+                *sum = sum.saturating_add(*energy);
+            }
+        }
+        for (role, energy) in roles {
+            text.line(&c::FACILITY, &[&scene.hub, role], milli(energy));
+        }
+    }
+}
+
+fn projects(text: &mut Text, scenes: &[Scene]) {
+    for scene in scenes {
+        for (account, energy) in &scene.books.sinks {
+            if let Some((project, share)) = account.project() {
+                let labels = [scene.hub.as_str(), project.as_str(), share.word()];
+                text.line(&c::PROJECT, &labels, milli(*energy));
+            }
+        }
+    }
+    for (metric, account) in [
+        (&c::IDLE, Account::IdleUnallocated),
+        (&c::HOST_OVERHEAD, Account::HostOverhead),
+        (&c::UNATTRIBUTED, Account::Unattributed),
+    ] {
+        for scene in scenes.iter().filter(|scene| scene.books.closed_until.is_some()) {
+            let energy = scene.books.sinks.get(&account).copied().unwrap_or(0);
+            text.line(metric, &[&scene.hub], milli(energy));
+        }
+    }
+}
+
+fn ledger(text: &mut Text, scenes: &[Scene]) {
+    for scene in scenes {
+        text.line(&c::IMBALANCE, &[&scene.hub], Value::Milli(scene.books.imbalance));
+    }
+    for scene in scenes {
+        let until = scene.books.closed_until.map(|at| Value::Milli(i128::from(at.get())));
+        text.line_if(&c::CLOSED_UNTIL, &[&scene.hub], until);
+    }
+    for scene in scenes {
+        text.line(&c::ADJUSTMENTS, &[&scene.hub], Value::Count(scene.books.adjustments));
+    }
+    for scene in scenes {
+        for window in &scene.books.pue {
+            let category = window.category.map(|number| number.to_string()).unwrap_or_default();
+            let ratio = window.ratio_micro.map(Value::Micro);
+            text.line_if(&c::PUE, &[&scene.hub, window.word, &category], ratio);
+        }
+    }
+    for scene in scenes {
+        for window in &scene.books.pue {
+            let coverage = window.coverage_micro.map(Value::Micro);
+            text.line_if(&c::PUE_COVERAGE, &[&scene.hub, window.word], coverage);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The first page at `/`: every hub at a glance, for people, on any screen.
+//!
+//! # Invariants
+//! - Nothing is loaded from elsewhere, no script or style is inline (the CSP says so), and
+//!   without script the page reloads itself.
+//! - A PUE is never shown without kind, category, period and coverage; what is provisional is
+//!   drawn apart from what is closed.
+//! - maud escapes every text; there is no `PreEscaped` here.
+
+mod flow;
+mod place;
+mod render;
+mod svg;
+mod tables;
+mod view;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use maud::Markup;
+
+use crate::api::aside;
+use crate::refusal::{Refusal, method_not_allowed};
+use crate::state::Shared;
+use view::Closed;
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The collector, and the sums over closed intervals that the page keeps until they change.
+#[derive(Clone, Debug)]
+struct Page {
+    state: Shared,
+    closed: Closed,
+}
+
+/// `/`, its changing part, and its files.
+pub fn router(state: Shared) -> Router {
+    Router::new()
+        .route("/", get(whole))
+        .route("/page/fragment", get(fragment))
+        .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("page.css"))))
+        .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("page.js"))))
+        .route("/icon.svg", get(|| file("image/svg+xml", include_str!("icon.svg"))))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Page { state, closed: Closed::default() })
+}
+
+async fn whole(State(page): State<Page>) -> Result<impl IntoResponse, Refusal> {
+    aside(move || Ok(html(render::page(&page.look())))).await
+}
+
+async fn fragment(State(page): State<Page>) -> Result<impl IntoResponse, Refusal> {
+    aside(move || Ok(html(render::fragment(&page.look())))).await
+}
+
+impl Page {
+    fn look(&self) -> view::View {
+        view::View::of(&self.state, &self.closed)
+    }
+}
+
+fn html(markup: Markup) -> impl IntoResponse {
+    (
+        [
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ],
+        Html(markup.into_string()),
+    )
+}
+
+async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, text)
+}
+
+#[cfg(test)]
+mod tests;

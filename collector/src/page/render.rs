@@ -1,0 +1,240 @@
+//! The page itself, from a [`View`].
+
+use bijli_ledger::Pue;
+use bijli_wire::UtcMillis;
+use bijli_wire::units::{human_energy, human_power};
+use maud::{DOCTYPE, Markup, html};
+
+use super::flow::draw;
+use super::place::{Detail, Flows, bands};
+use super::svg::svg;
+use super::tables::{self, Ends};
+use super::view::{Day, HubView, Note, Open, View, minute};
+use crate::api::Period;
+use crate::api::pue::{headline, shown};
+use crate::state::Readiness;
+
+pub(super) fn page(view: &View) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "bijli: energy of the hubs" }
+                link rel="stylesheet" href="/page.css";
+                link rel="icon" href="/icon.svg";
+                script src="/page.js" defer {}
+                noscript { meta http-equiv="refresh" content="15"; }
+            }
+            body {
+                header.top {
+                    img src="/icon.svg" alt="" width="36" height="36";
+                    div { h1 { "bijli " span lang="ur" dir="rtl" { "بجلی" } }
+                        p { "Every millijoule booked once, from supply to project" } }
+                    span.age #age {}
+                }
+                main #live { (fragment(view)) }
+                footer { p { "bijli-collector " (env!("CARGO_PKG_VERSION")) " · machine-readable: "
+                    a href="/v1/hubs" { "/v1/hubs" } " · " a href="/metrics/fleet" { "/metrics/fleet" }
+                    " · all times UTC" } }
+            }
+        }
+    }
+}
+
+/// The part that changes.
+pub(super) fn fragment(view: &View) -> Markup {
+    html! {
+        @if let Some(banner) = &view.banner { p.banner role="status" { (banner) } }
+        @match view.readiness {
+            Readiness::Replaying { done, total } => { (rebuilding(done, total)) }
+            Readiness::Failed => {
+                p.banner role="alert" { "The journal cannot be written; this collector is stopping. "
+                    "Nothing that was acknowledged is lost." }
+            }
+            Readiness::Ready => {}
+        }
+        @for one in &view.hubs { (hub(one, view.now)) }
+        @if view.hubs.is_empty() && view.readiness == Readiness::Ready {
+            .rebuild { h2 { "No hub yet" } p { "Declare one in the configuration, or let an agent send." } }
+        }
+    }
+}
+
+fn rebuilding(done: u64, total: u64) -> Markup {
+    html! {
+        .rebuild {
+            h2 { "Rebuilding the books" }
+            p { "Replaying the journal: " (done) " of " (total) " frames. Numbers appear when it is done." }
+            progress value=(done) max=(total.max(1)) {}
+        }
+    }
+}
+
+fn hub(hub: &HubView, now: UtcMillis) -> Markup {
+    let day = hub.day.as_deref();
+    html! {
+        section.hub id={ "hub-" (hub.id) } {
+            header {
+                h2 { (hub.title) @if hub.title != hub.id { " " small { (hub.id) } } }
+                (chips(hub))
+            }
+            @for fault in &hub.faults { p.banner role="alert" { "Not closed: " (fault) } }
+            .tiles { (pue_tile(day)) (energy_tiles(day, hub)) }
+            (energy(hub, day))
+            h3 { "Nodes" } (tables::nodes(hub))
+            @if !hub.meters.is_empty() { h3 { "Meters" } (tables::meters(&hub.meters)) }
+            (notes(hub, now))
+        }
+    }
+}
+
+fn chips(hub: &HubView) -> Markup {
+    let up = hub.nodes_up();
+    let all_up = hub.nodes_expected.is_none_or(|expected| u64::from(expected) <= wide(up));
+    html! {
+        ul.chips {
+            li.good[all_up && up > 0].bad[!all_up] {
+                (up) @if let Some(expected) = hub.nodes_expected { " of " (expected) }
+                @if up == 1 && hub.nodes_expected.is_none() { " node reports" } @else { " nodes report" }
+            }
+            @if hub.imbalance == 0 { li.good { "books balance to 0 mJ" } }
+            @else { li.bad { "books are out by " (hub.imbalance) " mJ" } }
+            @if let Some(until) = hub.closed_until { li { "closed until " (minute(until)) } }
+            @if !hub.is_configured { li { "from the journal only" } }
+        }
+    }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn pue_tile(day: Option<&Day>) -> Markup {
+    let none = |words: &str| {
+        html! { h4 { "PUE" } p.none { "No PUE" } p { (words) } }
+    };
+    html! {
+        .tile.pue {
+            @match day.map(|day| &day.pue) {
+                Some(Ok(pue)) => { (pue_figure(pue)) }
+                Some(Err(why)) => { (none(why)) }
+                None => { (none("no interval is closed yet")) }
+            }
+        }
+    }
+}
+
+fn pue_figure(pue: &Pue) -> Markup {
+    html! {
+        h4 { "PUE, category " (pue.category.number()) " " span.tag.interim { "interim" } }
+        p.big { (headline(pue)) }
+        p { (shown(pue)) }
+        @if pue.store_drawn > 0 { p { "UPS batteries gave " (human_energy(pue.store_drawn)) " beyond what they took" } }
+        @if pue.estimated > 0 { p { (human_energy(pue.estimated)) " of both terms is estimated" } }
+    }
+}
+
+fn energy_tiles(day: Option<&Day>, hub: &HubView) -> Markup {
+    let ends = day.map(|day| Ends::of(&day.flows));
+    html! {
+        .tile { h4 { "Entered" }
+            p.big { @match &ends { Some(ends) => { (human_energy(ends.entered())) } None => { "–" } } }
+            p { @if let Some(day) = day { (hours(day.period)) ", closed" } @else { "nothing closed yet" } } }
+        .tile { h4 { "Used by IT" }
+            p.big { @match &ends { Some(ends) => { (human_energy(ends.it())) } None => { "–" } } }
+            p { @if let Some(ends) = &ends { (super::svg::share(ends.it(), ends.entered())) " of what entered" } } }
+        .tile { h4 { "Power now" }
+            p.big { @match hub.supply_power().or(hub.it_power()) { Some(power) => { (human_power(power)) } None => { "–" } } }
+            p { @match (hub.supply_power(), hub.it_power()) {
+                (Some(_), Some(it)) => { "IT " (human_power(it)) }
+                (Some(_), None) => { "at the supply meters" }
+                (None, Some(_)) => { "of IT; the supply meters do not tell" }
+                (None, None) => { "not every meter or node tells" }
+            } } }
+    }
+}
+
+fn hours(period: Period) -> String {
+    let minutes = period.to.since(period.from).map_or(0, |span| span.get() / 60_000);
+    match minutes {
+        0..120 => format!("last {minutes} min"),
+        minutes => format!("last {} h", minutes / 60),
+    }
+}
+
+/// The drawing, its numbers, the projects: of the closed day, or of the open interval while
+/// nothing is closed.
+fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
+    html! {
+        @match (day, &hub.open) {
+            (Some(day), open) => {
+                h3 { "Where the energy went " span.tag.closed { "closed" } }
+                p.hint { (minute(day.period.from)) " to " (minute(day.period.to))
+                    @if day.incomplete > 0 { ", " (day.incomplete) " intervals incomplete" } }
+                (drawing(&day.flows, false)) (numbers(&hub.id, &day.flows))
+                h3 { "Projects " span.tag.closed { "closed" } } (tables::projects(&Ends::of(&day.flows)))
+                @if let Some(open) = open { (strip(open)) }
+            }
+            (None, Some(open)) => {
+                h3 { "Where the energy goes " span.tag.open { "provisional" } }
+                p.hint { "The open interval from " (minute(open.period.from)) " to " (minute(open.period.to))
+                    ", as if it closed now. It is not booked yet." }
+                (drawing(&open.flows, true)) (numbers(&hub.id, &open.flows))
+                h3 { "Projects " span.tag.open { "provisional" } } (tables::projects(&Ends::of(&open.flows)))
+            }
+            (None, None) => { p.hint { "No energy has been read yet." } }
+        }
+    }
+}
+
+fn drawing(flows: &Flows, is_open: bool) -> Markup {
+    let class = if is_open { "open" } else { "shut" };
+    let of = |detail| draw(&bands(flows, detail), detail);
+    let wide = of(Detail::Full);
+    html! {
+        @if wide.boxes.is_empty() { p.hint { "No energy moved in this time." } }
+        @else {
+            figure class=(class) { (svg(&wide, "wide")) (svg(&of(Detail::Compact), "narrow")) }
+            (tables::key(tables::DRAWING_KEY))
+        }
+    }
+}
+
+fn numbers(hub: &str, flows: &Flows) -> Markup {
+    html! {
+        details id={ "numbers-" (hub) } {
+            summary { "The same in numbers" }
+            (tables::numbers(&Ends::of(flows)))
+        }
+    }
+}
+
+/// The open interval beside the closed ones.
+fn strip(open: &Open) -> Markup {
+    let ends = Ends::of(&open.flows);
+    html! {
+        .strip {
+            p { span.tag.open { "provisional" } " The open interval from " (minute(open.period.from)) ": "
+                b { (human_energy(ends.entered())) } " entered so far, "
+                b { (human_energy(ends.it())) } " used by IT." }
+            p.parts { "As if it closed now; not booked, and in none of the figures above." }
+        }
+    }
+}
+
+fn notes(hub: &HubView, now: UtcMillis) -> Markup {
+    let row = |note: &Note| {
+        html! {
+            li { time.soft[note.at > now] { (minute(note.at)) }
+                span { b.bad[note.is_bad] { (note.what) } " · " (note.words) } }
+        }
+    };
+    html! {
+        h3 { "To look at" }
+        @if hub.notes.is_empty() { p.hint { "Nothing: every interval is complete and no register misbehaved." } }
+        @else { ul.doubts { @for note in &hub.notes { (row(note)) } } }
+    }
+}

@@ -1,0 +1,106 @@
+//! The page over a real socket: what it says, what it escapes, what it may load.
+
+use std::sync::Arc;
+
+use bijli_wire::{HubId, UtcMillis};
+
+use crate::api::tests::client::{get, serve};
+use crate::api::tests::hub::{self, HOSTILE, NINE, QUARTER};
+
+#[tokio::test]
+async fn the_page_names_every_figure_with_what_it_must_carry() {
+    let reply = get(serve(hub::state(NINE, 4)).await, "/").await;
+    assert_eq!(reply.status, 200);
+    for words in [
+        "All readings are simulated",
+        "Islamabad",
+        "3 of 3 nodes report",
+        "books balance to 0 mJ",
+        "iPUE1 (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33, coverage 4 of 4 intervals",
+        "interim",
+        "1.800 kWh",
+        "climate",
+        "Idle, unallocated",
+        "provisional",
+        "m-chiller",
+        "70 °C",
+    ] {
+        assert!(reply.body.contains(words), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn foreign_text_is_escaped_and_nothing_comes_from_elsewhere() {
+    let address = serve(hub::state(NINE, 1)).await;
+    for path in ["/", "/page/fragment"] {
+        let reply = get(address, path).await;
+        assert!(!reply.body.contains("<script>alert"), "{path}");
+        assert!(reply.body.contains("&lt;script&gt;alert"), "{path}: the event is shown, escaped");
+        assert!(reply.head.contains("default-src 'none'"), "{}", reply.head);
+        for word in ["style=", "onclick", "http://", "https://", "javascript:"] {
+            assert!(!reply.body.contains(word), "{path}: {word}");
+        }
+    }
+    assert!(HOSTILE.contains("<script>"));
+    for path in ["/page.css", "/page.js", "/icon.svg"] {
+        assert_eq!(get(address, path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_closed_interval_the_drawing_is_provisional_and_there_is_no_pue() {
+    let reply = get(serve(hub::state(NINE, 0)).await, "/").await;
+    assert!(reply.body.contains("No PUE") && reply.body.contains("no interval is closed yet"));
+    assert!(reply.body.contains("It is not booked yet"));
+    assert!(reply.body.contains("class=\"open\""));
+}
+
+#[tokio::test]
+async fn why_there_is_no_pue_is_said_in_words() {
+    let state = hub::state(NINE, 1);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    isb.view_mut().plan.pue_category = None;
+    let reply = get(serve(state).await, "/").await;
+    assert!(reply.body.contains("no PUE category is declared"));
+}
+
+#[tokio::test]
+async fn a_rebuild_an_empty_collector_and_a_failed_journal_are_told() {
+    let state = hub::empty_state();
+    state.replayed(3, 10);
+    let reply = get(serve(Arc::new(state)).await, "/").await;
+    assert!(reply.body.contains("3 of 10 frames"));
+    let state = hub::empty_state();
+    state.set_ready();
+    assert!(get(serve(Arc::new(state)).await, "/").await.body.contains("No hub yet"));
+    let state = hub::state(NINE, 1);
+    state.set_failed();
+    let body = get(serve(state).await, "/").await.body;
+    assert!(body.contains("cannot be written") && body.contains("1.33"));
+}
+
+/// Guards against showing yesterday's sums: the kept day must follow an adjustment.
+#[tokio::test]
+async fn the_kept_day_follows_the_books() {
+    let state = hub::state(NINE, 2);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    let address = serve(state).await;
+    assert!(!get(address, "/").await.body.contains("latecomer"));
+    {
+        let mut books = isb.books_mut();
+        let late = hub::allocation("9", "GPU-bb02", "latecomer", NINE);
+        let _new = books.allocate(late).expect("sound");
+        books.advance(UtcMillis::new(NINE + 3 * QUARTER - 60_000));
+    }
+    assert!(get(address, "/").await.body.contains("latecomer"));
+}
+
+#[test]
+fn times_are_told_as_people_read_them() {
+    use super::view::{ago, minute};
+    assert_eq!(minute(UtcMillis::new(NINE + 61_000)), "2026-08-01 09:01");
+    for (ms, words) in [(4_000, "4 s"), (150_000, "2 min"), (7_300_000, "2 h"), (259_200_000, "3 d")]
+    {
+        assert_eq!(ago(ms), words);
+    }
+}

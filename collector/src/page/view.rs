@@ -1,0 +1,324 @@
+//! What the page shows, copied out from under the locks.
+//!
+//! Sums over closed intervals change when an interval closes or is adjusted; until then they are
+//! kept, so a page that refreshes every five seconds does not sum a day of entries each time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bijli_ledger::{Books, Completeness, IntervalState, Pue};
+use bijli_wire::{HubId, Quantity, SubjectKind, UtcMillis};
+
+use super::place::Flows;
+use crate::api::fleet::{self, Node, Registers};
+use crate::api::nodes::{point_of, role_word};
+use crate::api::{Period, closed, pue};
+use crate::calendar::rfc3339;
+use crate::diagram::Plan;
+use crate::state::{Hub, Readiness, State};
+
+/// The whole page.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) banner: Option<String>,
+    pub(super) now: UtcMillis,
+    pub(super) readiness: Readiness,
+    pub(super) hubs: Vec<HubView>,
+}
+
+/// One hub.
+#[derive(Clone, Debug)]
+pub(super) struct HubView {
+    pub(super) id: String,
+    pub(super) title: String,
+    pub(super) is_configured: bool,
+    pub(super) closed_until: Option<UtcMillis>,
+    pub(super) imbalance: i128,
+    pub(super) faults: Vec<String>,
+    pub(super) nodes_expected: Option<u32>,
+    pub(super) day: Option<Arc<Day>>,
+    pub(super) open: Option<Open>,
+    pub(super) nodes: Vec<NodeRow>,
+    pub(super) meters: Vec<MeterRow>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// The last day of closed intervals, or as much of it as there is.
+#[derive(Clone, Debug)]
+pub(super) struct Day {
+    pub(super) period: Period,
+    pub(super) flows: Flows,
+    /// Or why there is none, in words.
+    pub(super) pue: Result<Pue, String>,
+    pub(super) incomplete: usize,
+    /// Newest first.
+    pub(super) reasons: Vec<Note>,
+}
+
+/// The open interval as if it closed now.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) period: Period,
+    pub(super) flows: Flows,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct NodeRow {
+    pub(super) id: String,
+    pub(super) is_up: bool,
+    pub(super) age_ms: i64,
+    pub(super) power_mw: Option<u64>,
+    pub(super) gpus: usize,
+    /// GPUs that gave energy or power lately.
+    pub(super) gpus_up: usize,
+    /// Millidegrees of the hottest GPU.
+    pub(super) hottest: Option<i64>,
+    /// Reads meters only.
+    pub(super) is_gateway: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct MeterRow {
+    pub(super) id: String,
+    pub(super) role: &'static str,
+    pub(super) power_mw: Option<u64>,
+    pub(super) booked: Option<u128>,
+    pub(super) age_ms: Option<i64>,
+}
+
+/// Something to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) at: UtcMillis,
+    pub(super) what: String,
+    pub(super) words: String,
+    pub(super) is_bad: bool,
+}
+
+/// Days by hub, with what they were summed from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Closed(Arc<Mutex<BTreeMap<HubId, (Stand, Arc<Day>)>>>);
+
+/// Changes whenever a sum over closed intervals may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stand {
+    closed_until: UtcMillis,
+    entries: u64,
+    is_declared: bool,
+}
+
+const DAY_MS: i64 = 86_400_000;
+/// Intervals whose reasons are listed, and reasons of each.
+const REASON_INTERVALS: usize = 4;
+const REASONS_EACH: usize = 4;
+/// Events on the page.
+const NOTES_MAX: usize = 12;
+
+impl View {
+    pub(super) fn of(state: &State, closed: &Closed) -> Self {
+        let (now, readiness) = (state.clock.now(), state.readiness());
+        let hubs = match readiness {
+            Readiness::Replaying { .. } => Vec::new(),
+            Readiness::Ready | Readiness::Failed => {
+                state.hubs().iter().map(|hub| HubView::of(hub, now, closed)).collect()
+            }
+        };
+        Self { banner: state.banner.clone(), now, readiness, hubs }
+    }
+}
+
+impl HubView {
+    fn of(hub: &Hub, now: UtcMillis, kept: &Closed) -> Self {
+        let nodes = fleet::nodes(hub, now);
+        let registers = fleet::registers(hub);
+        let plan = hub.view().plan.clone();
+        let node_events = hub.live().events().rev().take(NOTES_MAX).map(node_note).collect();
+        let books = hub.books();
+        let day = kept.day(&hub.id, &books, plan.pue_category.is_some());
+        let open = books.provisional().map(|open| Open {
+            period: Period { from: open.start, to: open.end },
+            flows: open.flows,
+        });
+        Self {
+            id: hub.id.to_string(),
+            title: hub.title.clone(),
+            is_configured: hub.is_configured,
+            closed_until: closed(&books).map(|period| period.to),
+            imbalance: books.imbalance(),
+            faults: books.faults().map(ToString::to_string).collect(),
+            nodes_expected: hub.nodes_expected,
+            notes: notes(&books, day.as_deref(), node_events),
+            day,
+            open: open.filter(|open| !open.flows.is_empty()),
+            nodes: nodes.iter().map(|node| NodeRow::of(node, &registers, now)).collect(),
+            meters: meters(&nodes, &registers, &plan, now),
+        }
+    }
+
+    pub(super) fn nodes_up(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_up).count()
+    }
+
+    /// Power of all nodes; `None` unless every node that is up tells.
+    pub(super) fn it_power(&self) -> Option<u64> {
+        let machines = self.nodes.iter().filter(|node| node.is_up && !node.is_gateway);
+        let mut sum = None;
+        for node in machines {
+            sum = Some(sum.unwrap_or(0_u64).saturating_add(node.power_mw?));
+        }
+        sum
+    }
+
+    /// Power at the supply meters; `None` unless all of them tell.
+    pub(super) fn supply_power(&self) -> Option<u64> {
+        let supplies = ["grid", "generator", "solar"];
+        let mut sum = None;
+        for meter in self.meters.iter().filter(|meter| supplies.contains(&meter.role)) {
+            sum = Some(sum.unwrap_or(0_u64).saturating_add(meter.power_mw?));
+        }
+        sum
+    }
+}
+
+impl Closed {
+    fn day(&self, hub: &HubId, books: &Books, is_declared: bool) -> Option<Arc<Day>> {
+        let whole = closed(books)?;
+        let from = UtcMillis::new(whole.to.get().saturating_sub(DAY_MS)).max(whole.from);
+        let period = Period { from, to: whole.to };
+        let entries = books.intervals().fold(0, |sum: u64, one| sum.saturating_add(one.entries));
+        let stand = Stand { closed_until: whole.to, entries, is_declared };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, day)) = kept.get(hub).filter(|(at, _)| *at == stand) {
+            return Some(Arc::clone(day));
+        }
+        let day = Arc::new(Day::of(books, period, is_declared));
+        kept.insert(hub.clone(), (stand, Arc::clone(&day)));
+        Some(day)
+    }
+}
+
+impl Day {
+    fn of(books: &Books, period: Period, is_declared: bool) -> Self {
+        let (mut incomplete, mut reasons) = (0, Vec::new());
+        let closed = books.intervals().rev().filter(|one| one.state == IntervalState::Closed);
+        for one in closed.take_while(|one| one.start >= period.from) {
+            let Completeness::Incomplete { reasons: why } = one.completeness else { continue };
+            incomplete += 1;
+            if incomplete > REASON_INTERVALS {
+                continue;
+            }
+            let note = |words, is_bad| {
+                let what = "incomplete".to_owned();
+                Note { at: one.start, what, words, is_bad }
+            };
+            let listed = why.iter().take(REASONS_EACH);
+            reasons.extend(listed.map(|reason| note(reason.to_string(), reason.is_dispute())));
+            let more = why.len().saturating_sub(REASONS_EACH);
+            if more > 0 {
+                reasons.push(note(format!("and {more} more reasons"), false));
+            }
+        }
+        Self {
+            flows: books.flows(period.from, period.to),
+            pue: pue::of(books, period, is_declared).map_err(|why| why.message),
+            period,
+            incomplete,
+            reasons,
+        }
+    }
+}
+
+impl NodeRow {
+    fn of(node: &Node, registers: &Registers, now: UtcMillis) -> Self {
+        let newest = node.newest.unwrap_or(node.received);
+        let gpus = || node.of_kind(SubjectKind::Gpu);
+        let power = node.power_input(registers, now).or_else(|| node.power_sum(registers, now));
+        let hottest = gpus().filter_map(|gpu| gpu.fresh_signed(Quantity::Temperature, now)).max();
+        let is_meter = |subject: &fleet::Subject| subject.kind == SubjectKind::Meter;
+        Self {
+            id: node.id.to_string(),
+            is_up: node.is_up,
+            age_ms: fleet::age(node.received, now),
+            power_mw: power.filter(|_| node.is_up),
+            gpus: gpus().count(),
+            gpus_up: gpus().filter(|gpu| gpu.gives(registers, newest)).count(),
+            hottest: hottest.filter(|_| node.is_up),
+            is_gateway: gpus().next().is_none() && node.subjects.iter().any(is_meter),
+        }
+    }
+}
+
+/// Meters that report and meters that the diagram declares, by id.
+fn meters(nodes: &[Node], registers: &Registers, plan: &Plan, now: UtcMillis) -> Vec<MeterRow> {
+    let mut rows = BTreeMap::new();
+    for point in &plan.points {
+        let Some(id) = &point.meter else { continue };
+        let (role, id) = (role_word(point), id.clone());
+        rows.insert(id.clone(), MeterRow { id, role, power_mw: None, booked: None, age_ms: None });
+    }
+    for node in nodes {
+        for meter in node.of_kind(SubjectKind::Meter) {
+            let register = registers.get(&meter.id).map(|(_, register)| register);
+            let power = meter.power(now).or_else(|| meter.register_power(registers, now));
+            let id = meter.id.to_string();
+            let role = point_of(plan, &id).map_or("not in the diagram", role_word);
+            let age = register.and_then(|register| register.last);
+            let row = MeterRow {
+                id: id.clone(),
+                role,
+                power_mw: power.filter(|_| node.is_up),
+                booked: register.map(|register| register.booked.total()),
+                age_ms: age.map(|(at, _)| fleet::age(at, now)),
+            };
+            rows.insert(id, row);
+        }
+    }
+    rows.into_values().collect()
+}
+
+fn node_note(event: &crate::live::NodeEvent) -> Note {
+    let subject = event.subject.as_ref().map(|subject| format!(" {subject}"));
+    Note {
+        at: event.at,
+        what: crate::api::node_event_word(event.kind).replace('_', " "),
+        words: format!("{}{}: {}", event.node, subject.unwrap_or_default(), event.text),
+        is_bad: false,
+    }
+}
+
+/// Reasons first, then the newest events.
+fn notes(books: &Books, day: Option<&Day>, node_events: Vec<Note>) -> Vec<Note> {
+    let register = |event: &bijli_ledger::RegisterEvent| Note {
+        at: event.at,
+        what: event.kind.word().replace('_', " "),
+        words: format!("{}: {}", event.subject, event.words),
+        is_bad: event.kind == bijli_ledger::EventKind::Dispute,
+    };
+    let mut events: Vec<Note> =
+        books.events().into_iter().rev().take(NOTES_MAX).map(register).collect();
+    events.extend(node_events);
+    events.sort_by_key(|note| std::cmp::Reverse(note.at));
+    events.truncate(NOTES_MAX);
+    let mut notes = day.map(|day| day.reasons.clone()).unwrap_or_default();
+    notes.extend(events);
+    notes
+}
+
+/// `2026-08-01 09:15` in UTC.
+pub(super) fn minute(at: UtcMillis) -> String {
+    let text = rfc3339(at);
+    match (text.get(..10), text.get(11..16)) {
+        (Some(day), Some(minute)) if text.ends_with('Z') => format!("{day} {minute}"),
+        _ => text,
+    }
+}
+
+/// `4 s`, `12 min`, `3 h`, `2 d`, cut.
+pub(super) fn ago(ms: i64) -> String {
+    match ms / 1_000 {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7_200 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
