@@ -55,3 +55,8 @@ pub const ALLOCATION_ID_BYTES_MAX: usize = 96;
 pub const ALLOCATION_TEXT_BYTES_MAX: usize = 256;
 /// A device that was last read longer ago than this is gone, not missing.
 pub const SILENT_MS_MAX: i64 = 24 * 3_600 * 1_000;
+/// No device has more power than this, whatever it declares, in milliwatts: 100 kW. Without a bound
+/// one node with a stolen key could declare amounts that no entry can hold, and stop the hub.
+pub const DEVICE_POWER_MW_MAX: u64 = 100_000_000;
+/// The same for a whole node: 1 MW, more than a rack has.
+pub const NODE_POWER_MW_MAX: u64 = 1_000_000_000;

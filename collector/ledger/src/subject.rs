@@ -30,7 +30,8 @@ pub enum Declared {
     Rescaled(RegisterHandle),
     /// Bound to another node. Readings under this handle are counted and held out.
     BoundElsewhere { node: NodeId, handle: RegisterHandle },
-    /// A node's own register must carry the node's name; this one is held out.
+    /// A node's own register must carry the node's name, and a subject keeps its kind; this one is
+    /// held out.
     NotItsName { handle: RegisterHandle },
 }
 

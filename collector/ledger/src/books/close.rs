@@ -53,9 +53,12 @@ impl Books {
     fn next_to_close(&mut self) -> Option<i64> {
         let start = self.closed_until?;
         let horizon = self.horizon_at(self.now?);
+        if start >= horizon {
+            return Some(start);
+        }
         let first = self.subjects.iter().filter_map(|s| s.cells.range(start..).next());
         let first = first.map(|(start, _)| *start).min().unwrap_or(i64::MAX);
-        let start = if start < horizon { horizon.min(first).max(start) } else { start };
+        let start = horizon.min(first);
         self.closed_until = Some(start);
         Some(start)
     }

@@ -16,8 +16,9 @@ pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use bijli_wire::batch::Subject;
-use bijli_wire::{HubId, NodeId, SubjectId, SubjectKind, UtcMillis};
+use bijli_wire::batch::{Register, Subject};
+use bijli_wire::limits::POWER_MW_MAX;
+use bijli_wire::{HubId, Milliwatts, NodeId, SubjectId, SubjectKind, UtcMillis};
 
 use crate::account::Account;
 use crate::allocation::{
@@ -32,7 +33,7 @@ use crate::interpolate::Ramp;
 use crate::profile::Step;
 use crate::pue::{PueParts, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
-use crate::rules::{INTERVAL_MS_MAX, Rules};
+use crate::rules::{DEVICE_POWER_MW_MAX, INTERVAL_MS_MAX, NODE_POWER_MW_MAX, Rules};
 use crate::subject::{Declared, RegisterHandle, SubjectState};
 
 /// Why an interval was posted.
@@ -174,7 +175,7 @@ impl Books {
         if known.kind != subject.kind {
             return Declared::NotItsName { handle: held_out };
         }
-        match (&mut known.register, subject.register) {
+        match (&mut known.register, register_of(subject)) {
             (Some(register), Some(declared)) => match register.redeclare(declared) {
                 Redeclared::Same => Declared::Known(handle),
                 Redeclared::NewEpoch => Declared::NewEpoch(handle),
@@ -202,7 +203,7 @@ impl Books {
             id: subject.id.clone(),
             kind: subject.kind,
             node: node.clone(),
-            register: subject.register.map(RegisterState::new),
+            register: register_of(subject).map(RegisterState::new),
             booked: Default::default(),
             too_old_mj: 0,
             counts: Default::default(),
@@ -402,6 +403,21 @@ impl Books {
     fn floor(&self, at: i64) -> i64 {
         UtcMillis::new(at).floor_to(self.rules.interval).get()
     }
+}
+
+/// The declared register, its power bounded by what a subject of its kind can be.
+fn register_of(subject: &Subject) -> Option<Register> {
+    let declared = subject.register?;
+    let max = match subject.kind {
+        SubjectKind::Gpu
+        | SubjectKind::CpuPackage
+        | SubjectKind::Dram
+        | SubjectKind::Unspecified => DEVICE_POWER_MW_MAX,
+        SubjectKind::Node => NODE_POWER_MW_MAX,
+        SubjectKind::Meter => POWER_MW_MAX,
+    };
+    let power_max = declared.power_max.min(Milliwatts::new(max));
+    Some(Register { power_max, ..declared })
 }
 
 fn as_index(index: u32) -> usize {
