@@ -29,6 +29,8 @@ use crate::uplink::http::{Answer, Client, Line};
 /// Live batches, as an agent's. History goes in larger ones: fewer fsyncs on both sides.
 const SECONDS_PER_BATCH: usize = 5;
 const SECONDS_PER_HISTORY_BATCH: usize = 60;
+/// The slowest register of the fleet, its meters', is read so often.
+const ALL_READ_EVERY: Millis = Millis::new(5_000);
 /// History is lived no faster than this many batches ahead of the acks.
 const BACKLOG_MAX: u64 = 32;
 /// How long the end waits for the last ack.
@@ -298,9 +300,7 @@ async fn live(mut life: Life, plan: &Plan, tasks: &mut Tasks) -> Result<Fleet, S
             break;
         }
     }
-    for sender in &mut life.senders {
-        sender.finish(life.fleet.now()).await;
-    }
+    life.end().await;
     Ok(life.fleet)
 }
 
@@ -334,6 +334,22 @@ impl Life {
         self.fleet.step();
         self.tell_jobs();
         false
+    }
+
+    /// Lives on to the next moment at which every register is read, so that what was sent says
+    /// as much as the truth does.
+    async fn end(&mut self) {
+        while self.fleet.now().floor_to(ALL_READ_EVERY) != self.fleet.now() {
+            for sender in &mut self.senders {
+                sender.gather(&self.fleet);
+            }
+            self.fleet.step();
+            self.tell_jobs();
+        }
+        for sender in &mut self.senders {
+            sender.gather(&self.fleet);
+            sender.finish(self.fleet.now()).await;
+        }
     }
 
     fn tell_jobs(&self) {
@@ -452,7 +468,14 @@ fn rfc3339(at: UtcMillis) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test reads what was written")]
+
+    use std::collections::BTreeMap;
+
+    use bijli_wire::{NodeId, codec};
+
     use super::*;
+    use crate::uplink::http::stub;
 
     const SMALL: Size = Size { nodes: 2, gpus_per_node: 2, seed: Some(1), shedding_every: None };
 
@@ -477,5 +500,57 @@ mod tests {
     #[test]
     fn times_are_written_in_utc() {
         assert_eq!(rfc3339(UtcMillis::new(1_767_225_600_001)), "2026-01-01T00:00:00.001Z");
+    }
+
+    /// Goal: a small hub through real spools and sockets; every second of every sender arrives
+    /// exactly once, every job is told, and the truth is written.
+    #[tokio::test]
+    async fn every_second_of_every_sender_arrives_once() {
+        let shelf = stub::Shared::default();
+        let collector = stub::serve(Arc::clone(&shelf)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let truth = folder.path().join("truth.json");
+        let plan = Plan {
+            collector,
+            dir: folder.path().join("senders"),
+            size: SMALL,
+            history: Millis::new(600_000),
+            speed: None,
+            live_for: Some(Millis::new(2_000)),
+            truth: Some(truth.clone()),
+        };
+        run(plan.clone()).await.unwrap();
+        let text: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&truth).unwrap()).unwrap();
+        assert!(text["subjects"].as_object().unwrap().len() > 8, "{text}");
+
+        let shelf = std::mem::take(&mut *shelf.lock().unwrap());
+        assert!(!shelf.allocations.is_empty());
+        assert!(shelf.allocations.iter().all(|job| job["hub"] == "sim-lahore"));
+        let mut hot: BTreeMap<NodeId, Vec<i64>> = BTreeMap::new();
+        let mut next: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for ((node, sequence), body) in &shelf.batches {
+            let opened = codec::open(body).unwrap();
+            let id = opened.envelope.schema;
+            let batch = opened.read(id, &shelf.schemas[&id]).unwrap();
+            let expected = next.entry(node.clone()).or_insert(1);
+            assert_eq!(sequence.get(), *expected);
+            *expected += 1;
+            let first_group = batch.matrices.iter().find(|matrix| matrix.group == 0).unwrap();
+            hot.entry(node.clone())
+                .or_default()
+                .extend(first_group.times.iter().map(|time| time.get()));
+        }
+        assert_eq!(hot.len(), 3, "two nodes and the gateway");
+        for (node, times) in hot {
+            // The first row is the start's, which need not be a whole period before the second.
+            let step = times[2] - times[1];
+            assert!(times[1..].windows(2).all(|pair| pair[1] - pair[0] == step), "{node}");
+            assert!(times[times.len() - 1] - times[0] >= 600_000, "{node}");
+            let end = crate::simulate::rfc3339(UtcMillis::new(times[times.len() - 1]));
+            assert_eq!(text["to"], end, "{node}: the last reading is at the truth's end");
+        }
+        let again = run(plan).await.expect_err("its registers cannot go on");
+        assert!(matches!(again, SimulateError::Used { .. }), "{again}");
     }
 }

@@ -470,31 +470,32 @@ pub async fn until(clock: Clock, at: UtcMillis) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::Mutex as StdMutex;
+pub(crate) mod stub {
+    //! A collector of one page: it stores, acks, refuses and is stood before as a test wants.
 
-    use bijli_wire::message::EventKind;
-    use bijli_wire::{AckVerdict, HubId, NodeId, SchemaId, SpoolEpoch, codec};
-    use hyper::server::conn::http2 as server;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Mutex;
+
+    use bijli_wire::{AckVerdict, NodeId, SchemaId, codec};
+    use hyper::server::conn::http2;
     use hyper::service::service_fn;
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::draft::EncodedSchema;
-    use crate::spool::{BYTES_MIN, Fresh, Limits, Owner};
 
-    /// What the stub collector has, and how it misbehaves.
+    /// What it has, and how it misbehaves.
     #[derive(Debug, Default)]
-    struct Shelf {
-        schemas: BTreeSet<SchemaId>,
-        batches: BTreeMap<BatchSeq, ContentHash>,
-        never: BTreeSet<BatchSeq>,
+    pub(crate) struct Shelf {
+        pub(crate) schemas: BTreeMap<SchemaId, bijli_wire::Schema>,
+        pub(crate) batches: BTreeMap<(NodeId, BatchSeq), Vec<u8>>,
+        pub(crate) allocations: Vec<serde_json::Value>,
+        /// Refused once, for ever.
+        pub(crate) never: BTreeSet<BatchSeq>,
         /// Answers of a portal before the collector itself is reached.
-        portals: u32,
+        pub(crate) portals: u32,
     }
 
-    type Shared = Arc<StdMutex<Shelf>>;
+    pub(crate) type Shared = Arc<Mutex<Shelf>>;
 
     fn respond(shelf: &mut Shelf, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let refuse = |code: ErrorCode| {
@@ -505,22 +506,27 @@ mod tests {
             shelf.portals -= 1;
             return (200, b"<html>please log in</html>".to_vec());
         }
+        if path.starts_with("/v1/allocations/") {
+            shelf.allocations.push(serde_json::from_slice(body).unwrap());
+            return (200, b"{}".to_vec());
+        }
         if let Some(id) = path.strip_prefix("/v1/schemas/") {
-            let (found, _) = codec::decode_schema(body).unwrap();
+            let (found, schema) = codec::decode_schema(body).unwrap();
             assert_eq!(found.to_string(), id);
-            shelf.schemas.insert(found);
+            shelf.schemas.insert(found, schema);
             return (200, b"{}".to_vec());
         }
         assert_eq!(path, "/v1/batches");
         let envelope = codec::open(body).unwrap().envelope;
-        if !shelf.schemas.contains(&envelope.schema) {
+        if !shelf.schemas.contains_key(&envelope.schema) {
             return refuse(ErrorCode::UnknownSchema);
         }
         if shelf.never.remove(&envelope.sequence) {
             return refuse(ErrorCode::MalformedBody);
         }
-        let verdict = match shelf.batches.insert(envelope.sequence, envelope.hash) {
-            Some(before) if before == envelope.hash => AckVerdict::Duplicate,
+        let key = (envelope.node, envelope.sequence);
+        let verdict = match shelf.batches.insert(key, body.to_vec()) {
+            Some(before) if before == body => AckVerdict::Duplicate,
             Some(_) => panic!("two bodies for one sequence"),
             None => AckVerdict::Accepted,
         };
@@ -528,7 +534,7 @@ mod tests {
         (200, serde_json::to_vec(&ack).unwrap())
     }
 
-    async fn stub(shelf: Shared) -> CollectorUrl {
+    pub(crate) async fn serve(shelf: Shared) -> CollectorUrl {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
@@ -546,13 +552,29 @@ mod tests {
                         Ok::<_, hyper::Error>(response)
                     }
                 });
-                let connection = server::Builder::new(TokioExecutor::new())
+                let connection = http2::Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(stream), service);
                 tokio::spawn(connection);
             }
         });
         CollectorUrl { host: "127.0.0.1".to_owned(), port }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+
+    use bijli_wire::message::EventKind;
+    use bijli_wire::{HubId, NodeId, SpoolEpoch};
+    use hyper::server::conn::http2 as server;
+    use hyper::service::service_fn;
+    use tokio::net::TcpListener;
+
+    use super::stub::{Shared, Shelf, serve as stub};
+    use super::*;
+    use crate::draft::EncodedSchema;
+    use crate::spool::{BYTES_MIN, Fresh, Limits, Owner};
 
     fn line(dir: &std::path::Path, collector: CollectorUrl) -> Line {
         let limits = Limits { bytes_max: BYTES_MIN, keep_acked: Millis::ZERO };
