@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use bijli_wire::batch::{Register, Subject};
 use bijli_wire::series::CATALOGUE;
+use bijli_wire::units::human_energy;
 use bijli_wire::{Method, Millis, Milliwatts, Quantity, SubjectId, SubjectKind};
 use serde::Deserialize;
 
@@ -318,8 +319,14 @@ fn found(number: &Number, value: Option<i64>) -> Note {
     let what = label(number);
     let register = number.span.first;
     match value {
-        Some(_) if number.quantity == Quantity::EnergyRegister => {
-            let words = format!("the meter's own register, at {register}");
+        Some(count) if number.quantity == Quantity::EnergyRegister => {
+            let mut words = format!("the meter's own register, at {register}");
+            if number.kind == NumberType::F32 {
+                // Its last digit is worth at most 2^-23 of the whole.
+                let step = u128::try_from(count >> 23).unwrap_or(0);
+                words.push_str("; a 32-bit float, which at this height moves in steps of up to ");
+                words.push_str(&human_energy(step));
+            }
             Note::new(How::Register, &what, words)
         }
         Some(_) => Note::new(How::Read, &what, format!("register {register}")),

@@ -144,6 +144,8 @@ fn a_meter_is_read_in_as_few_requests_as_it_allows() {
     assert_eq!((register.numerator, register.denominator, register.modulus), (1, 1, None));
     assert_eq!(register.method, Method::Hardware);
     assert_eq!(register.power_max, Milliwatts::new(2_000_000_000));
+    let energy = description.notes.iter().find(|note| note.how == How::Register).expect("noted");
+    assert!(energy.words.ends_with("in steps of up to 14.717 Wh"), "{}", energy.words);
     let before = meter.requests();
     let values = read(&mut probe, 0);
     assert_eq!(values, [Some(230_100), Some(229_700), Some(98_424_500), Some(444_444_131_250_000)]);

@@ -204,7 +204,7 @@ impl Probe for NvmlProbe {
                 Err(error) => notes.push(Note::new(
                     How::Missing,
                     &format!("GPU {index}"),
-                    format!("{error}; it is looked for again when the agent starts"),
+                    format!("{error}; it is looked for again each minute"),
                 )),
             }
         }
