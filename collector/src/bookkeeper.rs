@@ -31,6 +31,9 @@ const ADVANCE_STEP_MS: i64 = 1_000;
 pub struct Bookkeeper {
     state: Arc<State>,
     rules: Rules,
+    /// The hubs that the journal has spoken of so far. Only these are told the time: a hub that
+    /// is configured and silent must not make its later books depend on the configuration.
+    hubs: BTreeMap<HubId, Arc<Hub>>,
     /// By hub and node: what its schema declared.
     declared: BTreeMap<(HubId, NodeId), Declaration>,
     /// The largest receive time so far, in whole seconds.
@@ -50,7 +53,8 @@ impl Bookkeeper {
     #[must_use]
     pub fn new(state: Arc<State>) -> Self {
         let rules = state.rules;
-        Self { state, rules, declared: BTreeMap::new(), second: i64::MIN, unusable: 0 }
+        let (hubs, declared) = (BTreeMap::new(), BTreeMap::new());
+        Self { state, rules, hubs, declared, second: i64::MIN, unusable: 0 }
     }
 
     /// Books until the journal is gone.
@@ -73,11 +77,13 @@ impl Bookkeeper {
                 self.advance(received);
             }
             Fact::Put { received, json, reply } => {
-                self.answer(self.put(&json), reply);
+                let verdict = self.put(&json);
+                self.answer(verdict, reply);
                 self.advance(received);
             }
             Fact::End { received, json, reply } => {
-                self.answer(self.end(&json), reply);
+                let verdict = self.end(&json);
+                self.answer(verdict, reply);
                 self.advance(received);
             }
             Fact::Diagram { received, from, hub, toml } => {
@@ -93,11 +99,16 @@ impl Bookkeeper {
         }
     }
 
-    fn hub(&self, id: &HubId) -> Arc<Hub> {
-        match self.state.hub(id) {
+    fn hub(&mut self, id: &HubId) -> Arc<Hub> {
+        if let Some(hub) = self.hubs.get(id) {
+            return Arc::clone(hub);
+        }
+        let hub = match self.state.hub(id) {
             Some(hub) => hub,
             None => self.state.add_hub(Hub::journalled(id.clone(), self.rules)),
-        }
+        };
+        self.hubs.insert(id.clone(), Arc::clone(&hub));
+        hub
     }
 
     fn book_batch(&mut self, received: UtcMillis, schema: (SchemaId, &Schema), body: &[u8]) {
@@ -125,7 +136,7 @@ impl Bookkeeper {
         tracing::error!(what, error = chain(error), "a journalled fact cannot be booked");
     }
 
-    fn put(&self, json: &[u8]) -> Verdict {
+    fn put(&mut self, json: &[u8]) -> Verdict {
         let (hub, allocation) = match PutText::from_json(json).and_then(|text| text.read()) {
             Ok(put) => put,
             Err(error) => return Verdict::Unreadable(error),
@@ -138,7 +149,7 @@ impl Bookkeeper {
         }
     }
 
-    fn end(&self, json: &[u8]) -> Verdict {
+    fn end(&mut self, json: &[u8]) -> Verdict {
         let text = match EndText::from_json(json) {
             Ok(text) => text,
             Err(error) => return Verdict::Unreadable(error),
@@ -183,7 +194,7 @@ impl Bookkeeper {
             return;
         }
         self.second = second;
-        for hub in self.state.hubs() {
+        for hub in self.hubs.values() {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
             let (faults, imbalance) = (books.faults().count(), books.imbalance());

@@ -172,6 +172,9 @@ fn router(state: &Shared, ingest: Arc<Ingest>) -> Router {
         .with_state(Arc::clone(state));
     own.merge(ingest::router(ingest))
         .merge(crate::status::router(Arc::clone(state)))
+        .merge(crate::api::router(Arc::clone(state)))
+        .merge(crate::page::router(Arc::clone(state)))
+        .merge(crate::export::router(Arc::clone(state)))
         .fallback(refusal::not_found)
         .method_not_allowed_fallback(refusal::method_not_allowed)
 }

@@ -428,7 +428,7 @@ mod tests {
                 point("id = \"a\"\nrole = \"pdu\"\nfed_by = \"b\""),
                 &["fed by b, which is not declared", "correct its id"],
             ),
-            (point("id = \"a\"\nrole = \"toaster\""), &["line 8", "toaster"]),
+            (point("id = \"a\"\nrole = \"toaster\""), &["line 10", "toaster"]),
             (HUB.replace("meter = \"m1\"", ""), &["no grid, generator or solar point has a meter"]),
         ];
         for (text, parts) in rows {

@@ -322,3 +322,141 @@ pub fn free_bytes(dir: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(dir).ok()?;
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc::channel;
+
+    use bijli_seglog::Options;
+    use bijli_seglog::testing::{Fault, ModelDisk};
+
+    use super::*;
+
+    const DIR: &str = "/journal";
+
+    struct Bench {
+        journal: Journal,
+        facts: Receiver<Fact>,
+        end: Receiver<JournalEnd>,
+        free: Arc<AtomicU64>,
+    }
+
+    fn open(disk: &ModelDisk) -> Log<ModelDisk> {
+        let options = Options::new(1 << 20, 1 << 16).expect("valid");
+        Log::open(disk.clone(), Path::new(DIR), options).expect("opens").0
+    }
+
+    fn bench(disk: &ModelDisk) -> Bench {
+        let (facts, receiver) = sync_channel(64);
+        let free = Arc::new(AtomicU64::new(1_000));
+        let shown = Arc::clone(&free);
+        let setting = Setting {
+            clock: Clock,
+            health: Health::new(),
+            facts,
+            space: Box::new(move || Some(shown.load(Ordering::Relaxed))),
+            reserve_bytes: 500,
+        };
+        let (sender, end) = channel();
+        let ended = Reply::new(move |how| {
+            let _heard = sender.send(how);
+        });
+        let journal = Journal::start(open(disk), Arc::default(), setting, ended).expect("starts");
+        Bench { journal, facts: receiver, end, free }
+    }
+
+    fn tick_of(second: i64) -> Frame {
+        Frame::Tick { received: UtcMillis::new(second * 1_000) }
+    }
+
+    impl Bench {
+        /// `None`: never answered, which is no ack either.
+        fn append(&self, second: i64) -> Option<Outcome> {
+            let (sender, receiver) = channel();
+            let reply = Reply::new(move |outcome| {
+                let _heard = sender.send(outcome);
+            });
+            let is_taken = self.journal.append(tick_of(second), Note::Other, reply);
+            if is_taken { receiver.recv().ok() } else { None }
+        }
+    }
+
+    fn kept(disk: &ModelDisk) -> Vec<Frame> {
+        let log = open(disk);
+        let records = log.read_from(RecordSeq::FIRST).map(|record| record.expect("whole").1);
+        records.map(|record| Frame::decode(&record).expect("a frame")).collect()
+    }
+
+    #[test]
+    fn what_is_durable_is_booked_in_order_and_there_after_a_power_cut() {
+        let disk = ModelDisk::new(1);
+        let bench = bench(&disk);
+        assert!((0..5).all(|second| bench.append(second) == Some(Outcome::Durable)));
+        for second in 0..5 {
+            let fact = bench.facts.recv().expect("booked");
+            let Fact::Tick { received } = fact else { panic!("{fact:?}") };
+            assert_eq!(received.get(), second * 1_000);
+        }
+        bench.journal.close();
+        assert!(matches!(bench.end.recv(), Ok(JournalEnd::Closed)));
+        disk.power_cut();
+        assert_eq!(kept(&disk), (0..5).map(tick_of).collect::<Vec<_>>());
+    }
+
+    /// Goal: D3. A failed fsync is never acknowledged, and ends the journal.
+    #[test]
+    fn d3_a_failed_fsync_is_no_ack_and_ends_the_thread() {
+        let disk = ModelDisk::new(2);
+        let bench = bench(&disk);
+        assert_eq!(bench.append(0), Some(Outcome::Durable));
+        // After the write of the group comes its sync.
+        disk.fail_at(1, Fault::Sync);
+        assert_eq!(bench.append(1), Some(Outcome::Failed));
+        assert!(matches!(bench.end.recv(), Ok(JournalEnd::Failed(_))));
+        assert_eq!(bench.append(2), None);
+        let Ok(Fact::Tick { received }) = bench.facts.recv() else { panic!("the first one") };
+        assert_eq!(received, UtcMillis::ZERO);
+        assert!(bench.facts.recv().is_err(), "what was not durable is not booked");
+    }
+
+    /// Goal: whatever fails wherever, an ack is true after a power cut.
+    #[test]
+    fn an_ack_is_true_whatever_fails() {
+        for fault in [Fault::Io, Fault::Full, Fault::Sync, Fault::PowerCut] {
+            for nth in 0..24 {
+                let disk = ModelDisk::new(nth);
+                let bench = bench(&disk);
+                disk.fail_at(nth, fault);
+                let acked: Vec<Frame> = (0..6)
+                    .filter(|second| bench.append(*second) == Some(Outcome::Durable))
+                    .map(tick_of)
+                    .collect();
+                bench.journal.close();
+                drop(bench.end.recv());
+                disk.clear_fault();
+                disk.power_cut();
+                let kept = kept(&disk);
+                let is_kept = |frame: &Frame| kept.contains(frame);
+                assert!(acked.iter().all(is_kept), "{fault:?} at {nth}: {acked:?} in {kept:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn d4_a_full_disk_refuses_and_recovers_by_itself() {
+        let disk = ModelDisk::new(3);
+        let bench = bench(&disk);
+        assert_eq!(bench.append(0), Some(Outcome::Durable));
+        bench.free.store(499, Ordering::Relaxed);
+        assert_eq!(bench.append(1), Some(Outcome::DiskFull));
+        bench.free.store(500, Ordering::Relaxed);
+        disk.set_bytes_max(1);
+        assert_eq!(bench.append(2), Some(Outcome::DiskFull));
+        disk.set_bytes_max(u64::MAX);
+        assert_eq!(bench.append(3), Some(Outcome::Durable));
+        bench.journal.close();
+        assert!(matches!(bench.end.recv(), Ok(JournalEnd::Closed)));
+        assert_eq!(kept(&disk), [tick_of(0), tick_of(3)]);
+    }
+}

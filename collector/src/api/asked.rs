@@ -66,11 +66,7 @@ impl Asked {
     }
 
     /// The period of `parameters` over these books.
-    pub(crate) fn period(
-        &self,
-        parameters: &Parameters,
-        books: &Books,
-    ) -> Result<Period, Refusal> {
+    pub(crate) fn period(&self, parameters: &Parameters, books: &Books) -> Result<Period, Refusal> {
         parameters.period(books.rules(), closed(books), self.now())
     }
 }

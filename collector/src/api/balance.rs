@@ -233,8 +233,7 @@ pub(super) async fn intervals(asked: Asked) -> Answer<IntervalsAnswer> {
         let Period { from, to } = asked.period(&parameters, &books)?;
         let is_default = to == books.closed_until().unwrap_or(to);
         // Without an end, the open intervals are listed too.
-        let within =
-            |one: &IntervalStatus<'_>| one.start >= from && (is_default || one.start < to);
+        let within = |one: &IntervalStatus<'_>| one.start >= from && (is_default || one.start < to);
         let intervals = books.intervals().filter(within).map(|one| interval(&one)).collect();
         Ok(IntervalsAnswer { hub: hub.id.to_string(), from: time(from), to: time(to), intervals })
     })

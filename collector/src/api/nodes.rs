@@ -164,7 +164,8 @@ pub(super) async fn devices(asked: Asked) -> Answer<DevicesAnswer> {
         let parameters = asked.parameters(&["node"])?;
         let hub = asked.hub()?;
         let scene = Scene::of(&asked, &hub);
-        let is_asked = |node: &&Node| parameters.text("node").is_none_or(|id| id == node.id.as_str());
+        let is_asked =
+            |node: &&Node| parameters.text("node").is_none_or(|id| id == node.id.as_str());
         let mut devices = Vec::new();
         for node in scene.nodes.iter().filter(is_asked) {
             let is_device = |subject: &&Subject| match subject.kind {

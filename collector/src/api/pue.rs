@@ -108,7 +108,8 @@ pub(super) async fn intervals(asked: Asked) -> Answer<PueIntervals> {
         let within = |status: &IntervalStatus<'_>| {
             status.state == IntervalState::Closed && status.start >= from && status.end <= to
         };
-        let intervals = books.intervals().filter(within).map(|one| interval(&books, &one, is_declared));
+        let intervals =
+            books.intervals().filter(within).map(|one| interval(&books, &one, is_declared));
         let intervals = intervals.collect();
         Ok(PueIntervals { hub: hub.id.to_string(), from: time(from), to: time(to), intervals })
     })

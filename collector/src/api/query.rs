@@ -41,7 +41,9 @@ impl Parameters {
                     [] => "takes no parameters".to_owned(),
                     names => format!("takes {}", names.join(", ")),
                 };
-                return Err(refuse(format!("there is no parameter {name:?}; this address {known}")));
+                return Err(refuse(format!(
+                    "there is no parameter {name:?}; this address {known}"
+                )));
             }
             if parameters.insert(name.clone(), value).is_some() {
                 return Err(refuse(format!("parameter {name:?} is given twice")));
@@ -104,9 +106,9 @@ fn check_range(period: Period, longest: u64, is_asked: bool) -> Result<(), Refus
         Some(span) if span > Millis::new(longest) => Err(refuse(format!(
             "the period is longer than {RANGE_INTERVALS_MAX} intervals; ask for it in parts"
         ))),
-        Some(span) if span == Millis::ZERO && is_asked => Err(refuse(
-            "the period is empty: from and to are in the same interval".to_owned(),
-        )),
+        Some(span) if span == Millis::ZERO && is_asked => {
+            Err(refuse("the period is empty: from and to are in the same interval".to_owned()))
+        }
         Some(_) => Ok(()),
         None => Err(refuse("from is after to".to_owned())),
     }

@@ -68,7 +68,8 @@ async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
         }
     }
     // Not on this hub: none of its nodes has a meter of its own, its GPUs tell no limit, clock...
-    let absent = ["power_limit", "memory_used", "memory_size", "clock"].map(|w| format!("bijli_gpu_{w}"));
+    let absent =
+        ["power_limit", "memory_used", "memory_size", "clock"].map(|w| format!("bijli_gpu_{w}"));
     for row in CATALOGUE {
         let is_absent = absent.iter().any(|start| row.name.starts_with(start));
         assert_eq!(seen.contains(&row.name), !is_absent, "{}", row.name);
@@ -128,7 +129,8 @@ async fn counters_follow_new_intervals_and_ignore_adjustments() {
     let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
     let address = serve(state).await;
     let counters = |text: String| -> BTreeMap<String, String> {
-        let counter = |name: &str| CATALOGUE.iter().any(|m| m.name == name && m.kind == Type::Counter);
+        let counter =
+            |name: &str| CATALOGUE.iter().any(|m| m.name == name && m.kind == Type::Counter);
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let split = lines.filter_map(|line| line.rsplit_once(' '));
         let kept = split.filter(|(series, _)| counter(series.split('{').next().expect("a name")));
@@ -186,6 +188,7 @@ async fn promtool_finds_nothing_wrong() {
         .expect("promtool is installed (tests/install.sh)");
     promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
     let done = promtool.wait_with_output().expect("ends");
-    let said = String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
+    let said =
+        String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success() && said.trim().is_empty(), "{said}");
 }

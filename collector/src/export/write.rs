@@ -48,11 +48,7 @@ fn hubs(text: &mut Text, scenes: &[Scene]) {
 }
 
 /// One family over every node.
-fn each_node(
-    text: &mut Text,
-    scenes: &[Scene],
-    mut line: impl FnMut(&mut Text, &Scene, &Node),
-) {
+fn each_node(text: &mut Text, scenes: &[Scene], mut line: impl FnMut(&mut Text, &Scene, &Node)) {
     for scene in scenes {
         scene.nodes.iter().for_each(|node| line(text, scene, node));
     }
@@ -78,9 +74,8 @@ fn nodes(text: &mut Text, scenes: &[Scene]) {
             text.line_if(&c::NODE_POWER, &labels, power);
         }
     });
-    let own = |node: &Node, quantity, scene: &Scene| {
-        node.own(quantity, scene.now).filter(|_| node.is_up)
-    };
+    let own =
+        |node: &Node, quantity, scene: &Scene| node.own(quantity, scene.now).filter(|_| node.is_up);
     each_node(text, scenes, |text, scene, node| {
         let labels = [scene.hub.as_str(), node.id.as_str()];
         let ppm = own(node, Quantity::CpuUtilization, scene);

@@ -12,6 +12,8 @@ pub mod admission;
 pub mod allocations;
 pub mod refusal;
 pub mod server;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

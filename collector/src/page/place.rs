@@ -151,7 +151,9 @@ impl Place {
             | Self::HostOverhead
             | Self::Use(..)
             | Self::Loss(..) => true,
-            Self::Supply(..) | Self::Main | Self::Point(_) | Self::MorePoints(_) | Self::It => false,
+            Self::Supply(..) | Self::Main | Self::Point(_) | Self::MorePoints(_) | Self::It => {
+                false
+            }
         }
     }
 }

@@ -79,7 +79,8 @@ mod tests {
     fn the_drawing_names_every_place_and_uses_no_style_of_its_own() {
         let drawing = draw(&bands(&tests::flows(tests::SMALL), Detail::Full), Detail::Full);
         let text = svg(&drawing, "wide").into_string();
-        for words in ["Grid incomer", "Main board", "ups-out", "IT equipment", "climate", "25.0 %"] {
+        for words in ["Grid incomer", "Main board", "ups-out", "IT equipment", "climate", "25.0 %"]
+        {
             assert!(text.contains(words), "{words}");
         }
         assert!(!text.contains("style=") && !text.contains("<script"));

@@ -99,7 +99,8 @@ async fn the_kept_day_follows_the_books() {
 fn times_are_told_as_people_read_them() {
     use super::view::{ago, minute};
     assert_eq!(minute(UtcMillis::new(NINE + 61_000)), "2026-08-01 09:01");
-    for (ms, words) in [(4_000, "4 s"), (150_000, "2 min"), (7_300_000, "2 h"), (259_200_000, "3 d")]
+    for (ms, words) in
+        [(4_000, "4 s"), (150_000, "2 min"), (7_300_000, "2 h"), (259_200_000, "3 d")]
     {
         assert_eq!(ago(ms), words);
     }

@@ -23,9 +23,12 @@ async fn the_pue_is_an_exact_ratio_with_everything_that_it_must_carry() {
         pue["shown"],
         "iPUE1 (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33, coverage 4 of 4 intervals"
     );
-    assert_eq!(pue["by_source"], json!([
-        {"source": "grid", "energy_mj": "6480000000", "energy": "1.800 kWh"}
-    ]));
+    assert_eq!(
+        pue["by_source"],
+        json!([
+            {"source": "grid", "energy_mj": "6480000000", "energy": "1.800 kWh"}
+        ])
+    );
 }
 
 #[tokio::test]
@@ -53,7 +56,10 @@ async fn a_period_that_nothing_is_closed_in_has_no_pue() {
 async fn the_balance_balances_and_periods_are_floored() {
     let body =
         answer("/v1/hubs/isb/balance?from=2026-08-01T14:07:00+05:00&to=2026-08-01T09:59:59Z").await;
-    assert_eq!((&body["from"], &body["to"]), (&json!("2026-08-01T09:00:00Z"), &json!("2026-08-01T09:45:00Z")));
+    assert_eq!(
+        (&body["from"], &body["to"]),
+        (&json!("2026-08-01T09:00:00Z"), &json!("2026-08-01T09:45:00Z"))
+    );
     assert_eq!(body["imbalance_mj"], "0");
     assert_eq!(body["is_balanced"], true);
     assert_eq!(body["supplied_mj"], "4860000000");
@@ -92,7 +98,9 @@ async fn entries_are_read_in_pages_without_a_hole_and_late_facts_are_adjustments
             seqs.push(entry["seq"].as_u64().expect("a number"));
             adjusts += usize::from(!entry["adjusts"].is_null());
             let canonical = entry["canonical"].as_str().expect("text");
-            assert!(canonical.contains(&format!("debit={}", entry["debit"].as_str().expect("text"))));
+            assert!(
+                canonical.contains(&format!("debit={}", entry["debit"].as_str().expect("text")))
+            );
         }
         match body["next_after"].as_u64() {
             Some(next) => after = next,

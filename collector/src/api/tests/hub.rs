@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use bijli_ledger::{
-    Activity, Allocation, Category, Diagram, Holds, Point, PointId, Role, Rules,
-};
+use bijli_ledger::{Activity, Allocation, Category, Diagram, Holds, Point, PointId, Role, Rules};
 use bijli_wire::batch::{Event, Group, Matrix, Register, Series, Subject};
 use bijli_wire::message::EventKind;
 use bijli_wire::{
@@ -114,9 +112,11 @@ fn fill(hub: &Hub, start: i64, quarters: i64) {
         for (name, node, kind, ..) in SUBJECTS {
             let _known = books.declare(&node_id(node), &subject(name, *kind, ""));
         }
-        for (id, device, project) in
-            [("1", "GPU-aa01", "climate"), ("2", "GPU-aa02", "climate"), ("3", "GPU-bb01", "urdu-llm")]
-        {
+        for (id, device, project) in [
+            ("1", "GPU-aa01", "climate"),
+            ("2", "GPU-aa02", "climate"),
+            ("3", "GPU-bb01", "urdu-llm"),
+        ] {
             let _new = books.allocate(allocation(id, device, project, start)).expect("sound");
         }
         let minutes = quarters * 15 + 7;
@@ -181,8 +181,7 @@ fn subject(name: &str, kind: SubjectKind, label: &str) -> Subject {
 /// One batch with the newest readings of a node.
 fn batch(node: &str, at: UtcMillis) -> (Schema, Batch) {
     let rows: Vec<&Row> = SUBJECTS.iter().filter(|row| row.1 == node).collect();
-    let mut subjects: Vec<Subject> =
-        rows.iter().map(|row| subject(row.0, row.2, row.5)).collect();
+    let mut subjects: Vec<Subject> = rows.iter().map(|row| subject(row.0, row.2, row.5)).collect();
     let (mut series, mut columns) = (Vec::new(), Vec::new());
     for (index, row) in rows.iter().enumerate() {
         series.push(Series::new(index, Quantity::PowerInstant, 0));

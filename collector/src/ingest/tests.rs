@@ -1,0 +1,340 @@
+//! A real collector on a real loopback socket, told the truth and lies.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use bijli_wire::batch::{Group, Register, Series, Subject};
+use bijli_wire::{
+    Ack, AckVerdict, Batch, BatchSeq, ErrorBody, ErrorCode, HubId, Matrix, Method, Millis,
+    Milliwatts, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, SubjectId, SubjectKind, UtcMillis,
+    codec, limits,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::clock::Clock;
+use crate::collector::{Collector, block_on, start};
+use crate::config::{Config, Overrides};
+use crate::replay;
+
+const HUB: &str = "[[hub]]\nid = \"isb\"\n";
+
+fn config(folder: &Path) -> Config {
+    let path = folder.join("collector.toml");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\ndir = {:?}\ninterval = \"10s\"\nclose_after = \"1s\"\n\
+         disk_reserve = \"1 MiB\"\n{HUB}",
+        folder.join("data")
+    );
+    crate::disk::write_text(&path, &text).expect("written");
+    Config::load(&path, &Overrides::default()).expect("valid")
+}
+
+async fn ready(folder: &Path) -> Collector {
+    let collector = start(config(folder), None).await.expect("listens");
+    assert!(collector.ready().await, "the journal opens");
+    collector
+}
+
+fn schema() -> Schema {
+    let register = Register {
+        numerator: 1,
+        denominator: 1,
+        modulus: None,
+        power_max: Milliwatts::new(1_000_000),
+        epoch: 1,
+        method: Method::Hardware,
+        gap: Millis::new(5_000),
+    };
+    Schema {
+        hub: HubId::new("isb").expect("valid"),
+        node: NodeId::new("n01").expect("valid"),
+        agent: "test".into(),
+        subjects: vec![Subject {
+            id: SubjectId::new("GPU-1").expect("valid"),
+            kind: SubjectKind::Gpu,
+            label: "0".into(),
+            model: String::new(),
+            serial: String::new(),
+            register: Some(register),
+        }],
+        groups: vec![Group {
+            cadence: Millis::new(1_000),
+            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
+        }],
+    }
+}
+
+/// Ten seconds of 100 W, counted from the sequence, from `begin` on.
+fn batch(id: SchemaId, sequence: u64, begin: UtcMillis) -> Batch {
+    let first = (i64::try_from(sequence).expect("small") - 1) * 10;
+    let rows = first..first + 10;
+    let times = rows.clone().map(|row| UtcMillis::new(begin.get() + row * 1_000)).collect();
+    let column = rows.map(|row| Some(row * 100_000)).collect();
+    Batch {
+        hub: HubId::new("isb").expect("valid"),
+        node: NodeId::new("n01").expect("valid"),
+        epoch: SpoolEpoch::new([3; 16]),
+        sequence: BatchSeq::new(sequence).expect("from 1"),
+        schema: id,
+        created: begin,
+        matrices: vec![Matrix { group: 0, times, columns: vec![column] }],
+        events: Vec::new(),
+    }
+}
+
+fn a_minute_ago() -> UtcMillis {
+    UtcMillis::new(Clock.now().get() - 120_000)
+}
+
+/// Sends raw bytes and reads to the end.
+fn raw(address: SocketAddr, bytes: &[u8]) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).expect("listens");
+    // The collector may refuse before it has read everything.
+    let _sent = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _closed = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    let end = text.find("\r\n\r\n").expect("a head");
+    (status, answer[end + 4..].to_vec())
+}
+
+fn ask(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    raw(address, &[head.as_bytes(), body].concat())
+}
+
+fn refused(answer: &(u16, Vec<u8>)) -> ErrorCode {
+    let body: ErrorBody = serde_json::from_slice(&answer.1)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&answer.1)));
+    assert_eq!(body.error.is_retryable, body.error.code.is_retryable());
+    assert_eq!(answer.0, body.error.code.http_status());
+    body.error.code
+}
+
+fn acked(answer: &(u16, Vec<u8>), body: &[u8], sequence: u64) -> AckVerdict {
+    assert_eq!(answer.0, 200, "{}", String::from_utf8_lossy(&answer.1));
+    let ack: Ack = serde_json::from_slice(&answer.1).expect("an ack");
+    let seq = BatchSeq::new(sequence).expect("from 1");
+    assert!(ack.names(SpoolEpoch::new([3; 16]), seq, codec::hash(body)));
+    ack.verdict
+}
+
+/// Runs a test's blocking part beside the collector.
+fn with_collector(test: impl FnOnce(SocketAddr) + Send + 'static) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let done = block_on(async {
+        let collector = ready(folder.path()).await;
+        let address = collector.address;
+        let tested = tokio::task::spawn_blocking(move || test(address)).await;
+        collector.stop().await.expect("stops");
+        tested
+    });
+    if let Err(panic) = done.expect("a runtime") {
+        std::panic::resume_unwind(panic.into_panic());
+    }
+    folder
+}
+
+fn taught(address: SocketAddr) -> SchemaId {
+    let (id, body) = codec::encode_schema(&schema()).expect("encodes");
+    let (status, answer) = ask(address, "PUT", &format!("/v1/schemas/{id}"), &body);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    id
+}
+
+fn encoded(batch: &Batch) -> Vec<u8> {
+    codec::encode_batch(batch).expect("encodes")
+}
+
+#[test]
+fn n1_a_batch_is_taken_once_and_acked_as_often_as_it_comes() {
+    with_collector(|address| {
+        let begin = a_minute_ago();
+        let id = taught(address);
+        let body = encoded(&batch(id, 1, begin));
+        let send = |body: &[u8]| ask(address, "POST", "/v1/batches", body);
+        assert_eq!(acked(&send(&body), &body, 1), AckVerdict::Accepted);
+        assert_eq!(acked(&send(&body), &body, 1), AckVerdict::Duplicate);
+        let other = encoded(&batch(id, 1, UtcMillis::new(begin.get() + 1)));
+        assert_eq!(refused(&send(&other)), ErrorCode::IdentityFork);
+        let ahead = encoded(&batch(id, 200, UtcMillis::new(begin.get() - 3_000_000)));
+        assert_eq!(refused(&send(&ahead)), ErrorCode::SequenceGap);
+        let metrics = String::from_utf8(ask(address, "GET", "/metrics", b"").1).expect("text");
+        for line in [
+            "bijli_collector_batches_total{outcome=\"accepted\"} 1",
+            "bijli_collector_batches_total{outcome=\"duplicate\"} 1",
+            "bijli_collector_batches_total{outcome=\"rejected\"} 2",
+            "bijli_collector_identity_forks_total 1",
+        ] {
+            assert!(metrics.contains(line), "{line} in {metrics}");
+        }
+    });
+}
+
+#[test]
+fn x4_lies_are_refused_with_their_code() {
+    with_collector(|address| {
+        let id = taught(address);
+        let now = Clock.now().get();
+        let send = |body: &[u8]| refused(&ask(address, "POST", "/v1/batches", body));
+        let bomb = zstd_bomb();
+        assert!(bomb.len() < limits::BODY_BYTES_MAX);
+        let mut foreign = batch(id, 1, a_minute_ago());
+        foreign.hub = HubId::new("lahore").expect("valid");
+        let mut untaught = batch(id, 1, a_minute_ago());
+        untaught.schema = SchemaId::new([9; 32]);
+        for (body, code) in [
+            (b"no batch at all".to_vec(), ErrorCode::MalformedBody),
+            (Vec::new(), ErrorCode::MalformedBody),
+            (bomb, ErrorCode::BodyTooLarge),
+            (vec![0; limits::BODY_BYTES_MAX + 1], ErrorCode::BodyTooLarge),
+            (encoded(&batch(id, 1, UtcMillis::new(now + 400_000))), ErrorCode::FromTheFuture),
+            (encoded(&batch(id, 1, UtcMillis::new(1_000_000))), ErrorCode::FromThePast),
+            (encoded(&foreign), ErrorCode::UnknownHub),
+            (encoded(&untaught), ErrorCode::UnknownSchema),
+        ] {
+            assert_eq!(send(&body), code);
+        }
+        // After all this it still takes a true one.
+        let body = encoded(&batch(id, 1, a_minute_ago()));
+        let answer = ask(address, "POST", "/v1/batches", &body);
+        assert_eq!(acked(&answer, &body, 1), AckVerdict::Accepted);
+    });
+}
+
+/// 64 MiB of zeros in few bytes.
+fn zstd_bomb() -> Vec<u8> {
+    // One zstd frame of run-length blocks: magic, a window of 8 MiB, then blocks of 128 KiB each.
+    let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
+    let block = |is_last: u32| {
+        let header = is_last | (1 << 1) | ((128 << 10) << 3);
+        let [first, second, third, _] = header.to_le_bytes();
+        [first, second, third, 0]
+    };
+    for _ in 0..511 {
+        bomb.extend(block(0));
+    }
+    bomb.extend(block(1));
+    bomb
+}
+
+#[test]
+fn every_refusal_has_the_one_shape() {
+    with_collector(|address| {
+        for (method, path, code) in [
+            ("GET", "/nothing/here", ErrorCode::NotFound),
+            ("DELETE", "/v1/batches", ErrorCode::MethodNotAllowed),
+            ("PUT", "/v1/schemas/abc", ErrorCode::InvalidRequest),
+            ("PUT", "/v1/schemas/%ff", ErrorCode::InvalidRequest),
+            ("PUT", "/v1/allocations", ErrorCode::InvalidRequest),
+            ("DELETE", "/v1/allocations/none", ErrorCode::NotFound),
+            ("GET", "/v1/allocations?hub=nowhere", ErrorCode::UnknownHub),
+        ] {
+            assert_eq!(refused(&ask(address, method, path, b"{")), code, "{method} {path}");
+        }
+        let chunked = b"POST /v1/batches HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+            transfer-encoding: chunked\r\n\r\n";
+        let mut endless = chunked.to_vec();
+        for _ in 0..20 {
+            endless.extend_from_slice(b"10000\r\n");
+            endless.resize(endless.len() + 0x10000, 0);
+            endless.extend_from_slice(b"\r\n");
+        }
+        assert_eq!(refused(&raw(address, &endless)), ErrorCode::BodyTooLarge);
+        assert_eq!(ask(address, "GET", "/healthz", b"").0, 200);
+        assert_eq!(ask(address, "GET", "/readyz", b"").0, 200);
+    });
+}
+
+#[test]
+fn allocations_are_idempotent_and_overlaps_are_told_in_words() {
+    with_collector(|address| {
+        let put = |id: &str, project: &str| {
+            let json = format!(
+                "{{\"project\":\"{project}\",\"node\":\"n01\",\"who\":\"t\",\"why\":\"t\",\
+                 \"from\":\"2026-08-01T09:00:00+05:00\"}}"
+            );
+            ask(address, "PUT", &format!("/v1/allocations/{id}"), json.as_bytes())
+        };
+        let text = |answer: (u16, Vec<u8>)| (answer.0, String::from_utf8(answer.1).expect("text"));
+        assert!(text(put("a", "climate")).1.contains("\"verdict\":\"new\""));
+        assert!(text(put("a", "climate")).1.contains("\"verdict\":\"unchanged\""));
+        let overlap = put("b", "nlp");
+        assert_eq!(refused(&overlap), ErrorCode::Conflict);
+        assert!(text(overlap).1.contains("held by project climate"));
+        let end = "/v1/allocations/a?at=2026-08-01T10:00:00%2B05:00";
+        assert!(text(ask(address, "DELETE", end, b"")).1.contains("\"verdict\":\"ended\""));
+        let (status, list) = text(ask(address, "GET", "/v1/allocations", b""));
+        assert_eq!(status, 200);
+        assert!(list.contains("\"to\":\"2026-08-01T05:00:00Z\""), "{list}");
+    });
+}
+
+/// Goal: over cleartext HTTP/2, out of order, then a restart and an offline replay: one history.
+#[test]
+fn h2_out_of_order_and_a_restart_give_the_books_of_a_replay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let begin = a_minute_ago();
+    let first = block_on(async {
+        let collector = ready(folder.path()).await;
+        let address = collector.address;
+        let id = tokio::task::spawn_blocking(move || taught(address)).await.expect("taught");
+        let stream = tokio::net::TcpStream::connect(address).await.expect("listens");
+        let io = TokioIo::new(stream);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("h2");
+        let connection = tokio::spawn(connection);
+        for sequence in [3, 1, 2, 5, 4, 3] {
+            let body = Bytes::from(encoded(&batch(id, sequence, begin)));
+            let request = hyper::Request::post(format!("http://{address}/v1/batches"))
+                .body(Full::new(body.clone()))
+                .expect("a request");
+            let answer = sender.send_request(request).await.expect("answered");
+            let status = answer.status().as_u16();
+            let bytes = answer.into_body().collect().await.expect("whole").to_bytes();
+            acked(&(status, bytes.to_vec()), &body, sequence);
+        }
+        drop(sender);
+        connection.abort();
+        collector.stop().await
+    });
+    first.expect("a runtime").expect("stops");
+    let digest = || replay::offline(&folder.path().join("data")).expect("replays");
+    let before = digest();
+    let hub = &before.hubs[0];
+    assert_eq!((hub.imbalance_mj.as_str(), before.frames_unusable.as_str()), ("0", "0"));
+    // 49 s of 100 W; what lies in the interval that is still open is not in the books yet.
+    let restarted = block_on(async {
+        let collector = ready(folder.path()).await;
+        let hub = collector.state.hub(&HubId::new("isb").expect("valid")).expect("a hub");
+        let gpu = SubjectId::new("GPU-1").expect("valid");
+        let booked = hub.books().subject(&gpu).map(|subject| subject.booked.total());
+        let digest = replay::digest(&collector.state);
+        collector.stop().await.map(|()| (booked, digest))
+    });
+    let (booked, digest_of_restart) = restarted.expect("a runtime").expect("stops");
+    assert_eq!(booked, Some(4_900_000), "every batch once, in order");
+    assert_eq!(digest_of_restart.sha256, before.sha256);
+    assert_eq!(digest(), before);
+}
+
+#[test]
+fn other_rules_than_the_journals_are_refused() {
+    let folder = with_collector(|_| {});
+    let mut changed = config(folder.path());
+    changed.rules.interval = Millis::new(20_000);
+    let refused = block_on(async {
+        let collector = start(changed, None).await.expect("listens");
+        assert!(!collector.ready().await);
+        collector.stop().await
+    });
+    let words = refused.expect("a runtime").expect_err("refused").to_string();
+    assert!(words.contains("begun with interval 10000 ms"), "{words}");
+}
