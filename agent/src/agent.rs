@@ -60,6 +60,15 @@ pub struct LineConfig<'a> {
     pub owner: Owner,
 }
 
+/// Runs a future on this thread: the only runtime of the program, and it has no other threads.
+///
+/// # Errors
+/// If the system gives no event queue.
+pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(future))
+}
+
 /// Opens a spool and makes the line that empties it.
 ///
 /// # Errors
@@ -88,8 +97,11 @@ pub fn open_line(config: LineConfig<'_>, clock: Clock) -> Result<Line, AgentErro
         tracing::warn!(bytes = opened.recovery.torn_bytes, "cut a torn tail, nothing acked in it");
     }
     tracing::info!(
-        epoch = %spool.epoch(), next = %spool.next(), waiting = spool.next().get() - spool.lowest().get(),
-        is_new = opened.is_new_epoch, "spool {} open", config.dir.display()
+        epoch = %spool.epoch(),
+        is_new = opened.is_new_epoch,
+        next = %spool.next(),
+        waiting = spool.next().get() - spool.lowest().get(),
+        "spool {} open", config.dir.display()
     );
     Ok(Line::new(spool, config.collector.clone(), clock, u64::from_le_bytes(seed)))
 }

@@ -116,7 +116,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
                     config.collector
                 );
             }
-            runtime()?.block_on(Box::pin(agent::run(config)))?;
+            agent::block_on(Box::pin(agent::run(config))).context("cannot start the runtime")??;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(at) => check(&load(&at)?),
@@ -149,15 +149,8 @@ fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
         live_for: arguments.live_for,
         truth: arguments.truth,
     };
-    runtime()?.block_on(Box::pin(simulate::run(plan)))?;
+    agent::block_on(Box::pin(simulate::run(plan))).context("cannot start the runtime")??;
     Ok(ExitCode::SUCCESS)
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
 }
 
 /// What stands in the way, in words.

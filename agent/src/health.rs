@@ -271,7 +271,10 @@ mod tests {
         let text = health.text();
         for line in [
             "bijli_agent_build_info{",
-            "bijli_agent_samples_total{outcome=\"ok\",probe=\"host\",hub=\"isb\",node=\"isb-n01\"} 1",
+            concat!(
+                "bijli_agent_samples_total{",
+                "outcome=\"ok\",probe=\"host\",hub=\"isb\",node=\"isb-n01\"} 1"
+            ),
             "bijli_agent_sample_duration_seconds_count{",
             "bijli_agent_spool_bytes{hub=\"isb\",node=\"isb-n01\"} 7",
             "bijli_agent_spool_limit_bytes{hub=\"isb\",node=\"isb-n01\"} 9",
