@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use bijli_wire::{HubId, UtcMillis};
+use bijli_wire::{HubId, NodeId, SubjectKind, UtcMillis};
 
 use super::catalogue::{CATALOGUE, Metric, Type};
+use crate::api::fleet::{Node, Subject};
 use crate::api::tests::client::{get, serve};
 use crate::api::tests::hub::{self, NINE, QUARTER};
+use crate::live::Latest;
 
 async fn scrape(quarters: i64) -> String {
     let reply = get(serve(hub::state(NINE, quarters)).await, "/metrics/fleet").await;
@@ -174,6 +176,47 @@ async fn a_node_that_is_silent_is_down_and_one_that_left_is_gone() {
     }
     let left = at(25 * 3_600_000);
     assert!(!left.contains("node=") && left.contains("bijli_meter_energy_joules_total"));
+}
+
+/// A hub of 1,000 nodes with 8 GPUs each, every GPU with all its series.
+fn large() -> super::Scene {
+    let quantities = || super::write::tests_quantities();
+    let now = UtcMillis::new(NINE);
+    let gpu = |node: usize, index: usize| Subject {
+        id: hub::subject_id(&format!("GPU-{node:08x}-0000-4000-8000-{index:012x}")),
+        kind: SubjectKind::Gpu,
+        label: index.to_string(),
+        model: "NVIDIA H200".into(),
+        serial: String::new(),
+        readings: quantities()
+            .map(|quantity| (quantity, 0, Latest { at: now, value: Some(81_000) }))
+            .collect(),
+    };
+    let node = |number: usize| Node {
+        id: NodeId::new(&format!("isb-n{number:04}")).expect("a name"),
+        agent: "bijli-agent 0.1.0".into(),
+        received: now,
+        newest: Some(now),
+        batches: 1,
+        is_up: true,
+        subjects: (0..8).map(|index| gpu(number, index)).collect(),
+    };
+    let state = hub::state(NINE, 0);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    let mut scene = super::Scene::of(&isb, now, &mut super::scene::Sources::default());
+    scene.nodes = (0..1_000).map(node).collect();
+    scene
+}
+
+/// Goal: a full hub stays below the 20 MB that the scrape's time limit is made for.
+#[test]
+fn eight_thousand_gpus_are_a_bounded_text() {
+    let mut text = super::Text::default();
+    super::write::write(&mut text, &[large()]);
+    let text = text.finish();
+    let of_gpus = text.lines().filter(|line| line.starts_with("bijli_gpu_")).count();
+    assert_eq!(of_gpus, 8_000 * 13, "up, info and eleven gauges; no register, so no energy");
+    assert!(text.len() < 20 << 20, "{} bytes", text.len());
 }
 
 #[tokio::test]

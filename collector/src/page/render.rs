@@ -173,7 +173,7 @@ fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
             (Some(day), open) => {
                 h3 { "Where the energy went " span.tag.closed { "closed" } }
                 p.hint { (minute(day.period.from)) " to " (minute(day.period.to))
-                    @if day.incomplete > 0 { ", " (day.incomplete) " intervals incomplete" } }
+                    @if day.incomplete > 0 { ", " (incomplete(day.incomplete)) } }
                 (drawing(&day.flows, false)) (numbers(&hub.id, &day.flows))
                 h3 { "Projects " span.tag.closed { "closed" } } (tables::projects(&Ends::of(&day.flows)))
                 @if let Some(open) = open { (strip(open)) }
@@ -187,6 +187,13 @@ fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
             }
             (None, None) => { p.hint { "No energy has been read yet." } }
         }
+    }
+}
+
+fn incomplete(intervals: usize) -> String {
+    match intervals {
+        1 => "1 interval incomplete".to_owned(),
+        more => format!("{more} intervals incomplete"),
     }
 }
 
