@@ -6,10 +6,12 @@ use maud::{Markup, html};
 
 use super::flow::{BOX, Band, Box, Drawing};
 
+const LABEL: &str = "Energy from supply to use; the table below has the numbers";
+
 pub(crate) fn svg(drawing: &Drawing, class: &str) -> Markup {
     let view = format!("0 0 {} {}", drawing.width, drawing.height);
     html! {
-        svg class=(class) viewBox=(view) role="img" aria-label="Energy from supply to use; the table below has the numbers" {
+        svg class=(class) viewBox=(view) role="img" aria-label=(LABEL) {
             @for one in &drawing.bands { (band(one)) }
             @for one in &drawing.boxes { (label(one, drawing)) }
         }
@@ -21,7 +23,8 @@ fn band(band: &Band) -> Markup {
     let middle = x0.midpoint(x1);
     let (low0, low1) = (y0 + h, y1 + h);
     let path = format!(
-        "M{x0} {y0}C{middle} {y0} {middle} {y1} {x1} {y1}V{low1}C{middle} {low1} {middle} {low0} {x0} {low0}Z"
+        "M{x0} {y0}C{middle} {y0} {middle} {y1} {x1} {y1}\
+         V{low1}C{middle} {low1} {middle} {low0} {x0} {low0}Z"
     );
     let words =
         format!("{} → {}: {}", band.from.title(), band.to.title(), human_energy(band.energy));
@@ -44,7 +47,8 @@ fn label(one: &Box, drawing: &Drawing) -> Markup {
     html! {
         g {
             title { (whole) }
-            rect class={ "box t-" (one.place.tone().class()) } x=(one.x) y=(one.y) width=(BOX) height=(one.height) rx="2" {}
+            rect class={ "box t-" (one.place.tone().class()) } x=(one.x) y=(one.y)
+                width=(BOX) height=(one.height) rx="2" {}
             text class="name" x=(x) y=(one.y + 13) { (shorten(&name, room)) }
             text class="amount" x=(x) y=(one.y + 29) { (amount) }
         }
