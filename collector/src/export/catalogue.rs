@@ -108,7 +108,8 @@ catalogue! {
     FACILITY_TOTAL "bijli_facility_total_energy_joules_total" Counter "J" ["hub" "source"]
         "Energy that entered the hub, closed intervals: grid, generator, solar; apart from them \
         store (batteries gave more than they took), missing (used while the meters above were \
-        missing), dispute (beyond what the meter above shows), unplaced (nodes outside the diagram)."
+        missing), dispute (beyond what the meter above shows), unplaced (nodes outside the \
+        diagram)."
     FACILITY "bijli_facility_energy_joules_total" Counter "J" ["hub" "role"]
         "Where the energy of closed intervals ended: it (node inputs), cooling, ups_loss, \
         distribution_loss, lighting, other (with unmetered). The roles sum to all sources."

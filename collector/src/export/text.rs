@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn lines_are_escaped_grouped_and_printed_from_integers() {
         let mut text = Text::default();
-        let hostile = "x\"} 1\nbijli_gpu_up{ \\ \r";
+        let hostile = "x\"} 1\nup{ \\ \r";
         text.line(&catalogue::NODE_INFO, &["isb", "n1", hostile], Value::Count(1));
         text.line(&catalogue::NODE_CPU, &["isb", "n1"], Value::Micro(50_000));
         text.line_if(&catalogue::NODE_CPU, &["isb", "n2"], None);
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "bijli_node_info{hub=\"isb\",node=\"n1\",agent=\"x\\\"} 1\\nbijli_gpu_up{ \\\\  \"} 1",
+                "bijli_node_info{hub=\"isb\",node=\"n1\",agent=\"x\\\"} 1\\nup{ \\\\  \"} 1",
                 "bijli_node_cpu_utilization_ratio{hub=\"isb\",node=\"n1\"} 0.050000",
                 "bijli_ledger_imbalance_joules{hub=\"isb\"} -0.007",
                 "bijli_idle_energy_joules_total{hub=\"isb\"} 1234.567",

@@ -328,3 +328,9 @@ fn ledger(text: &mut Text, scenes: &[Scene]) {
         }
     }
 }
+
+/// Every series that a GPU's lines are made of.
+#[cfg(test)]
+pub(super) fn tests_quantities() -> impl Iterator<Item = Quantity> {
+    GAUGES.iter().map(|(_, _, quantity, _)| *quantity).chain([Quantity::PowerInstant])
+}

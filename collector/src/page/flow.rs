@@ -15,8 +15,11 @@ pub(crate) struct Drawing {
     pub(crate) height: u64,
     pub(crate) boxes: Vec<Box>,
     pub(crate) bands: Vec<Band>,
-    /// Characters that a label in the inner columns has room for.
+    /// Characters that a label has room for in the inner columns, and in the last.
     pub(crate) label_chars: usize,
+    pub(crate) last_chars: usize,
+    /// Labels are shortened to fit a narrow screen.
+    pub(crate) is_compact: bool,
     /// All energy that enters.
     pub(crate) total: u128,
 }
@@ -60,15 +63,15 @@ const GAP: u64 = 10;
 /// Room above the first box.
 const TOP: u64 = 6;
 /// Mean width of a character of a label.
-const CHARACTER: u64 = 7;
+const CHARACTER: u64 = 8;
 /// Longest chain of points that is drawn; a diagram this deep has no reader.
 const COLUMNS_MAX: u64 = 12;
 
 impl Detail {
     const fn frame(self) -> Frame {
         match self {
-            Self::Full => Frame { width: 1_080, margin: 190, scale: 330 },
-            Self::Compact => Frame { width: 372, margin: 124, scale: 300 },
+            Self::Full => Frame { width: 1_080, margin: 184, scale: 330 },
+            Self::Compact => Frame { width: 372, margin: 126, scale: 300 },
         }
     }
 }
@@ -88,18 +91,31 @@ pub(crate) fn draw(bands: &Bands, detail: Detail) -> Drawing {
     let height_of = |energy: u128| scaled(energy, frame.scale, total);
     let mut next: BTreeMap<u64, u64> = BTreeMap::new();
     let mut boxes = Vec::new();
-    for (place, column) in &columns {
+    for (place, column) in in_order(&columns, bands) {
         let energy = sums.get(place).copied().unwrap_or(0);
         let height = height_of(energy).max(2);
-        let y = next.entry(*column).or_insert(TOP);
-        let (x, is_last) = (column * pitch, *column == last);
+        let y = next.entry(column).or_insert(TOP);
+        let (x, is_last) = (column * pitch, column == last);
         boxes.push(Box { place: place.clone(), energy, x, y: *y, height, is_last });
         *y += height.max(SLOT) + GAP;
     }
     let height = next.values().copied().max().unwrap_or(0);
     let bands = curves(bands, &boxes, &height_of);
-    let label_chars = usize::try_from(pitch.saturating_sub(BOX + 6) / CHARACTER).unwrap_or(0);
-    Drawing { width: frame.width, height, boxes, bands, label_chars, total }
+    Drawing {
+        width: frame.width,
+        height,
+        boxes,
+        bands,
+        label_chars: characters(pitch.saturating_sub(BOX)),
+        last_chars: characters(frame.margin),
+        is_compact: detail == Detail::Compact,
+        total,
+    }
+}
+
+/// How many characters of a label fit beside a box.
+fn characters(room: u64) -> usize {
+    usize::try_from(room.saturating_sub(6) / CHARACTER).unwrap_or(0)
 }
 
 fn scaled(energy: u128, scale: u64, total: u128) -> u64 {
@@ -138,6 +154,19 @@ fn columns(bands: &Bands) -> BTreeMap<Place, u64> {
     columns
 }
 
+/// Ends that are fed from further right lie higher, so that their bands do not cross those that
+/// come from the left; otherwise the order of places.
+fn in_order<'a>(columns: &'a BTreeMap<Place, u64>, bands: &Bands) -> Vec<(&'a Place, u64)> {
+    let feeder = |place: &Place| {
+        let feeders = bands.keys().filter(|(_, to, _)| to == place);
+        feeders.filter_map(|(from, ..)| columns.get(from)).max().copied().unwrap_or(0)
+    };
+    let mut order: Vec<(&Place, u64, u64)> =
+        columns.iter().map(|(place, column)| (place, *column, feeder(place))).collect();
+    order.sort_by_key(|(_, column, feeder)| (*column, std::cmp::Reverse(*feeder)));
+    order.into_iter().map(|(place, column, _)| (place, column)).collect()
+}
+
 /// The larger of what a place received and gave.
 fn sums(bands: &Bands) -> BTreeMap<Place, u128> {
     let mut sums: BTreeMap<Place, (u128, u128)> = BTreeMap::new();
@@ -150,26 +179,32 @@ fn sums(bands: &Bands) -> BTreeMap<Place, u128> {
     sums.into_iter().map(|(place, (received, given))| (place, received.max(given))).collect()
 }
 
-/// Bands leave and reach a box from its top downwards, in the order of the places.
+/// Bands leave and reach a box from its top downwards, in the order of the boxes at their other
+/// ends.
 fn curves(bands: &Bands, boxes: &[Box], height_of: &dyn Fn(u128) -> u64) -> Vec<Band> {
     let by_place: BTreeMap<&Place, &Box> = boxes.iter().map(|one| (&one.place, one)).collect();
     let (mut given, mut received) = (BTreeMap::new(), BTreeMap::new());
     let mut drawn = Vec::new();
-    for ((from, to, tone), energy) in bands {
-        let (Some(left), Some(right)) = (by_place.get(from), by_place.get(to)) else { continue };
+    let known = bands.iter().filter_map(|((from, to, tone), energy)| {
+        Some((*by_place.get(from)?, *by_place.get(to)?, *tone, *energy))
+    });
+    let mut known: Vec<(&Box, &Box, Tone, u128)> = known.collect();
+    known.sort_by_key(|(left, right, tone, _)| (left.y, right.y, left.x, *tone));
+    for (left, right, tone, energy) in known {
+        let (from, to) = (&left.place, &right.place);
         let out: &mut u128 = given.entry(from).or_default();
         let into: &mut u128 = received.entry(to).or_default();
         drawn.push(Band {
-            tone: *tone,
-            energy: *energy,
+            tone,
+            energy,
             from: from.clone(),
             to: to.clone(),
             start: (left.x + BOX, left.y + height_of(*out)),
             end: (right.x, right.y + height_of(*into)),
-            height: height_of(*energy).max(1),
+            height: height_of(energy).max(1),
         });
-        *out = out.saturating_add(*energy);
-        *into = into.saturating_add(*energy);
+        *out = out.saturating_add(energy);
+        *into = into.saturating_add(energy);
     }
     drawn
 }

@@ -33,4 +33,5 @@ function tell() {
 
 setInterval(refresh, 5000);
 setInterval(tell, 1000);
+tell();
 document.addEventListener("visibilitychange", refresh);

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::flow::draw;
 use super::place::{Detail, Flows, bands};
-use super::svg::svg;
+use super::svg::{share, svg};
 use super::tables::{self, Ends};
 use super::view::{Day, HubView, Note, Open, View, minute};
 use crate::api::Period;
@@ -37,7 +37,8 @@ pub(super) fn page(view: &View) -> Markup {
                 }
                 main #live { (fragment(view)) }
                 footer { p { "bijli-collector " (env!("CARGO_PKG_VERSION")) " · machine-readable: "
-                    a href="/v1/hubs" { "/v1/hubs" } " · " a href="/metrics/fleet" { "/metrics/fleet" }
+                    a href="/v1/hubs" { "/v1/hubs" } " · "
+                    a href="/metrics/fleet" { "/metrics/fleet" }
                     " · all times UTC" } }
             }
         }
@@ -51,14 +52,17 @@ pub(super) fn fragment(view: &View) -> Markup {
         @match view.readiness {
             Readiness::Replaying { done, total } => { (rebuilding(done, total)) }
             Readiness::Failed => {
-                p.banner role="alert" { "The journal cannot be written; this collector is stopping. "
-                    "Nothing that was acknowledged is lost." }
+                p.banner role="alert" { "The journal cannot be written; this collector is "
+                    "stopping. Nothing that was acknowledged is lost." }
             }
             Readiness::Ready => {}
         }
         @for one in &view.hubs { (hub(one, view.now)) }
         @if view.hubs.is_empty() && view.readiness == Readiness::Ready {
-            .rebuild { h2 { "No hub yet" } p { "Declare one in the configuration, or let an agent send." } }
+            .rebuild {
+                h2 { "No hub yet" }
+                p { "Declare one in the configuration, or let an agent send." }
+            }
         }
     }
 }
@@ -67,7 +71,8 @@ fn rebuilding(done: u64, total: u64) -> Markup {
     html! {
         .rebuild {
             h2 { "Rebuilding the books" }
-            p { "Replaying the journal: " (done) " of " (total) " frames. Numbers appear when it is done." }
+            p { "Replaying the journal: " (done) " of " (total) " frames. "
+                "Numbers appear when it is done." }
             progress value=(done) max=(total.max(1)) {}
         }
     }
@@ -98,7 +103,8 @@ fn chips(hub: &HubView) -> Markup {
         ul.chips {
             li.good[all_up && up > 0].bad[!all_up] {
                 (up) @if let Some(expected) = hub.nodes_expected { " of " (expected) }
-                @if up == 1 && hub.nodes_expected.is_none() { " node reports" } @else { " nodes report" }
+                @if up == 1 && hub.nodes_expected.is_none() { " node reports" }
+                @else { " nodes report" }
             }
             @if hub.imbalance == 0 { li.good { "books balance to 0 mJ" } }
             @else { li.bad { "books are out by " (hub.imbalance) " mJ" } }
@@ -132,7 +138,9 @@ fn pue_figure(pue: &Pue) -> Markup {
         h4 { "PUE, category " (pue.category.number()) " " span.tag.interim { "interim" } }
         p.big { (headline(pue)) }
         p { (shown(pue)) }
-        @if pue.store_drawn > 0 { p { "UPS batteries gave " (human_energy(pue.store_drawn)) " beyond what they took" } }
+        @if pue.store_drawn > 0 {
+            p { "UPS batteries gave " (human_energy(pue.store_drawn)) " beyond what they took" }
+        }
         @if pue.estimated > 0 { p { (human_energy(pue.estimated)) " of both terms is estimated" } }
     }
 }
@@ -141,13 +149,18 @@ fn energy_tiles(day: Option<&Day>, hub: &HubView) -> Markup {
     let ends = day.map(|day| Ends::of(&day.flows));
     html! {
         .tile { h4 { "Entered" }
-            p.big { @match &ends { Some(ends) => { (human_energy(ends.entered())) } None => { "–" } } }
-            p { @if let Some(day) = day { (hours(day.period)) ", closed" } @else { "nothing closed yet" } } }
+            p.big { (or_dash(ends.as_ref().map(Ends::entered), human_energy)) }
+            p { @match day {
+                Some(day) => { (hours(day.period)) ", closed" }
+                None => { "nothing closed yet" }
+            } } }
         .tile { h4 { "Used by IT" }
-            p.big { @match &ends { Some(ends) => { (human_energy(ends.it())) } None => { "–" } } }
-            p { @if let Some(ends) = &ends { (super::svg::share(ends.it(), ends.entered())) " of what entered" } } }
+            p.big { (or_dash(ends.as_ref().map(Ends::it), human_energy)) }
+            @if let Some(ends) = &ends {
+                p { (share(ends.it(), ends.entered())) " of what entered" }
+            } }
         .tile { h4 { "Power now" }
-            p.big { @match hub.supply_power().or(hub.it_power()) { Some(power) => { (human_power(power)) } None => { "–" } } }
+            p.big { (or_dash(hub.supply_power().or(hub.it_power()), human_power)) }
             p { @match (hub.supply_power(), hub.it_power()) {
                 (Some(_), Some(it)) => { "IT " (human_power(it)) }
                 (Some(_), None) => { "at the supply meters" }
@@ -155,6 +168,10 @@ fn energy_tiles(day: Option<&Day>, hub: &HubView) -> Markup {
                 (None, None) => { "not every meter or node tells" }
             } } }
     }
+}
+
+fn or_dash<T>(value: Option<T>, words: fn(T) -> String) -> String {
+    value.map_or_else(|| "–".to_owned(), words)
 }
 
 fn hours(period: Period) -> String {
@@ -173,20 +190,29 @@ fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
             (Some(day), open) => {
                 h3 { "Where the energy went " span.tag.closed { "closed" } }
                 p.hint { (minute(day.period.from)) " to " (minute(day.period.to))
-                    @if day.incomplete > 0 { ", " (day.incomplete) " intervals incomplete" } }
+                    @if day.incomplete > 0 { ", " (incomplete(day.incomplete)) } }
                 (drawing(&day.flows, false)) (numbers(&hub.id, &day.flows))
-                h3 { "Projects " span.tag.closed { "closed" } } (tables::projects(&Ends::of(&day.flows)))
+                h3 { "Projects " span.tag.closed { "closed" } }
+                (tables::projects(&Ends::of(&day.flows)))
                 @if let Some(open) = open { (strip(open)) }
             }
             (None, Some(open)) => {
                 h3 { "Where the energy goes " span.tag.open { "provisional" } }
-                p.hint { "The open interval from " (minute(open.period.from)) " to " (minute(open.period.to))
-                    ", as if it closed now. It is not booked yet." }
+                p.hint { "The open interval from " (minute(open.period.from)) " to "
+                    (minute(open.period.to)) ", as if it closed now. It is not booked yet." }
                 (drawing(&open.flows, true)) (numbers(&hub.id, &open.flows))
-                h3 { "Projects " span.tag.open { "provisional" } } (tables::projects(&Ends::of(&open.flows)))
+                h3 { "Projects " span.tag.open { "provisional" } }
+                (tables::projects(&Ends::of(&open.flows)))
             }
             (None, None) => { p.hint { "No energy has been read yet." } }
         }
+    }
+}
+
+fn incomplete(intervals: usize) -> String {
+    match intervals {
+        1 => "1 interval incomplete".to_owned(),
+        more => format!("{more} intervals incomplete"),
     }
 }
 
@@ -217,7 +243,8 @@ fn strip(open: &Open) -> Markup {
     let ends = Ends::of(&open.flows);
     html! {
         .strip {
-            p { span.tag.open { "provisional" } " The open interval from " (minute(open.period.from)) ": "
+            p { span.tag.open { "provisional" } " The open interval from "
+                (minute(open.period.from)) ": "
                 b { (human_energy(ends.entered())) } " entered so far, "
                 b { (human_energy(ends.it())) } " used by IT." }
             p.parts { "As if it closed now; not booked, and in none of the figures above." }
@@ -234,7 +261,8 @@ fn notes(hub: &HubView, now: UtcMillis) -> Markup {
     };
     html! {
         h3 { "To look at" }
-        @if hub.notes.is_empty() { p.hint { "Nothing: every interval is complete and no register misbehaved." } }
-        @else { ul.doubts { @for note in &hub.notes { (row(note)) } } }
+        @if hub.notes.is_empty() {
+            p.hint { "Nothing: every interval is complete and no register misbehaved." }
+        } @else { ul.doubts { @for note in &hub.notes { (row(note)) } } }
     }
 }

@@ -6,13 +6,12 @@ use maud::{Markup, html};
 
 use super::flow::{BOX, Band, Box, Drawing};
 
-/// Characters that a label of the last column has room for.
-const LAST_CHARS: usize = 17;
+const LABEL: &str = "Energy from supply to use; the table below has the numbers";
 
 pub(crate) fn svg(drawing: &Drawing, class: &str) -> Markup {
     let view = format!("0 0 {} {}", drawing.width, drawing.height);
     html! {
-        svg class=(class) viewBox=(view) role="img" aria-label="Energy from supply to use; the table below has the numbers" {
+        svg class=(class) viewBox=(view) role="img" aria-label=(LABEL) {
             @for one in &drawing.bands { (band(one)) }
             @for one in &drawing.boxes { (label(one, drawing)) }
         }
@@ -24,7 +23,8 @@ fn band(band: &Band) -> Markup {
     let middle = x0.midpoint(x1);
     let (low0, low1) = (y0 + h, y1 + h);
     let path = format!(
-        "M{x0} {y0}C{middle} {y0} {middle} {y1} {x1} {y1}V{low1}C{middle} {low1} {middle} {low0} {x0} {low0}Z"
+        "M{x0} {y0}C{middle} {y0} {middle} {y1} {x1} {y1}\
+         V{low1}C{middle} {low1} {middle} {low0} {x0} {low0}Z"
     );
     let words =
         format!("{} → {}: {}", band.from.title(), band.to.title(), human_energy(band.energy));
@@ -33,22 +33,37 @@ fn band(band: &Band) -> Markup {
 
 fn label(one: &Box, drawing: &Drawing) -> Markup {
     let title = one.place.title();
-    let room = if one.is_last { LAST_CHARS } else { drawing.label_chars };
+    let room = if one.is_last { drawing.last_chars } else { drawing.label_chars };
     let x = one.x + BOX + 6;
     let share = share(one.energy, drawing.total);
-    let amount = if one.is_last && drawing.width > 600 {
-        format!("{} · {share}", human_energy(one.energy))
-    } else {
-        human_energy(one.energy)
+    let amount = match (one.is_last, drawing.is_compact) {
+        (true, false) => format!("{} · {share}", human_energy(one.energy)),
+        (false, false) => human_energy(one.energy),
+        (true, true) => format!("{} · {share}", tenths(one.energy)),
+        (false, true) => tenths(one.energy),
     };
+    let name = if drawing.is_compact && !one.is_last { one.place.short() } else { title.clone() };
     let whole = format!("{title}: {} ({share})", human_energy(one.energy));
     html! {
         g {
             title { (whole) }
-            rect class={ "box t-" (one.place.tone().class()) } x=(one.x) y=(one.y) width=(BOX) height=(one.height) rx="2" {}
-            text class="name" x=(x) y=(one.y + 13) { (shorten(&title, room)) }
+            rect class={ "box t-" (one.place.tone().class()) } x=(one.x) y=(one.y)
+                width=(BOX) height=(one.height) rx="2" {}
+            text class="name" x=(x) y=(one.y + 13) { (shorten(&name, room)) }
             text class="amount" x=(x) y=(one.y + 29) { (amount) }
         }
+    }
+}
+
+/// An energy with one decimal, cut.
+fn tenths(energy: u128) -> String {
+    let text = human_energy(energy);
+    match text.split_once('.') {
+        Some((whole, rest)) => {
+            let (digits, unit) = rest.split_once(' ').unwrap_or((rest, ""));
+            format!("{whole}.{} {unit}", digits.get(..1).unwrap_or("0"))
+        }
+        None => text,
     }
 }
 
@@ -90,6 +105,7 @@ mod tests {
     fn shares_are_cut_and_long_names_shortened() {
         assert_eq!(share(1, 3), "33.3 %");
         assert_eq!(share(1, 0), "–");
+        assert_eq!(tenths(1_299_000), "1299.0 J");
         assert_eq!(shorten("abcdef", 4), "abc…");
     }
 }

@@ -128,9 +128,9 @@ pub(super) fn projects(ends: &Ends) -> Markup {
                     @let [active, held, host] = parts;
                     @let total = sum(parts.iter());
                     tr { td { (project) } td.full { (bar(parts, largest)) }
-                        td.n data-l="active" { (human_energy(*active)) }
-                        td.n data-l="held idle" { (human_energy(*held)) }
-                        td.n data-l="hosts" { (human_energy(*host)) }
+                        td.n data-l="active" { (or_zero(*active)) }
+                        td.n data-l="held idle" { (or_zero(*held)) }
+                        td.n data-l="hosts" { (or_zero(*host)) }
                         td.n data-l="total" { b { (human_energy(total)) } }
                         td.n.soft data-l="of IT" { (share(total, it)) } }
                 }
@@ -146,6 +146,11 @@ pub(super) fn projects(ends: &Ends) -> Markup {
         }
         (key(&[("active", "GPUs active"), ("held", "held, and idle"), ("host", "hosts")]))
     }
+}
+
+/// Nothing is not a number of joules with three decimals.
+fn or_zero(energy: u128) -> Markup {
+    html! { @if energy == 0 { span.soft { "0" } } @else { (human_energy(energy)) } }
 }
 
 pub(super) fn key(entries: &[(&str, &str)]) -> Markup {

@@ -97,7 +97,9 @@ pub(super) struct Note {
 
 /// Days by hub, with what they were summed from.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Closed(Arc<Mutex<BTreeMap<HubId, (Stand, Arc<Day>)>>>);
+pub(super) struct Closed(Arc<Mutex<Days>>);
+
+type Days = BTreeMap<HubId, (Stand, Arc<Day>)>;
 
 /// Changes whenever a sum over closed intervals may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

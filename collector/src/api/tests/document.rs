@@ -52,8 +52,8 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "/v1/hubs/{hub}/events",
-        "What happened to registers and at nodes, the last of each kind. Texts of nodes are foreign: \
-         escape them.",
+        "What happened to registers and at nodes, the last of each kind. Texts of nodes are \
+         foreign: escape them.",
         "",
         "hubs/isb/events",
     ),
@@ -111,9 +111,9 @@ Read only, under `/v1`. This page is written by a test from the running API
   and the last closed interval. At most 35,136 intervals (a leap year of quarter hours) at once.
 - **Only closed intervals** answer; what is known later comes as adjustments, and the sums include
   them.
-- **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\", \"is_retryable\",
-  \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are rebuilt after a
-  start every address refuses with 429 and `Retry-After`.
+- **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\",
+  \"is_retryable\", \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are
+  rebuilt after a start every address refuses with 429 and `Retry-After`.
 
 Examples are shortened to two elements a list.
 ";
