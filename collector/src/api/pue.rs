@@ -1,7 +1,7 @@
 //! `/v1/hubs/{hub}/pue`: a PUE with everything that a figure must carry, or why there is none.
 //!
 //! The ratio is cut, not rounded, from two integers that are printed beside it; there is no bare
-//! number. `reference`: ISO/IEC 30134-2 asks for category and period; shorter than twelve months
+//! number. ISO/IEC 30134-2 asks for category and period; shorter than twelve months
 //! it is interim (iPUE).
 
 use std::collections::BTreeMap;

@@ -147,7 +147,6 @@ async fn the_document_is_what_the_api_answers() {
     for (path, words, parameters, example) in PAGES {
         let reply = get(address, &format!("/v1/{example}")).await;
         assert_eq!(reply.status, 200, "{example}: {}", reply.body);
-        // The answer as text, so that the document keeps the order of its fields.
         let mut value: Value = reply.json();
         shorten(&mut value);
         let shown = serde_json::to_string_pretty(&value).expect("JSON");
