@@ -223,7 +223,7 @@ impl Intake {
                     Ok(schema) => Fact::Batch { received, id, schema: Arc::clone(schema), body },
                     Err(_) => Fact::Tick { received },
                 };
-                self.admission.settle(&lane, seq, hash, fact, facts);
+                facts.extend(self.admission.settle(&lane, seq, hash, fact));
                 schema.map(|_| ())
             }
             (Frame::Schema { received, .. }, Note::Schema { id, schema }) => {

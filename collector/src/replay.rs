@@ -21,9 +21,9 @@ use crate::intake::Intake;
 use crate::journal::{chain, lock};
 use crate::state::{Hub, State};
 
-/// A frame around the largest body there is.
-const RECORD_BYTES_MAX: u32 = (limits::BODY_BYTES_MAX as u32) + (64 << 10);
-const _: () = assert!(limits::BODY_BYTES_MAX < (1 << 30), "the sum above fits u32");
+/// Room for a frame around the largest body there is.
+const RECORD_BYTES_MAX: u32 = 2 << 20;
+const _: () = assert!(limits::BODY_BYTES_MAX + (64 << 10) <= 2 << 20);
 /// How often a long replay tells how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 

@@ -133,13 +133,14 @@ impl Status {
 impl HubStatus {
     #[must_use]
     pub fn of(hub: &Hub, now: UtcMillis) -> Self {
-        let from = UtcMillis::new(
-            now.get().saturating_sub(i64::try_from(PERIOD.get()).unwrap_or(i64::MAX)),
-        );
+        let day_ago = now.get().saturating_sub(i64::try_from(PERIOD.get()).unwrap_or(i64::MAX));
         let has_category = hub.view().plan.pue_category.is_some();
         let nodes_reporting =
             hub.live().reporting(UtcMillis::new(now.get().saturating_sub(REPORTING_MS)));
         let books = hub.books();
+        // A hub younger than a day has no gaps before its first interval.
+        let first = books.intervals().next().map_or(day_ago, |first| first.start.get());
+        let from = UtcMillis::new(first.max(day_ago));
         let balance = books.balance(from, now);
         let imbalance = books.imbalance();
         let pue = if has_category {

@@ -108,17 +108,13 @@ impl<T> Admission<T> {
         }
     }
 
-    /// A batch is durable. Appends to `ready` what may be booked now, in booking order.
-    pub fn settle(
-        &mut self,
-        key: &LaneKey,
-        seq: BatchSeq,
-        hash: ContentHash,
-        item: T,
-        ready: &mut Vec<T>,
-    ) {
+    /// A batch is durable. Returns what may be booked now, in booking order.
+    #[must_use]
+    pub fn settle(&mut self, key: &LaneKey, seq: BatchSeq, hash: ContentHash, item: T) -> Vec<T> {
         let lane = self.lanes.entry(key.clone()).or_insert_with(Lane::new);
-        self.skips += lane.settle(seq.get(), Prefix::of(hash), item, ready);
+        let mut ready = Vec::new();
+        self.skips += lane.settle(seq.get(), Prefix::of(hash), item, &mut ready);
+        ready
     }
 
     /// How often a sequence was given up since the journal begins.
@@ -274,8 +270,7 @@ mod tests {
                     assert_eq!(found, *expected, "step {index}");
                 }
                 Durable(n, content, expected) => {
-                    let mut ready = Vec::new();
-                    admission.settle(&key(), seq(*n), hash(*content), *n, &mut ready);
+                    let ready = admission.settle(&key(), seq(*n), hash(*content), *n);
                     assert_eq!(ready, *expected, "step {index}");
                 }
                 Lost(n) => admission.give_up(&key(), seq(*n)),
@@ -399,7 +394,7 @@ mod tests {
                 match admission.admit(&key(), seq, content, UtcMillis::ZERO) {
                     Admit::New if is_written => {
                         journal.push((seq, content));
-                        admission.settle(&key(), seq, content, n, &mut booked);
+                        booked.extend(admission.settle(&key(), seq, content, n));
                     }
                     Admit::New => admission.give_up(&key(), seq),
                     Admit::Duplicate => prop_assert!(journal.contains(&(seq, content))),
@@ -416,7 +411,7 @@ mod tests {
             // A replay hands out the same.
             let (mut replayed, mut again) = (Admission::default(), Vec::new());
             for (seq, content) in &journal {
-                replayed.settle(&key(), *seq, *content, seq.get(), &mut again);
+                again.extend(replayed.settle(&key(), *seq, *content, seq.get()));
             }
             prop_assert_eq!(again, booked);
         }
@@ -430,7 +425,7 @@ mod tests {
             let (mut admission, mut booked) = (Admission::default(), Vec::new());
             for n in &order {
                 let seq = BatchSeq::new(*n).expect("from 1");
-                admission.settle(&key(), seq, hash(1), *n, &mut booked);
+                booked.extend(admission.settle(&key(), seq, hash(1), *n));
             }
             prop_assert!(booked.is_sorted());
             prop_assert!(order.len() - booked.len() <= usize::try_from(SEQUENCE_WINDOW).expect("small"));
