@@ -185,6 +185,10 @@ impl Worker {
             if self.probe.is_finished() {
                 return Ok(true);
             }
+            // An integrated register that was silent too long begins a new epoch.
+            if self.probe.wants_describe() {
+                return Ok(false);
+            }
         }
         Ok(false)
     }

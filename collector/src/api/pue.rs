@@ -1,6 +1,6 @@
 //! `/v1/hubs/{hub}/pue`: a PUE with everything that a figure must carry, or why there is none.
 //!
-//! The ratio is cut, not rounded, from two integers that are printed beside it; there is no bare
+//! The ratio is rounded half up from two integers that are printed beside it; there is no bare
 //! number. ISO/IEC 30134-2 asks for category and period; shorter than twelve months
 //! it is interim (iPUE).
 
@@ -176,7 +176,7 @@ fn withheld(reasons: &BTreeMap<Withheld, u32>) -> Vec<WithheldAnswer> {
     reasons.iter().map(one).collect()
 }
 
-/// The figure alone, two decimals, cut: ordinary metering supports no third one. Show it only
+/// The figure alone, two decimals: ordinary metering supports no third one. Show it only
 /// beside [`shown`].
 pub(crate) fn headline(pue: &Pue) -> String {
     ratio(pue.total, pue.it, 2).unwrap_or_default()
