@@ -316,6 +316,27 @@ impl Holdings {
         flatten(&[narrow, wide])
     }
 
+    /// Where holds of a device or of its node begin or end strictly inside `[start, end)`: offsets
+    /// from its start, in order. Those that change nothing now count too: they may later.
+    pub(crate) fn edges_of_device(
+        &self,
+        device: &SubjectId,
+        node: &NodeId,
+        start: i64,
+        end: i64,
+    ) -> Vec<u32> {
+        let narrow = self.line_within(&Target::Device(device.clone()), start, end);
+        let wide = self.line_within(&Target::Node(node.clone()), start, end);
+        // Holds are cut to the interval, so what lasts through it has its edges at the ends.
+        let all = narrow.iter().chain(&wide).flat_map(|hold| [hold.from, hold.to]);
+        let inside = all.filter(|at| start < *at && *at < end);
+        let mut edges: Vec<u32> =
+            inside.filter_map(|at| u32::try_from(at.saturating_sub(start)).ok()).collect();
+        edges.sort_unstable();
+        edges.dedup();
+        edges
+    }
+
     /// Who held a node as a whole in `[start, end)`.
     pub(crate) fn of_node(&self, node: &NodeId, start: i64, end: i64) -> Vec<Hold<'_>> {
         flatten(&[self.line_within(&Target::Node(node.clone()), start, end)])

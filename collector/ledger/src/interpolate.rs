@@ -19,7 +19,10 @@ impl Ramp {
         if t >= self.to {
             return self.energy;
         }
-        let passed = self.from.max(t).abs_diff(self.from);
+        if t <= self.from {
+            return 0;
+        }
+        let passed = t.abs_diff(self.from);
         proportion(self.energy, passed, self.to.abs_diff(self.from))
     }
 

@@ -5,8 +5,10 @@
 //! - Whatever enters an account of passage (main board, point, node, device) leaves it, to the
 //!   millijoule, in every closed interval. [`Books::imbalance`] is zero or the program is wrong.
 //! - Nothing posted is changed. A correction is an entry that names the one that it corrects.
-//! - The entries are a function of the facts in their order; the sums per interval do not even
-//!   depend on how the facts of different nodes were interleaved.
+//! - The entries are a function of the facts in their order. With the allocations told first, the
+//!   sums per interval do not even depend on how the readings of different nodes were interleaved.
+//! - What a project used of a GPU is the sum of the steps read within its holds, if the allocation
+//!   was told before they were posted.
 //! - Every amount carries its [`Class`]; a gap is missing, never a held last value.
 //!
 //! **Architecture invariant:** no I/O, no clock, no float, no hash map. Time is told by

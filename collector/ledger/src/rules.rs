@@ -38,8 +38,12 @@ pub const STEP_BACK_MS: u64 = 10_000;
 pub const REFRESH_MS: u64 = 100;
 /// So many successive readings must agree among themselves to overrule the ones before.
 pub const REBASE_READINGS: u32 = 3;
-/// Profile steps of one device-interval; beyond it resolution is given up, never energy.
+/// Runs of one device-interval; beyond it resolution is given up, never energy.
 pub const STEPS_MAX: usize = 960;
+/// Steps of one device-interval kept as read until it is posted, so that no node fills memory by
+/// reading each millisecond. Four a second of the default interval; beyond it they are compacted
+/// early, with the holds known then.
+pub const OPEN_STEPS_MAX: usize = 4_096;
 /// Events kept of each kind, so that a flood of one kind hides no other.
 pub const EVENTS_PER_KIND_MAX: usize = 128;
 /// Closed intervals that one `Books::advance` derives again, oldest first; the rest waits for the

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bijli_wire::{Milliwatts, NodeId, SubjectId, SubjectKind, UtcMillis};
 
+use crate::allocation::Holdings;
 use crate::class::ByClass;
 use crate::profile::Cell;
 use crate::register::RegisterState;
@@ -110,6 +111,12 @@ impl SubjectState {
             counts: self.counts,
             power: register.and_then(RegisterState::power),
         }
+    }
+
+    /// Makes runs of what was read of `[start, end)`, with the holds known now.
+    pub(crate) fn compact(&mut self, start: i64, end: i64, holdings: &Holdings) {
+        let Some(cell) = self.cells.get_mut(&start).filter(|cell| cell.is_open()) else { return };
+        cell.compact(&holdings.edges_of_device(&self.id, &self.node, start, end));
     }
 
     /// Only a GPU is held, so only its profile matters.

@@ -81,8 +81,13 @@ impl Books {
         closed.retain(|posted| posted.kind == ClosedKind::Closed || !posted.entries.is_empty());
     }
 
-    /// Derives an interval and posts what differs from what is posted.
+    /// Derives an interval and posts what differs from what is posted. What was read of it since
+    /// it was last posted is compacted first, with the holds known now.
     fn post(&mut self, start: i64, kind: ClosedKind) -> Result<Closed, Fault> {
+        let end = start.saturating_add(self.interval_ms);
+        for subject in &mut self.subjects {
+            subject.compact(start, end, &self.holdings);
+        }
         let derived = self.derive_interval(start);
         check(start, &derived)?;
         let postings = self.intervals.get(&start).map(|interval| &interval.postings);
@@ -94,14 +99,9 @@ impl Books {
         self.note_disputes(start, &derived);
         let is_complete = derived.reasons.is_empty();
         self.record(start, derived, entries.clone());
-        for subject in &mut self.subjects {
-            if let Some(cell) = subject.cells.get_mut(&start) {
-                cell.shrink();
-            }
-        }
         self.faults.remove(&start);
-        let end = UtcMillis::new(start.saturating_add(self.interval_ms));
-        Ok(Closed { start: UtcMillis::new(start), end, kind, entries, is_complete })
+        let (start, end) = (UtcMillis::new(start), UtcMillis::new(end));
+        Ok(Closed { start, end, kind, entries, is_complete })
     }
 
     fn record(&mut self, start: i64, derived: Derived, entries: std::ops::Range<u64>) {

@@ -4,6 +4,8 @@
 //! - Intervals close in order, once, and only if every account of passage comes out at zero.
 //! - A fact that touches a closed interval makes it be derived again; only the differences to
 //!   what is posted are posted, so posted = derived, always.
+//! - What was read of an interval is compacted when it is posted, never across an edge of a hold
+//!   known then: what holds known in time used is exact, and deriving again does not change it.
 //! - Entries are kept for ever; what intervals are derived from is kept for `Rules::keep`.
 //!
 //! Facts are in this file, closing in `close`, questions in `query`.
@@ -320,7 +322,12 @@ impl Books {
         let Some(subject) = self.subjects.get_mut(as_index(index)) else { return };
         let keeps_steps = subject.keeps_steps();
         subject.booked.add(step.class, u128::from(step.energy));
-        subject.cells.entry(start).or_default().push(step, covers, keeps_steps);
+        let cell = subject.cells.entry(start).or_default();
+        cell.push(step, covers, keeps_steps);
+        if cell.is_full() {
+            let end = start.saturating_add(self.interval_ms);
+            subject.compact(start, end, &self.holdings);
+        }
         if self.closed_until.is_some_and(|closed| start < closed) {
             self.touch_one(start);
         }

@@ -110,32 +110,61 @@ fn derive_node(
 fn derive_gpu(inputs: &Inputs<'_>, gpu: &Input<'_>, cell: &Cell, draft: &mut Draft) {
     let account = Account::Gpu(gpu.id.clone());
     let holds = inputs.holdings.of_device(gpu.id, gpu.node, inputs.start, inputs.end);
-    let mut uses: BTreeMap<Account, ByClass> = BTreeMap::new();
+    let mut held: Vec<(Hold<'_>, ByActivity)> =
+        holds.into_iter().map(|hold| (hold, ByActivity::default())).collect();
+    let mut free = ByActivity::default();
     for step in cell.steps() {
-        for (user, energy) in cut_step(inputs.start, step, &holds) {
-            let sums = uses.entry(user).or_default();
-            sums.add(step.class, u128::from(energy));
-        }
+        cut_step(inputs.start, &step, &mut held, &mut free);
     }
-    for (user, energy) in &uses {
-        draft.flow(&account, user, energy);
+    for (activity, energy) in free.iter() {
+        draft.flow(&account, &nobody(activity), energy);
+    }
+    for (hold, sums) in &held {
+        for (activity, energy) in sums.iter() {
+            draft.flow(&account, &holder(hold.project, activity), energy);
+        }
     }
 }
 
-/// The parts of a step by holder. The cuts are those of one ramp, so they sum to the step.
-fn cut_step(start: i64, step: &Step, holds: &[Hold<'_>]) -> Vec<(Account, u64)> {
+/// What one hold, or nobody, had of a GPU.
+#[derive(Default)]
+struct ByActivity {
+    unknown: ByClass,
+    idle: ByClass,
+    busy: ByClass,
+}
+
+impl ByActivity {
+    fn add(&mut self, step: &Step, energy: u64) {
+        let sums = match step.activity {
+            Activity::Unknown => &mut self.unknown,
+            Activity::Idle => &mut self.idle,
+            Activity::Busy => &mut self.busy,
+        };
+        sums.add(step.class, u128::from(energy));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Activity, &ByClass)> {
+        let Self { unknown, idle, busy } = self;
+        [(Activity::Unknown, unknown), (Activity::Idle, idle), (Activity::Busy, busy)].into_iter()
+    }
+}
+
+/// The parts of a step by hold. The cuts are those of one ramp, so they sum to the step.
+fn cut_step(start: i64, step: &Step, held: &mut [(Hold<'_>, ByActivity)], free: &mut ByActivity) {
     let at = |offset: u32| start.saturating_add(i64::from(offset));
     let ramp = Ramp { from: at(step.from), to: at(step.to), energy: step.energy };
-    let mut parts = Vec::new();
     let mut done = ramp.from;
-    for hold in holds.iter().filter(|hold| hold.to > ramp.from && hold.from < ramp.to) {
+    for (hold, sums) in held {
+        if hold.to <= ramp.from || hold.from >= ramp.to {
+            continue;
+        }
         let (from, to) = (hold.from.max(done), hold.to.min(ramp.to));
-        parts.push((nobody(step.activity), ramp.between(done, from)));
-        parts.push((holder(hold.project, step.activity), ramp.between(from, to)));
+        free.add(step, ramp.between(done, from));
+        sums.add(step, ramp.between(from, to));
         done = to;
     }
-    parts.push((nobody(step.activity), ramp.between(done, ramp.to)));
-    parts
+    free.add(step, ramp.between(done, ramp.to));
 }
 
 fn holder(project: &ProjectId, activity: Activity) -> Account {
