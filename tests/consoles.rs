@@ -1,5 +1,6 @@
-//! What managers and on-call engineers look at, over a real Prometheus that scrapes a real collector
-//! with the simulated hub: every query of the page answers, every rule loads, the dead man fires.
+//! What managers and on-call engineers look at, over a real Prometheus that scrapes a real
+//! collector with the simulated hub: every query of the page answers, every rule loads, and the
+//! dead man fires.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -49,6 +49,7 @@ const BANS: &[Ban] = &[
             "collector/src/ingest/",
             "collector/src/collector.rs",
             "collector/src/health.rs",
+            "collector/src/status.rs",
         ],
         instead: "answer from api/, page/, export/ or ingest/",
     },
@@ -161,8 +162,8 @@ fn findings(path: &str, text: &str) -> Vec<String> {
     }
     for (number, line) in text.lines().enumerate() {
         let number = number + 1;
-        if line.chars().count() > WIDTH_MAX && !line.contains("http") && !path.contains("series.rs")
-        {
+        // rustfmt holds code to the width, but leaves string literals alone, and so do we.
+        if line.chars().count() > WIDTH_MAX && !line.contains('"') {
             found.push(format!("{path}:{number}: longer than {WIDTH_MAX} characters"));
         }
     }

@@ -1,5 +1,8 @@
 //! Published measurements of real GPU servers, replayed through agent and collector: the energy is
 //! the published answer. Where the files come from: `tests/data/README.md`.
+//!
+//! The traces are from 2024 and 2025, and a hub corrects its books for 35 days only. So each is
+//! moved as a whole to the day before today; every difference in it stays as it was.
 
 use std::fs;
 use std::path::Path;
@@ -37,6 +40,23 @@ fn watt_hours(energy: u128, decimals: u32) -> String {
     format!("{}.{:0width$}", rounded / scale, rounded % scale, width = decimals as usize)
 }
 
+/// The day before today (UTC), as PTDaemon writes it: month, day, year.
+fn yesterday() -> String {
+    let days = i64::try_from(harness::utc_ms() / 86_400_000).expect("few") - 1;
+    // Days since 1970 to a civil date, counting years from March (Richards' algorithm).
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{month:02}-{day:02}-{year}")
+}
+
 fn decimal_milliwatts(watts: &str) -> u128 {
     let (whole, fraction) = watts.split_once('.').unwrap_or((watts, "0"));
     let fraction = format!("{fraction:0<3}");
@@ -53,7 +73,7 @@ fn ms_of_day(time: &str) -> u128 {
 
 /// Replays `trace` as the whole-node register of a node and returns what the closed books have.
 fn booked(trace: &str, format: &str, expected: u128) {
-    let site = Site::start(HUB);
+    let site = Site::start_with("15m", HUB);
     let file = site.path("trace");
     fs::write(&file, trace).expect("written");
     let settings = format!(
@@ -93,8 +113,8 @@ fn h200_inference_is_5324_647_watt_hours() {
         .collect();
     let energy = trapezoid(&readings);
     assert_eq!(watt_hours(energy, 3), "5324.647");
-    let format = "format = \"ptd\"\nutc_offset = \"-07:00\"";
-    booked(&lines.join("\n"), format, energy);
+    let moved = lines.join("\n").replace("07-17-2024", &yesterday());
+    booked(&moved, "format = \"ptd\"\nutc_offset = \"+00:00\"", energy);
 }
 
 /// PTDaemon's own summary of the same file: 5639.494799 W over 3,634 samples.
@@ -113,6 +133,7 @@ fn the_cut_h200_file_still_has_ptdaemons_mean() {
 
 fn b200(name: &str, run: std::ops::RangeInclusive<u128>, published: &str) {
     let text = data(name);
+    let move_ms = harness::utc_ms() - run.start() - 24 * 3_600_000;
     let mut readings = Vec::new();
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -122,7 +143,7 @@ fn b200(name: &str, run: std::ops::RangeInclusive<u128>, published: &str) {
         if json["key"] == "power_reading" && run.contains(&ms) {
             let watts = json["value"].to_string();
             readings.push(Reading { ms, milliwatts: decimal_milliwatts(&watts) });
-            lines.push(line);
+            lines.push(line.replace(&ms.to_string(), &(ms + move_ms).to_string()));
         }
     }
     let energy = trapezoid(&readings);

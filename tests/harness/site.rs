@@ -19,16 +19,22 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts a collector with `hubs` (TOML sections) and short intervals.
+    /// Starts a collector with `hubs` (TOML sections) and intervals of 10 s.
+    #[must_use]
+    pub fn start(hubs: &str) -> Self {
+        Self::start_with("10s", hubs)
+    }
+
+    /// Starts a collector with `hubs` (TOML sections) and intervals of this length.
     ///
     /// # Panics
     /// When it does not get ready.
     #[must_use]
-    pub fn start(hubs: &str) -> Self {
+    pub fn start_with(interval: &str, hubs: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let config = format!(
-            "listen = \"127.0.0.1:{port}\"\ndir = \"{}\"\ninterval = \"10s\"\n\
+            "listen = \"127.0.0.1:{port}\"\ndir = \"{}\"\ninterval = \"{interval}\"\n\
              close_after = \"5s\"\ndisk_reserve = \"1 MiB\"\n{hubs}",
             folder.path().join("collector").display()
         );
