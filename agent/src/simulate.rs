@@ -140,14 +140,16 @@ pub async fn run(plan: Plan) -> Result<(), SimulateError> {
         senders.push(open_sender(&plan, &fleet, (index, clock), (&mut tasks, stopped.clone()))?);
     }
     let (jobs, queue) = mpsc::unbounded_channel();
+    let (taken, jobs_taken) = watch::channel(0);
     let hub = fleet.spec().hub.clone();
-    tasks.spawn(allocate(Client::new(plan.collector.clone()), hub, queue));
+    tasks.spawn(allocate(Client::new(plan.collector.clone()), hub, queue, taken));
     tracing::info!(
         senders = senders.len(),
         "hub {} lives from {}",
         fleet.spec().hub,
         rfc3339(start)
     );
+    let jobs = Jobs { told: jobs, count: 0, taken: jobs_taken };
     let life = Life { clock, begin, born: clock.now(), fleet, senders, jobs };
     let fleet = live(life, &plan, &mut tasks).await?;
     drain(tasks, stop).await?;
@@ -174,7 +176,33 @@ struct Life {
     born: Moment,
     fleet: Fleet,
     senders: Vec<Sender>,
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: Jobs,
+}
+
+/// What the collector was told of jobs, and how much of it it took.
+struct Jobs {
+    told: mpsc::UnboundedSender<Job>,
+    count: u64,
+    taken: watch::Receiver<u64>,
+}
+
+impl Jobs {
+    fn tell(&mut self, job: &Job) {
+        // Without its receiver the run is failing for another reason.
+        if self.told.send(job.clone()).is_err() {
+            tracing::debug!("nobody books allocations any more");
+        }
+        self.count += 1;
+    }
+
+    /// Waits until the collector has them all. A scheduler tells of a job while it runs, so the
+    /// ledger knows of it before the interval closes; only then is a split exact to the second.
+    async fn all_taken(&mut self) {
+        let count = self.count;
+        if self.taken.wait_for(|taken| *taken >= count).await.is_err() {
+            tracing::debug!("nobody books allocations any more");
+        }
+    }
 }
 
 type Tasks = JoinSet<Result<(), SimulateError>>;
@@ -243,6 +271,7 @@ async fn allocate(
     client: Client,
     hub: HubId,
     mut jobs: mpsc::UnboundedReceiver<Job>,
+    taken: watch::Sender<u64>,
 ) -> Result<(), SimulateError> {
     while let Some(job) = jobs.recv().await {
         let devices: Vec<&str> = job.holds.iter().map(bijli_wire::SubjectId::as_str).collect();
@@ -267,6 +296,7 @@ async fn allocate(
             }
             time::sleep(ALLOCATION_RETRY).await;
         }
+        taken.send_modify(|taken| *taken += 1);
     }
     Ok(())
 }
@@ -325,6 +355,7 @@ impl Life {
         let per_batch = if is_past { SECONDS_PER_HISTORY_BATCH } else { SECONDS_PER_BATCH };
         let at = self.fleet.now();
         // All that may wait comes before the fleet moves: dropped midway, it is simply done again.
+        self.jobs.all_taken().await;
         for sender in &mut self.senders {
             sender.gather(&self.fleet);
             if sender.seconds >= per_batch {
@@ -346,18 +377,16 @@ impl Life {
             self.fleet.step();
             self.tell_jobs();
         }
+        self.jobs.all_taken().await;
         for sender in &mut self.senders {
             sender.gather(&self.fleet);
             sender.finish(self.fleet.now()).await;
         }
     }
 
-    fn tell_jobs(&self) {
+    fn tell_jobs(&mut self) {
         for job in self.fleet.allocations_changed() {
-            // Without its receiver the run is failing for another reason.
-            if self.jobs.send(job.clone()).is_err() {
-                tracing::debug!("nobody books allocations any more");
-            }
+            self.jobs.tell(job);
         }
     }
 }

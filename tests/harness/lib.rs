@@ -16,14 +16,21 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When `ask` gave no answer within `seconds`.
-pub fn eventually<T>(what: &str, seconds: u64, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, seconds: u64, ask: impl FnMut() -> Option<T>) -> T {
+    within(seconds, ask).unwrap_or_else(|| panic!("in {seconds} s not: {what}"))
+}
+
+/// Asks again until there is an answer; `None` when time is up.
+pub fn within<T>(seconds: u64, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let start = now();
     loop {
         if let Some(answer) = ask() {
-            return answer;
+            return Some(answer);
         }
-        assert!(start.elapsed() < Duration::from_secs(seconds), "in {seconds} s not: {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        if start.elapsed() >= Duration::from_secs(seconds) {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
