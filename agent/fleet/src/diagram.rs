@@ -20,6 +20,8 @@ pub(crate) fn toml<'a>(
     };
     line(format_args!("[[hub]]\nid = \"{}\"\ntitle = \"{}\"", spec.hub, spec.title));
     line(format_args!("pue_category = 1"));
+    // Every node's agent and the gateway's.
+    line(format_args!("expected_nodes = {}", u64::from(spec.nodes) + 1));
     for point in points {
         line(format_args!("\n[[hub.point]]\nid = \"{}\"", point.id));
         line(format_args!("role = \"{}\"\nmeter = \"{}\"", point.role.as_str(), point.meter));

@@ -349,7 +349,7 @@ fn the_diagram_as_the_collector_reads_it() {
     let spec = FleetSpec { nodes: 2, gpus_per_node: 1, pdus: 1, ..FleetSpec::demo(START) };
     let fleet = fleet(FleetSpec { hub: HubId::new("sim-x").expect("a name"), ..spec });
     let text = fleet.diagram_toml();
-    let begins = "[[hub]]\nid = \"sim-x\"\ntitle = \"Lahore (simulated)\"\npue_category = 1\n\n\
+    let begins = "[[hub]]\nid = \"sim-x\"\ntitle = \"Lahore (simulated)\"\npue_category = 1\nexpected_nodes = 3\n\n\
                   [[hub.point]]\nid = \"incomer\"\nrole = \"grid\"\nmeter = \"sim-x/incomer\"\n\n";
     assert!(text.starts_with(begins), "{text}");
     for part in [

@@ -37,6 +37,20 @@ pub fn text(findings: &[Finding]) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What stands in the way, for people.
+#[must_use]
+pub fn problems(problems: &[String]) -> String {
+    const LABEL: &str = "problem: ";
+    let mut text = String::new();
+    for problem in problems {
+        for (row, words) in wrapped(problem, COLUMNS - LABEL.len()).iter().enumerate() {
+            let label = if row == 0 { LABEL } else { "" };
+            text.push_str(&format!("{label:width$}{words}\n", width = LABEL.len()));
+        }
+    }
+    text
+}
+
 fn subjects(probe: &str, description: &Description, lines: &mut Vec<String>) {
     for subject in &description.subjects {
         let id = subject.id.as_str();
@@ -89,11 +103,11 @@ fn summary(findings: &[Finding]) -> String {
     )
 }
 
-/// The report for programs.
+/// The report for programs. `problems` is what stands in the way; nothing does if it is empty.
 #[must_use]
-pub fn json(findings: &[Finding]) -> String {
+pub fn json(findings: &[Finding], problems: &[String]) -> String {
     let probes: Vec<Value> = findings.iter().map(probe).collect();
-    let report = json!({ "probes": probes });
+    let report = json!({ "is_ready": problems.is_empty(), "problems": problems, "probes": probes });
     format!("{report:#}\n")
 }
 
@@ -207,8 +221,24 @@ energy. Probes that cannot read now: 1.
     }
 
     #[test]
+    fn problems_fit_the_columns() {
+        let words = "the collector http://127.0.0.1:8640 cannot be reached: Connection refused \
+                     (os error 111)";
+        let expected = "\
+problem: the collector http://127.0.0.1:8640 cannot be reached: Connection
+         refused (os error 111)
+problem: short
+";
+        assert_eq!(problems(&[words.to_owned(), "short".to_owned()]), expected);
+    }
+
+    #[test]
     fn the_report_for_programs_has_exact_integers_in_strings() {
-        let report: Value = serde_json::from_str(&json(&findings())).expect("valid JSON");
+        let problems = ["the collector cannot be reached".to_owned()];
+        let report = json(&findings(), &problems);
+        let report: Value = serde_json::from_str(&report).expect("valid JSON");
+        assert_eq!(report["is_ready"], false);
+        assert_eq!(report["problems"][0], "the collector cannot be reached");
         let gpu = &report["probes"][0];
         assert_eq!(gpu["subjects"][0]["register"]["power_max_mw"], "700000");
         assert_eq!(gpu["subjects"][0]["register"]["method"], "hardware");

@@ -81,7 +81,10 @@ fn who(subject: &bijli_wire::batch::Subject) -> String {
     } else {
         format!("serial {}", subject.serial)
     };
-    let parts = [subject.label.as_str(), subject.model.as_str(), serial.as_str()];
+    // A GPU's label is its index: a number alone says nothing to a reader.
+    let is_index = subject.kind == SubjectKind::Gpu && !subject.label.is_empty();
+    let label = if is_index { format!("GPU {}", subject.label) } else { subject.label.clone() };
+    let parts = [label.as_str(), subject.model.as_str(), serial.as_str()];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(", ")
 }

@@ -196,7 +196,7 @@ pub(super) mod tests {
         let subject = Subject {
             id: SubjectId::new("GPU-5b1c").unwrap(),
             kind: SubjectKind::Gpu,
-            label: "GPU 0".to_owned(),
+            label: "0".to_owned(),
             model: "NVIDIA H100 80GB HBM3".to_owned(),
             serial: "1650".to_owned(),
             register: Some(register),

@@ -177,7 +177,7 @@ impl Probe for GpuProbe {
         let subject = Subject {
             id,
             kind: SubjectKind::Gpu,
-            label: identity.index.map(|index| format!("GPU {index}")).unwrap_or_default(),
+            label: identity.index.map(|index| index.to_string()).unwrap_or_default(),
             model: short(&identity.name),
             serial: short(&identity.serial),
             register: self.register(&identity),
