@@ -29,7 +29,13 @@ enum Command {
     /// Measures, spools and sends until it is stopped.
     Run(At),
     /// Says what is configured, what can be measured here, and what stands in the way.
-    Check(At),
+    Check {
+        #[command(flatten)]
+        at: At,
+        /// As JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Reads everything once and prints it.
     Once {
         #[command(flatten)]
@@ -119,7 +125,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             agent::block_on(Box::pin(agent::run(config))).context("cannot start the runtime")??;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check(at) => check(&load(&at)?),
+        Command::Check { at, json } => check(&load(&at)?, json),
         Command::Once { at, json } => once(&load(&at)?, json),
         Command::Simulate(arguments) => simulate(arguments),
     }
@@ -153,48 +159,59 @@ fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What stands in the way, in words.
-fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut problems = Vec::new();
-    println!("hub        {}", config.hub);
-    println!("node       {}", config.node);
-    println!(
-        "spool      {}, at most {} MiB",
-        config.spool_dir.display(),
-        config.limits.bytes_max >> 20
-    );
-    println!("batch      every {} s", config.batch.get() / 1_000);
-    match config.listen {
-        Some(listen) => println!("metrics    http://{listen}/metrics"),
-        None => println!("metrics    not served"),
+fn check(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+    let findings = report::survey(probe::build(&config.probes, &agent::context(config)?));
+    let problems = problems(config, &findings);
+    if as_json {
+        print!("{}", report::check::json(&findings, &problems));
+    } else {
+        print!("{}\n{}\n", settings(config), report::check::text(&findings));
+        print!("{}", report::check::problems(&problems));
+        if problems.is_empty() {
+            println!("ready");
+        }
     }
-    println!("collector  {}", config.collector);
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The configuration in force, in words.
+fn settings(config: &Config) -> String {
+    let spool = config.spool_dir.display();
+    let metrics = config
+        .listen
+        .map_or_else(|| "not served".to_owned(), |listen| format!("http://{listen}/metrics"));
+    let rows = [
+        ("hub", config.hub.to_string()),
+        ("node", config.node.to_string()),
+        ("spool", format!("{spool}, at most {} MiB", config.limits.bytes_max >> 20)),
+        ("batch", format!("every {} s", config.batch.get() / 1_000)),
+        ("metrics", metrics),
+        ("collector", config.collector.to_string()),
+    ];
+    let mut text: String = rows.iter().map(|(key, value)| format!("{key:9}  {value}\n")).collect();
     if config.is_plain_http_abroad {
-        println!("           in plain text to another machine, as configured");
+        text.push_str("           in plain text to another machine, as configured\n");
     }
+    text
+}
+
+/// What stands in the way, in words.
+fn problems(config: &Config, findings: &[report::Finding]) -> Vec<String> {
+    let mut problems = Vec::new();
     if let Err(e) = config::try_write(&config.spool_dir) {
-        problems.push(format!("the spool's directory cannot be written: {e}"));
+        let dir = config.spool_dir.display();
+        problems.push(format!("the spool's directory {dir} cannot be written: {e}"));
     }
     if let Err(e) = reach(&config.collector) {
-        problems.push(format!("the collector cannot be reached: {e}"));
+        problems.push(format!("the collector {} cannot be reached: {e}", config.collector));
     }
-    let findings = report::survey(probe::build(&config.probes, &agent::context(config)?));
-    println!("\n{}", report::check::text(&findings));
     let can_measure = |finding: &report::Finding| {
         finding.outcome.as_ref().is_ok_and(|description| !description.series.is_empty())
     };
     if !findings.iter().any(can_measure) {
         problems.push("nothing can be measured here".to_owned());
     }
-    println!();
-    if problems.is_empty() {
-        println!("ready");
-        return Ok(ExitCode::SUCCESS);
-    }
-    for problem in &problems {
-        println!("problem: {problem}");
-    }
-    Ok(ExitCode::FAILURE)
+    problems
 }
 
 fn reach(collector: &CollectorUrl) -> std::io::Result<()> {
@@ -224,7 +241,7 @@ fn once(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
         },
     );
     if as_json {
-        println!("{}", report::once::json(&findings));
+        print!("{}", report::once::json(&findings));
     } else {
         print!("{}", report::once::text(&findings));
     }

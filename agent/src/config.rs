@@ -5,6 +5,7 @@
 //! - Readings do not leave this machine in plain text unless the operator says so.
 #![expect(clippy::disallowed_methods, reason = "this is the config.rs that may touch files")]
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -189,6 +190,8 @@ fn parse(
     let node = env("NODE").or(file.node).ok_or_else(|| missing("node", "isb-n01"))?;
     let collector = env("COLLECTOR").unwrap_or(file.collector);
     let collector = CollectorUrl::parse(&collector).map_err(|e| rule("collector", e))?;
+    let host = file.host.enabled.then_some(node.as_str());
+    check_subjects(&file.modbus, &file.replay, host).map_err(|(key, words)| rule(key, words))?;
     let is_abroad = !collector.is_loopback();
     if is_abroad && !file.allow_plain_http {
         let words = format!(
@@ -226,6 +229,29 @@ fn parse(
             replay: file.replay,
         },
     })
+}
+
+/// What no type can say of the configured meters and traces, and that each has a name of its own:
+/// two of one name would be booked as one register that jumps.
+fn check_subjects(
+    meters: &[modbus::ModbusConfig],
+    traces: &[replay::ReplayConfig],
+    host: Option<&str>,
+) -> Result<(), (&'static str, String)> {
+    for meter in meters {
+        meter.check().map_err(|why| ("modbus", format!("meter {:?}: {why}", meter.meter)))?;
+    }
+    let meters = meters.iter().map(|meter| ("modbus", meter.meter.as_str()));
+    let traces = traces.iter().map(|trace| ("replay", trace.subject.as_str()));
+    let mut seen: BTreeSet<&str> = host.into_iter().collect();
+    for (key, subject) in meters.chain(traces) {
+        if !seen.insert(subject) {
+            let whose =
+                if Some(subject) == host { "is the node's own name" } else { "is named twice" };
+            return Err((key, format!("{subject:?} {whose}: give each subject an id of its own")));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the spool's directory and a file in it, and removes the file: for `check`.
@@ -321,6 +347,35 @@ mod tests {
             let refused = read(text).expect_err(text);
             assert!(refused.contains(expected), "{text} gave {refused}");
             assert!(refused.starts_with("agent.toml"), "{refused}");
+        }
+    }
+
+    /// Goal: a meter that could never be read, or booked, is refused before anything runs.
+    #[test]
+    fn meters_are_checked_at_once() {
+        let meter = |name: &str, quantity: &str| {
+            format!(
+                "[[modbus]]\nmeter = \"{name}\"\naddress = \"127.0.0.1:502\"\npower_max = \"1 MW\"\n\
+                 registers = [{{ quantity = \"{quantity}\", function = \"holding\", register = 1, \
+                 type = \"i64\", unit = \"Wh\" }}]\n"
+            )
+        };
+        let good = meter("m", "energy_register");
+        let trace = "[[replay]]\nsubject = \"m\"\nfile = \"f\"\nformat = \"csv\"\n\
+                     integrate = \"previous\"\npower_max = \"1 kW\"\n";
+        assert!(read(&format!("{LEAST}{good}")).is_ok());
+        // Where nothing else is called after the node, its meter may be.
+        let apart =
+            format!("{LEAST}{}[host]\nenabled = false\n", meter("isb-n01", "energy_register"));
+        assert!(read(&apart).is_ok());
+        for (text, expected) in [
+            (good.repeat(2), "modbus: \"m\" is named twice: give each"),
+            (format!("{good}{trace}"), "replay: \"m\" is named twice"),
+            (meter("isb-n01", "energy_register"), "is the node's own name"),
+            (meter("m", "enrgy"), "modbus: meter \"m\": register 1: \"enrgy\" is no quantity"),
+        ] {
+            let refused = read(&format!("{LEAST}{text}")).expect_err(expected);
+            assert!(refused.contains(expected), "{refused}");
         }
     }
 

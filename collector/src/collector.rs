@@ -32,8 +32,6 @@ use crate::state::{Hub, Readiness, Shared, State};
 
 /// How long handlers may still answer after the journal failed.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// A node that sent nothing for this long is not reporting.
-const REPORTING_MS: i64 = 60_000;
 
 /// Why a collector does not start or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -208,12 +206,6 @@ async fn readyz(axum::extract::State(state): FromState) -> Result<&'static str, 
 async fn metrics(axum::extract::State(state): FromState) -> impl IntoResponse {
     let is_ready = state.readiness() == Readiness::Ready;
     state.health.ready.set(i64::from(is_ready));
-    let since = UtcMillis::new(state.clock.now().get().saturating_sub(REPORTING_MS));
-    for hub in state.hubs() {
-        let reporting = i64::try_from(hub.live().reporting(since)).unwrap_or(i64::MAX);
-        let gauge = state.health.nodes_reporting.with_label_values(&[hub.id.as_str()]);
-        gauge.set(reporting);
-    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.health.render())
 }
 

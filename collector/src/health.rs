@@ -1,6 +1,7 @@
 //! The collector's own counters, by the prometheus crate. Fleet metrics are `export/`'s.
 //!
-//! No label value here comes from outside: outcomes are a closed set, hubs are configured.
+//! No label value here comes from outside: outcomes are a closed set. A name is either here or in
+//! `export/`, never in both, so that no query counts a hub twice.
 
 use std::time::Duration;
 
@@ -29,7 +30,6 @@ pub struct Health {
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
-    pub nodes_reporting: IntGaugeVec,
 }
 
 const COMMIT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -100,11 +100,6 @@ impl Health {
             disk_free_bytes: made
                 .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),
             ready: made.gauge("bijli_collector_ready", "1 once the journal is replayed, else 0."),
-            nodes_reporting: made.gauges(
-                "bijli_collector_nodes_reporting",
-                "Nodes that sent a batch within the last minute.",
-                "hub",
-            ),
             registry,
         }
     }
@@ -160,11 +155,6 @@ impl Maker<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.keep(IntGauge::new(name, help).expect("the name is valid"))
-    }
-
-    fn gauges(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
-        let opts = Opts::new(name, help);
-        self.keep(IntGaugeVec::new(opts, &[label]).expect("the name is valid"))
     }
 
     fn seconds(&self, name: &str, help: &str) -> prometheus::Gauge {

@@ -439,7 +439,15 @@ fn batch_event(sent: Sent, outcome: Result<Answer, LinkError>) -> Event {
             }
         },
         Ok(Answer::Refused { code, retry_after, message }) => {
-            tracing::warn!(%sequence, ?code, "refused: {message}");
+            match Fate::of(code) {
+                // The line goes on by itself, and nothing was wrong with it.
+                Fate::TeachSchema | Fate::ElderFirst => {
+                    tracing::debug!(%sequence, ?code, "not yet: {message}");
+                }
+                Fate::Later | Fate::Person | Fate::Never | Fate::Known => {
+                    tracing::warn!(%sequence, ?code, "refused: {message}");
+                }
+            }
             Event::Refused { sequence, attempt, code, retry_after }
         }
         Err(e) => {

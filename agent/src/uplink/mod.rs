@@ -11,6 +11,8 @@
 //!   the eldest without ack, so the collector never has to refuse a gap.
 //! - After a failure one batch goes alone until an ack comes: a sick collector is not flooded.
 //! - An ack is true whenever it arrives; a refusal counts only for the attempt it answers.
+//! - The eldest batch's schema goes before everything else, once in a life. It is a courtesy:
+//!   whatever becomes of it, the batches follow, and who lacks a schema is taught it.
 
 mod backoff;
 mod fate;
@@ -128,6 +130,8 @@ pub struct Uplink {
     settled: BTreeSet<BatchSeq>,
     flights: BTreeMap<BatchSeq, Flight>,
     schema: Option<Flight>,
+    /// The first schema was sent; not more than that.
+    is_introduced: bool,
     /// Schemas put since the last ack.
     lessons: usize,
     /// Being put aside by the driver.
@@ -164,6 +168,7 @@ impl Uplink {
             settled: BTreeSet::new(),
             flights: BTreeMap::new(),
             schema: None,
+            is_introduced: false,
             lessons: 0,
             aside: BTreeMap::new(),
             mended: BTreeSet::new(),
@@ -197,8 +202,7 @@ impl Uplink {
             }
             Event::SchemaRefused { attempt, code, retry_after } => {
                 if self.schema.take_if(|flight| flight.attempt == attempt).is_some() {
-                    turn.effects.push(Effect::Alarm { sequence: self.lowest, code });
-                    self.fail(retry_after, turn);
+                    self.on_schema_refused(code, retry_after, turn);
                 }
             }
             Event::LinkLost { attempt } => self.on_link_lost(attempt, turn),
@@ -284,6 +288,22 @@ impl Uplink {
         }
     }
 
+    /// A busy collector takes it later, as it does batches; any other refusal needs a person.
+    fn on_schema_refused(
+        &mut self,
+        code: ErrorCode,
+        retry_after: Option<Millis>,
+        turn: &mut Turn<'_>,
+    ) {
+        match Fate::of(code) {
+            Fate::Later => {}
+            Fate::TeachSchema | Fate::ElderFirst | Fate::Person | Fate::Never | Fate::Known => {
+                turn.effects.push(Effect::Alarm { sequence: self.lowest, code });
+            }
+        }
+        self.fail(retry_after, turn);
+    }
+
     /// With several batches on their way, the first refusal teaches for all; a collector that
     /// forgets what it is taught is left alone for a while.
     fn teach(&mut self, sequence: BatchSeq, retry_after: Option<Millis>, turn: &mut Turn<'_>) {
@@ -292,10 +312,14 @@ impl Uplink {
             self.fail(retry_after, turn);
         } else if self.schema.is_none() {
             self.lessons += 1;
-            let flight = self.take_off(turn.now);
-            self.schema = Some(flight);
-            turn.effects.push(Effect::PutSchema { sequence, attempt: flight.attempt });
+            self.put_schema(sequence, turn);
         }
+    }
+
+    fn put_schema(&mut self, sequence: BatchSeq, turn: &mut Turn<'_>) {
+        let flight = self.take_off(turn.now);
+        self.schema = Some(flight);
+        turn.effects.push(Effect::PutSchema { sequence, attempt: flight.attempt });
     }
 
     fn on_put_aside(&mut self, sequence: BatchSeq, turn: &mut Turn<'_>) {
@@ -363,6 +387,10 @@ impl Uplink {
             return;
         }
         self.paused_until = None;
+        if !self.is_introduced && self.may_send(self.lowest) && self.lowest < self.end {
+            self.is_introduced = true;
+            self.put_schema(self.lowest, turn);
+        }
         if self.schema.is_some() {
             return;
         }
@@ -404,8 +432,14 @@ mod tests {
         ContentHash::new([u8::try_from(sequence).unwrap(); 32])
     }
 
-    fn uplink() -> Uplink {
+    /// One that has begun.
+    fn fresh() -> Uplink {
         Uplink::new(EPOCH, BatchSeq::FIRST, BatchSeq::FIRST, Jitter::new(1))
+    }
+
+    /// One that sent its first schema before the test begins.
+    fn uplink() -> Uplink {
+        Uplink { is_introduced: true, ..fresh() }
     }
 
     /// The only function here that knows how to talk to an [`Uplink`]. Effects are written
@@ -529,6 +563,43 @@ mod tests {
             up.on_event(Event::Tick, Moment::new(now), &mut effects);
         }
         assert!((40..=121).contains(&sends), "{sends} in an hour");
+    }
+
+    fn stored(attempt: u64) -> Event {
+        Event::SchemaStored { attempt: Attempt(attempt) }
+    }
+
+    #[test]
+    fn the_first_schema_goes_before_the_first_batch_and_only_then() {
+        let up = &mut fresh();
+        check(up, 0, spooled(1), "schema 1#1");
+        check(up, 1, spooled(2), "");
+        check(up, 2, stored(1), "send 1#2, send 2#3");
+        check(up, 3, acked(1, 2), "release 1");
+        check(up, 4, acked(2, 3), "release 2");
+        check(up, 5, spooled(3), "send 3#4");
+    }
+
+    /// Goal: nothing that stands in the way of the first schema stands in the way of batches.
+    #[test]
+    fn the_first_schema_is_a_courtesy() {
+        let up = &mut fresh();
+        check(up, 0, spooled(1), "schema 1#1");
+        check(up, 1, lost(1), "hang up");
+        let until = up.wake_at().unwrap().get();
+        check(up, until, Event::Tick, "send 1#2");
+        for (code, expected) in [(ErrorCode::Overloaded, ""), (ErrorCode::UnknownHub, "alarm 1")] {
+            let up = &mut fresh();
+            check(up, 0, spooled(1), "schema 1#1");
+            let attempt = Attempt(1);
+            check(up, 1, Event::SchemaRefused { attempt, code, retry_after: None }, expected);
+            let until = up.wake_at().unwrap().get();
+            check(up, until, Event::Tick, "send 1#2");
+        }
+        let up = &mut fresh();
+        check(up, 0, spooled(1), "schema 1#1");
+        check(up, 1, Event::Unreadable { sequence: seq(1) }, "aside 1");
+        check(up, 2, Event::PutAside { sequence: seq(1) }, "send 1#2");
     }
 
     #[test]

@@ -53,8 +53,6 @@ catalogue! {
         "Nodes that the configuration says should report; no line where it does not say."
     NODES_REPORTING "bijli_collector_nodes_reporting" Gauge "nodes" ["hub"]
         "Nodes that sent a batch within the last 60 s."
-    BUILD_INFO "bijli_collector_build_info" Gauge "1" ["hub" "version"]
-        "Version of this collector; always 1."
     NODE_UP "bijli_node_up" Gauge "0 or 1" ["hub" "node"]
         "1: a batch came in within the last 60 s. A node that is silent for a day disappears."
     NODE_INFO "bijli_node_info" Gauge "1" ["hub" "node" "agent"]

@@ -42,9 +42,6 @@ fn hubs(text: &mut Text, scenes: &[Scene]) {
         let up = scene.nodes.iter().filter(|node| node.is_up).count();
         text.line(&c::NODES_REPORTING, &[&scene.hub], count(up));
     }
-    for scene in scenes {
-        text.line(&c::BUILD_INFO, &[&scene.hub, env!("CARGO_PKG_VERSION")], Value::Count(1));
-    }
 }
 
 /// One family over every node.
