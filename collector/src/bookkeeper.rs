@@ -6,6 +6,9 @@
 //!
 //! **Architecture invariant:** no clock, no file, no socket: a replay runs exactly this.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

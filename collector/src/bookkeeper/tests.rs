@@ -1,0 +1,174 @@
+//! What a wrong clock of the collector's own machine does to the books.
+
+use std::sync::Arc;
+
+use bijli_ledger::{Account, Rules};
+use bijli_wire::batch::{Group, Register, Series, Subject};
+use bijli_wire::{
+    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId,
+    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
+};
+
+use super::{Bookkeeper, Fact};
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::state::{Hub, State};
+
+const QUARTER: i64 = 15 * 60 * 1_000;
+const DAY: i64 = 96 * QUARTER;
+/// A quarter of an hour that begins a day, so that intervals are easy to count.
+const BEGIN: i64 = 20_000 * DAY;
+/// 100 W for a second.
+const STEP_MJ: i64 = 100_000;
+
+fn hub_id() -> HubId {
+    HubId::new("isb").expect("valid")
+}
+
+fn schema() -> (SchemaId, Arc<Schema>) {
+    let register = Register {
+        numerator: 1,
+        denominator: 1,
+        modulus: None,
+        power_max: Milliwatts::new(700_000),
+        epoch: 1,
+        method: Method::Hardware,
+        gap: Millis::new(5_000),
+    };
+    let schema = Schema {
+        hub: hub_id(),
+        node: NodeId::new("n01").expect("valid"),
+        agent: "test".into(),
+        subjects: vec![Subject {
+            id: SubjectId::new("GPU-1").expect("valid"),
+            kind: SubjectKind::Gpu,
+            label: "0".into(),
+            model: String::new(),
+            serial: String::new(),
+            register: Some(register),
+        }],
+        groups: vec![Group {
+            cadence: Millis::new(1_000),
+            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
+        }],
+    };
+    let (id, _) = codec::encode_schema(&schema).expect("encodes");
+    (id, Arc::new(schema))
+}
+
+/// A collector's bookkeeper, and a node that sends a minute of 100 W at a time.
+struct Desk {
+    keeper: Bookkeeper,
+    hub: Arc<Hub>,
+    schema: (SchemaId, Arc<Schema>),
+}
+
+impl Desk {
+    fn new() -> Self {
+        let state = Arc::new(State::new(Clock, Rules::default(), Health::new(), None));
+        let hub = state.add_hub(Hub::journalled(hub_id(), Rules::default()));
+        Self { keeper: Bookkeeper::new(state), hub, schema: schema() }
+    }
+
+    /// The readings of one minute, journalled by a clock that is wrong by `off`.
+    fn minute(&mut self, minute: i64, off: i64) {
+        let first = minute * 60;
+        let times = (first..first + 60).map(|second| UtcMillis::new(BEGIN + second * 1_000));
+        let column = (first..first + 60).map(|second| Some(second * STEP_MJ)).collect();
+        let (id, schema) = self.schema.clone();
+        let batch = Batch {
+            hub: hub_id(),
+            node: schema.node.clone(),
+            epoch: SpoolEpoch::new([3; 16]),
+            sequence: BatchSeq::new(u64::try_from(minute).expect("small") + 1).expect("from 1"),
+            schema: id,
+            created: UtcMillis::new(BEGIN + first * 1_000),
+            matrices: vec![Matrix { group: 0, times: times.collect(), columns: vec![column] }],
+            events: Vec::new(),
+        };
+        let body = codec::encode_batch(&batch).expect("encodes");
+        let received = UtcMillis::new(BEGIN + (first + 60) * 1_000 + off);
+        self.keeper.book(Fact::Batch { received, id, schema, body });
+        self.check();
+    }
+
+    fn minutes(&mut self, minutes: std::ops::Range<i64>, off: i64) {
+        minutes.for_each(|minute| self.minute(minute, off));
+    }
+
+    fn tick(&mut self, at: i64) {
+        self.keeper.book(Fact::Tick { received: UtcMillis::new(BEGIN + at) });
+        self.check();
+    }
+
+    fn check(&self) {
+        let books = self.hub.books();
+        assert_eq!((books.imbalance(), books.faults().count()), (0, 0));
+    }
+
+    /// What the entries of a quarter of an hour book to the GPU, corrections included.
+    fn posted(&self, quarter: i64) -> i128 {
+        let from = UtcMillis::new(BEGIN + quarter * QUARTER);
+        let gpu: Account = "gpu:GPU-1".parse().expect("an account");
+        let books = self.hub.books();
+        let entries = books.entries(from, UtcMillis::new(from.get() + QUARTER));
+        let amounts = entries.map(|entry| {
+            let is_reversal = entry.adjusts.is_some_and(|adjusts| adjusts.is_reversal);
+            let amount = i128::from(entry.amount.get());
+            match (*entry.debit == gpu, *entry.credit == gpu) {
+                (true, false) if !is_reversal => amount,
+                (false, true) if is_reversal => -amount,
+                (true | false, true | false) => 0,
+            }
+        });
+        amounts.sum()
+    }
+
+    /// Booked of the register, and what came too late for any interval.
+    fn read(&self) -> (u128, u128) {
+        let books = self.hub.books();
+        let gpu = books.subject(&SubjectId::new("GPU-1").expect("valid")).expect("declared");
+        (gpu.booked.total(), gpu.too_old_mj)
+    }
+}
+
+fn energy(seconds: i64) -> i128 {
+    i128::from(seconds * STEP_MJ)
+}
+
+/// Goal: the receive time jumps a day ahead and comes back. The day's intervals close empty; what
+/// is read later is booked as adjustments once the true time has passed the wrong one. No
+/// millijoule is lost, none is booked twice.
+#[test]
+fn c14_a_clock_a_day_ahead_delays_entries_and_loses_nothing() {
+    let mut desk = Desk::new();
+    desk.minutes(0..20, 0);
+    assert_eq!([0, 1].map(|quarter| desk.posted(quarter)), [energy(900), 0]);
+    desk.minute(20, DAY);
+    assert_eq!(desk.posted(1), energy(21 * 60 - 1 - 900), "closed with what was read so far");
+    let closed = desk.hub.books().closed_until().expect("closed");
+    assert!(closed.get() > BEGIN + DAY, "everything up to the wrong time is closed: {closed}");
+    desk.minutes(21..60, 0);
+    assert_eq!(desk.posted(2), 0, "later readings wait for the true time");
+    assert_eq!(desk.read(), (359_900_000, 0), "but are in the books");
+    desk.minutes(60..120, 0);
+    desk.tick(DAY + 2 * QUARTER);
+    let expected = [900, 900, 900, 900, 900, 900, 900, 899].map(energy);
+    assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(|quarter| desk.posted(quarter)), expected);
+    let books = desk.hub.books();
+    let adjusted = books.intervals().filter(|interval| interval.adjustments > 0).count();
+    assert_eq!(adjusted, 7);
+}
+
+/// Goal: the same by more than `keep`. Those intervals cannot be corrected any more: the energy is
+/// counted and told, not booked, and never silently dropped. The journal still has it.
+#[test]
+fn c14_a_clock_ahead_by_more_than_is_kept_counts_what_it_cannot_book() {
+    let mut desk = Desk::new();
+    desk.minutes(0..20, 0);
+    desk.minute(20, 36 * DAY);
+    desk.minutes(21..60, 0);
+    let (booked, too_old) = desk.read();
+    assert_eq!((booked, too_old), (125_900_000, 234_000_000));
+    assert_eq!(booked + too_old, 359_900_000);
+}
