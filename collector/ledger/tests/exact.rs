@@ -1,6 +1,6 @@
-//! Energy per project is exact where the readings allow it: with readings each second and holds that
-//! begin and end at whole seconds and are known before closing, every project's energy is the sum
-//! of the steps within its holds, before the interval is posted, after, and derived again.
+//! Energy per project is exact where the readings allow it: with readings each second and holds
+//! that begin and end at whole seconds and are known before closing, every project's energy is the
+//! sum of the steps within its holds, before the interval is posted, after, and derived again.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
 
@@ -146,7 +146,11 @@ fn posted(books: &Books, (from, to): (usize, usize)) -> BTreeMap<Account, u128> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn every_project_has_the_sum_of_the_seconds_within_its_holds(
@@ -162,9 +166,9 @@ proptest! {
         let first = late.min(INTERVAL_SECONDS);
         read(&mut books, &seconds, 0, first);
         books.advance(at(INTERVAL_SECONDS - 1));
-        let open = books.provisional().unwrap().flows.into_iter();
-        let open: BTreeMap<Account, u128> =
-            open.filter(|((giver, _), _)| is_gpu(giver)).map(|((_, user), mj)| (user, mj)).collect();
+        let flows = books.provisional().unwrap().flows.into_iter();
+        let of_gpus = flows.filter(|((giver, _), _)| is_gpu(giver));
+        let open: BTreeMap<Account, u128> = of_gpus.map(|((_, user), mj)| (user, mj)).collect();
         prop_assert_eq!(open, by_hand(&seconds, &holds, (0, first)));
 
         // Posted, with whatever was read until then; the rest comes late.

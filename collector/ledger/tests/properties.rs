@@ -80,7 +80,11 @@ fn allocations_first(facts: Vec<Fact>) -> Vec<Fact> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn the_books_balance_and_posted_is_derived(seed in any::<u64>()) {
@@ -108,9 +112,9 @@ proptest! {
                 let sum = |is_of: &dyn Fn(&Flow) -> bool| -> u128 {
                     flows.iter().filter(|(f, _)| f.class == class && is_of(f)).map(|(_, m)| m).sum()
                 };
-                let (inflow, outflow) = (sum(&|f| f.debit == account), sum(&|f| f.credit == account));
-                prop_assert_eq!(inflow, gpu.booked.get(class));
-                prop_assert_eq!(outflow, gpu.booked.get(class));
+                let booked = gpu.booked.get(class);
+                prop_assert_eq!(sum(&|f| f.debit == account), booked);
+                prop_assert_eq!(sum(&|f| f.credit == account), booked);
             }
         }
     }
@@ -130,7 +134,10 @@ proptest! {
     /// Told at different times, allocations are cut inside different runs; what was measured, and
     /// that each GPU's energy is used exactly once, does not depend on it.
     #[test]
-    fn when_allocations_are_told_moves_only_who_used_it(seed in any::<u64>(), other in any::<u64>()) {
+    fn when_allocations_are_told_moves_only_who_used_it(
+        seed in any::<u64>(),
+        other in any::<u64>(),
+    ) {
         let world = World::new(seed);
         let one = play(&world, &world.facts(seed));
         let two = play(&world, &world.facts(other));
