@@ -1,4 +1,4 @@
-//! What the collector tells the other side when it refuses: a closed code, and what follows from it.
+//! What the collector tells the other side when it refuses: a closed code, and what follows.
 //!
 //! The sender acts on the code, never on the status or the text.
 

@@ -39,7 +39,10 @@ impl Spec {
 }
 
 macro_rules! catalogue {
-    ($($number:literal $variant:ident $name:literal $unit:literal $kind:ident $min:literal $max:literal $absence:literal)*) => {
+    ($(
+        $number:literal $variant:ident $name:literal $unit:literal $kind:ident
+        $min:literal $max:literal $absence:literal
+    )*) => {
         /// A quantity of the catalogue. The number is the one on the wire.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u32)]
