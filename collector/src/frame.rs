@@ -7,12 +7,15 @@
 //! | 8 | receive time, milliseconds since 1970 UTC, `i64` little endian |
 //! | rest | by kind |
 //!
-//! 1 schema and 2 batch: the body exactly as received. 3 allocation put and 4 allocation end: JSON.
-//! 5 diagram: effective from (`i64` little endian), length of the hub id (1 byte), hub id, canonical
-//! TOML. 6 tick: nothing. 7 rules: interval, close-after and keep in milliseconds (`u64` little
-//! endian each); the first record of every journal.
+//! 1 schema and 2 batch: the body exactly as received. 3 allocation put and 4 allocation end:
+//! JSON. 5 diagram: effective from (`i64` little endian), length of the hub id (1 byte), hub id,
+//! canonical TOML. 6 tick: nothing. 7 rules: interval, close-after and keep in milliseconds (`u64`
+//! little endian each); the first record of every journal.
 //!
-//! The format is in `docs/formats/journal.md` and pinned by the golden bytes below.
+//! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
+
+#[cfg(test)]
+mod golden;
 
 use bijli_ledger::Rules;
 use bijli_wire::{HubId, Millis, UtcMillis};

@@ -16,6 +16,8 @@
 //! copied to `refused/`, and an empty batch of one event is sent with the same sequence instead.
 
 mod aside;
+#[cfg(test)]
+mod golden;
 mod open;
 mod record;
 #[cfg(test)]

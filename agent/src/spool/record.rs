@@ -1,4 +1,5 @@
-//! The records of the spool, byte by byte. Append only.
+//! The records of the spool, byte by byte. Append only; `docs/formats/spool.md` describes them,
+//! `tests/golden/spool/v1` pins them.
 //!
 //! # Layout
 //! ```text

@@ -1,0 +1,207 @@
+//! Journal format version 1, byte by byte: what was ever written must always read and be booked
+//! alike. `docs/formats/journal.md` describes the bytes. `BIJLI_BLESS=1` writes the files of a new
+//! version; those of a version that was shipped are never written again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bijli_ledger::Rules;
+use bijli_seglog::{Disk, DiskFile, RealDisk};
+use bijli_wire::{Batch, BatchSeq, HubId, SubjectId, UtcMillis, codec};
+
+use super::Frame;
+use crate::allocation::{EndText, PutText};
+use crate::bookkeeper::Bookkeeper;
+use crate::clock::Clock;
+use crate::diagram::{Plan, PlanNode, PlanPoint, PlanRole};
+use crate::health::Health;
+use crate::intake::Intake;
+use crate::state::State;
+
+/// The order in which a journal has them.
+const NAMES: [&str; 7] = [
+    "7-rules.frame",
+    "5-diagram.frame",
+    "1-schema.frame",
+    "2-batch.frame",
+    "3-allocation-put.frame",
+    "4-allocation-end.frame",
+    "6-tick.frame",
+];
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    let file = RealDisk.open_read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut bytes = vec![0; usize::try_from(file.len().expect("an open file")).expect("small")];
+    assert_eq!(file.read_at(0, &mut bytes).expect("an open file"), bytes.len());
+    bytes
+}
+
+fn kept(name: &str) -> Vec<u8> {
+    read(&golden().join("journal/v1").join(name))
+}
+
+const fn at(second: i64) -> UtcMillis {
+    UtcMillis::new(1_760_000_000_000 + second * 1_000)
+}
+
+fn hub() -> HubId {
+    HubId::new("lahore").expect("valid")
+}
+
+fn plan() -> Plan {
+    let point = |id: &str, role, meter: Option<&str>| PlanPoint {
+        id: id.into(),
+        role,
+        meter: meter.map(Into::into),
+        fed_by: None,
+    };
+    Plan {
+        pue_category: Some(2),
+        points: vec![
+            point("incomer", PlanRole::Grid, Some("m-incomer")),
+            point("pdu-a", PlanRole::Pdu, None),
+        ],
+        nodes: vec![PlanNode { id: "lhe-n001".into(), fed_by: "pdu-a".into() }],
+    }
+}
+
+fn put() -> PutText {
+    PutText {
+        id: "1042".into(),
+        hub: Some("lahore".into()),
+        project: "climate/monsoon".into(),
+        node: None,
+        devices: vec!["GPU-0001".into()],
+        from: "2025-10-09T08:53:20Z".into(),
+        to: None,
+        who: "slurm".into(),
+        why: "job 1042".into(),
+    }
+}
+
+/// The schema and the batch are the golden ones of the wire, the batch as its sender's first.
+fn bodies() -> (Vec<u8>, Vec<u8>) {
+    let body = |name| codec::compress(&read(&golden().join("wire/v1").join(name))).expect("small");
+    let (id, schema) = codec::decode_schema(&body("schema.pb")).expect("golden");
+    let opened = codec::open(&body("batch.pb")).expect("golden");
+    let batch = Batch { sequence: BatchSeq::FIRST, ..opened.read(id, &schema).expect("golden") };
+    (body("schema.pb"), codec::encode_batch(&batch).expect("valid"))
+}
+
+fn frames() -> [Frame; 7] {
+    let (schema, batch) = bodies();
+    let end =
+        EndText { hub: "lahore".into(), id: "1042".into(), at: "2025-10-09T08:53:22Z".into() };
+    [
+        Frame::Rules { received: at(0), rules: Rules::default() },
+        Frame::Diagram { received: at(0), from: at(-800), hub: hub(), toml: plan().to_toml() },
+        Frame::Schema { received: at(4), body: schema },
+        Frame::Batch { received: at(5), body: batch },
+        Frame::AllocationPut { received: at(6), json: put().to_json() },
+        Frame::AllocationEnd { received: at(7), json: end.to_json() },
+        Frame::Tick { received: at(1_200) },
+    ]
+}
+
+/// The zstd frame in a body is not pinned: another zstd version may compress otherwise.
+fn plain(frame: Frame) -> Frame {
+    let open = |body: Vec<u8>| codec::decompress(&body).expect("our own frame");
+    match frame {
+        Frame::Schema { received, body } => Frame::Schema { received, body: open(body) },
+        Frame::Batch { received, body } => Frame::Batch { received, body: open(body) },
+        Frame::AllocationPut { .. }
+        | Frame::AllocationEnd { .. }
+        | Frame::Diagram { .. }
+        | Frame::Tick { .. }
+        | Frame::Rules { .. } => frame,
+    }
+}
+
+#[test]
+fn what_is_written_is_version_1() {
+    for (name, frame) in NAMES.iter().zip(frames()) {
+        if std::env::var_os("BIJLI_BLESS").is_some() {
+            let folder = golden().join("journal/v1");
+            RealDisk.create_dir_all(&folder).expect("a writable place");
+            let file = RealDisk.create(&folder.join(name)).expect("a writable place");
+            file.write_at(0, &frame.encode()).expect("a writable place");
+        }
+        let bytes = kept(name);
+        let found = Frame::decode(&bytes).expect("version 1 reads");
+        assert_eq!(found.encode(), bytes, "{name}");
+        assert_eq!(plain(found), plain(frame), "{name}");
+    }
+}
+
+/// Goal: the document is enough to write a reader. This one knows only the document.
+#[test]
+fn a_reader_written_from_the_document_agrees() {
+    let number = |bytes: &[u8], at: usize| {
+        bytes[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 1_200_000];
+    for (name, received) in NAMES.iter().zip(received) {
+        let bytes = kept(name);
+        assert_eq!(name.as_bytes()[0] - b'0', bytes[0], "the kind is the name's number");
+        assert_eq!(number(&bytes, 1), 1_760_000_000_000 + received, "{name}");
+        let body = &bytes[9..];
+        match bytes[0] {
+            1 | 2 => assert_eq!(body[..4], [0x28, 0xb5, 0x2f, 0xfd], "a zstd frame"),
+            3 => assert_eq!(
+                body,
+                br#"{"id":"1042","hub":"lahore","project":"climate/monsoon","devices":["GPU-0001"],"from":"2025-10-09T08:53:20Z","who":"slurm","why":"job 1042"}"#
+            ),
+            4 => assert_eq!(body, br#"{"hub":"lahore","id":"1042","at":"2025-10-09T08:53:22Z"}"#),
+            5 => {
+                assert_eq!(number(body, 0), 1_760_000_000_000 - 800_000);
+                assert_eq!((body[8], &body[9..15]), (6, &b"lahore"[..]));
+                assert!(body[15..].starts_with(b"pue_category = 2\n\n[[point]]\nid = \"incomer\"\n"));
+            }
+            6 => assert!(body.is_empty()),
+            _ => assert_eq!([0, 8, 16].map(|at| number(body, at)), [900_000, 120_000, 3_024_000_000]),
+        }
+    }
+}
+
+/// Goal: not only the bytes read; they still book the same entries.
+#[test]
+fn version_1_is_booked_alike() {
+    let state = Arc::new(State::new(Clock, Rules::default(), Health::new(), None));
+    let mut keeper = Bookkeeper::new(Arc::clone(&state));
+    let (mut intake, mut facts) = (Intake::default(), Vec::new());
+    for name in NAMES {
+        intake.replay(&kept(name), &mut facts).unwrap_or_else(|e| panic!("{name}: {e}"));
+        facts.drain(..).for_each(|fact| keeper.book(fact));
+    }
+    assert_eq!(keeper.unusable(), 0);
+    let hub = state.hub(&hub()).expect("the journal names it");
+    let books = hub.books();
+    let gpu = books.subject(&SubjectId::new("GPU-0001").expect("valid")).expect("declared");
+    assert_eq!(gpu.booked.total(), 2_000_000, "126,274,101,025 less 126,272,101,025 mJ");
+    let entries: Vec<String> = books
+        .entries(UtcMillis::new(0), UtcMillis::new(i64::MAX))
+        .map(|entry| entry.to_string())
+        .collect();
+    assert_eq!(entries, ENTRIES);
+    assert_eq!(books.imbalance(), 0);
+}
+
+/// What the seven frames book; see `docs/formats/ledger.md`.
+const ENTRIES: [&str; 6] = [
+    "entry=1 interval=1759999500000 debit=point:pdu-a credit=main \
+     class=measured amount_mj=2000000 rule=1",
+    "entry=2 interval=1759999500000 debit=node:lhe-n001 credit=point:pdu-a \
+     class=measured amount_mj=2000000 rule=1",
+    "entry=3 interval=1759999500000 debit=gpu:GPU-0001 credit=node:lhe-n001 \
+     class=measured amount_mj=2000000 rule=1",
+    "entry=4 interval=1759999500000 debit=main credit=missing:main \
+     class=derived amount_mj=2000000 rule=1",
+    "entry=5 interval=1759999500000 debit=idle:unallocated credit=gpu:GPU-0001 \
+     class=measured amount_mj=700000 rule=1",
+    "entry=6 interval=1759999500000 debit=project:climate/monsoon/gpu_active \
+     credit=gpu:GPU-0001 class=measured amount_mj=1300000 rule=1",
+];
