@@ -329,7 +329,7 @@ impl<D: Disk> Spool<D> {
         self.limits.bytes_max
     }
 
-    /// About when the eldest waiting batch was made, to within [`PLACE_STRIDE`] batches; `None`:
+    /// About when the eldest waiting batch was made, to within `PLACE_STRIDE` batches; `None`:
     /// nothing waits.
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<UtcMillis> {

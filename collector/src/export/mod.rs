@@ -4,7 +4,7 @@
 //! collector's own counters are on `/metrics` (`health.rs`).
 //!
 //! # Invariants
-//! - Everything is copied out from under the locks first ([`scene`]) and rendered after.
+//! - Everything is copied out from under the locks first (`scene`) and rendered after.
 //! - Counters of the books are sums over first postings (`Books::totals`), so they never go down;
 //!   corrections are counted apart.
 

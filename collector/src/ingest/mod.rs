@@ -5,7 +5,7 @@
 //! Nothing that could not be booked reaches the journal; nothing is acknowledged before its fsync.
 //!
 //! # Invariants
-//! - Memory is bounded: [`REQUESTS_MAX`] bodies are read at once, [`DECODES_MAX`] decoded.
+//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, `DECODES_MAX` decoded.
 //! - Ingest never waits for the books or their readers.
 
 pub mod admission;

@@ -1,8 +1,8 @@
 //! Accepts connections, HTTP/1.1 and HTTP/2 in plain text, and bounds each of them.
 //!
 //! # Invariants
-//! - At most [`CONNECTIONS_MAX`] connections; each has limits on streams, headers and silence.
-//! - On stop, requests under way are answered within [`DRAIN_TIME_MAX`]; then all is closed.
+//! - At most `CONNECTIONS_MAX` connections; each has limits on streams, headers and silence.
+//! - On stop, requests under way are answered within `DRAIN_TIME_MAX`; then all is closed.
 
 use std::sync::Arc;
 use std::time::Duration;

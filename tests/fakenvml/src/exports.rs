@@ -1,4 +1,4 @@
-//! The C side: NVML's names, NVML's layouts. Each call looks up a [`Gpu`](crate::gpu::Gpu), asks
+//! The C side: NVML's names, NVML's layouts. Each call looks up a `Gpu`, asks
 //! it, and writes the answer; what the answer is, is decided in `gpu.rs` and `model.rs`.
 //!
 //! Public so that tests can call them without a dynamic loader.
