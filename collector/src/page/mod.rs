@@ -10,9 +10,9 @@
 mod flow;
 mod place;
 mod render;
-mod svg;
-mod tables;
-mod view;
+pub(crate) mod svg;
+pub(crate) mod tables;
+pub(crate) mod view;
 
 use axum::Router;
 use axum::extract::State;

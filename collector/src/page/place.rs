@@ -25,7 +25,12 @@ pub(crate) enum Place {
     Idle,
     HostOverhead,
     Use(Use, PointId),
-    Loss(Loss, PointId),
+    UpsLoss(PointId),
+    /// What meters saw and none below them explains, of all points.
+    Unmetered,
+    /// Of all cables and boards: each by itself is too little to see.
+    Distribution,
+    MoreLosses(usize),
 }
 
 /// Where energy comes from.
@@ -45,13 +50,6 @@ pub(crate) enum Use {
     Cooling,
     Lighting,
     Other,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Loss {
-    Ups,
-    Distribution,
-    Unmetered,
 }
 
 /// The look of a band.
@@ -92,10 +90,10 @@ impl Place {
     pub(crate) fn title(&self) -> String {
         match self {
             Self::Supply(supply, id) => match supply {
-                Supply::Grid => format!("Grid {id}"),
-                Supply::Solar => format!("Solar {id}"),
-                Supply::Generator => format!("Generator {id}"),
-                Supply::Store => format!("Battery of {id}"),
+                Supply::Grid => named("Grid", id),
+                Supply::Solar => named("Solar", id),
+                Supply::Generator => named("Generator", id),
+                Supply::Store => named("Battery", id),
                 Supply::Unplaced => "Outside the diagram".to_owned(),
                 Supply::Missing => format!("Unmetered at {id}"),
                 Supply::Dispute => format!("Disputed at {id}"),
@@ -107,18 +105,17 @@ impl Place {
             Self::Project(project) => project.to_string(),
             Self::MoreProjects(count) => format!("{count} more projects"),
             Self::Unattributed => "Unattributed".to_owned(),
-            Self::Idle => "Unallocated".to_owned(),
+            Self::Idle => "Idle, unallocated".to_owned(),
             Self::HostOverhead => "Host overhead".to_owned(),
             Self::Use(what, id) => match what {
-                Use::Cooling => format!("Cooling {id}"),
-                Use::Lighting => format!("Lighting {id}"),
-                Use::Other => format!("Other {id}"),
+                Use::Cooling => named("Cooling", id.as_str()),
+                Use::Lighting => named("Lighting", id.as_str()),
+                Use::Other => named("Other", id.as_str()),
             },
-            Self::Loss(what, id) => match what {
-                Loss::Ups => format!("UPS loss {id}"),
-                Loss::Distribution => format!("Distribution {id}"),
-                Loss::Unmetered => format!("Unmetered {id}"),
-            },
+            Self::UpsLoss(id) => format!("UPS loss {id}"),
+            Self::Unmetered => "Unmetered".to_owned(),
+            Self::Distribution => "Distribution losses".to_owned(),
+            Self::MoreLosses(count) => format!("{count} more losses"),
         }
     }
 
@@ -128,7 +125,7 @@ impl Place {
             Self::Supply(supply, _) => match supply {
                 Supply::Grid => "Grid".to_owned(),
                 Supply::Solar => "Solar".to_owned(),
-                Supply::Generator => "Generator".to_owned(),
+                Supply::Generator => "Genset".to_owned(),
                 Supply::Store => "Battery".to_owned(),
                 Supply::Unplaced => "Outside".to_owned(),
                 Supply::Missing => "Unmetered".to_owned(),
@@ -136,15 +133,18 @@ impl Place {
             },
             Self::Main => "Board".to_owned(),
             Self::It => "IT".to_owned(),
+            Self::Idle => "Unallocated".to_owned(),
+            Self::Distribution => "Distribution".to_owned(),
             Self::Point(_)
             | Self::MorePoints(_)
             | Self::Project(_)
             | Self::MoreProjects(_)
             | Self::Unattributed
-            | Self::Idle
             | Self::HostOverhead
             | Self::Use(..)
-            | Self::Loss(..) => self.title(),
+            | Self::UpsLoss(_)
+            | Self::Unmetered
+            | Self::MoreLosses(_) => self.title(),
         }
     }
 
@@ -163,7 +163,9 @@ impl Place {
                 Use::Cooling => Tone::Cooling,
                 Use::Lighting | Use::Other => Tone::Loss,
             },
-            Self::Loss(..) => Tone::Loss,
+            Self::UpsLoss(_) | Self::Unmetered | Self::Distribution | Self::MoreLosses(_) => {
+                Tone::Loss
+            }
         }
     }
 
@@ -176,12 +178,20 @@ impl Place {
             | Self::Idle
             | Self::HostOverhead
             | Self::Use(..)
-            | Self::Loss(..) => true,
+            | Self::UpsLoss(_)
+            | Self::Unmetered
+            | Self::Distribution
+            | Self::MoreLosses(_) => true,
             Self::Supply(..) | Self::Main | Self::Point(_) | Self::MorePoints(_) | Self::It => {
                 false
             }
         }
     }
+}
+
+/// `Cooling chiller-1`, and `Cooling` where the point is called just that.
+fn named(kind: &str, id: &str) -> String {
+    if id.eq_ignore_ascii_case(kind) { kind.to_owned() } else { format!("{kind} {id}") }
 }
 
 /// The bands between places, by giver, receiver and look.
@@ -266,12 +276,12 @@ fn place(account: &Account, loads: &BTreeMap<PointId, Use>, detail: Detail) -> P
             (None, Detail::Compact) => Place::Main,
         },
         Account::Node(_) | Account::Gpu(_) | Account::Cpu(_) | Account::Dram(_) => Place::It,
-        Account::LossUps(id) => Place::Loss(Loss::Ups, id.clone()),
-        Account::LossDistribution(id) => Place::Loss(Loss::Distribution, id.clone()),
+        Account::LossUps(id) => Place::UpsLoss(id.clone()),
+        Account::LossDistribution(_) => Place::Distribution,
         Account::Cooling(id) => Place::Use(Use::Cooling, id.clone()),
         Account::Lighting(id) => Place::Use(Use::Lighting, id.clone()),
         Account::Other(id) => Place::Use(Use::Other, id.clone()),
-        Account::Unmetered(id) => Place::Loss(Loss::Unmetered, id.clone()),
+        Account::Unmetered(_) => Place::Unmetered,
         Account::Main => Place::Main,
         Account::IdleUnallocated => Place::Idle,
         Account::Unattributed => Place::Unattributed,
@@ -299,18 +309,20 @@ fn fold_small(bands: Bands) -> Bands {
     let projects = smallest(&received, |place| matches!(place, Place::Project(_)));
     let only_it = |point: &Place| {
         let mut below = bands.keys().filter(|(from, ..)| from == point).map(|(_, to, _)| to);
-        below.all(|to| *to == Place::It || matches!(to, Place::Loss(..)))
+        below.all(|to| {
+            matches!(to, Place::It | Place::UpsLoss(_) | Place::Unmetered | Place::Distribution)
+        })
     };
     let is_last = |place: &Place| matches!(place, Place::Point(_)) && only_it(place);
     let points = smallest(&received, is_last);
-    let losses = smallest(&received, |place| matches!(place, Place::Loss(..)));
+    let losses = smallest(&received, |place| matches!(place, Place::UpsLoss(_)));
     let rename = |place: Place| {
         if projects.contains(&place) {
             Place::MoreProjects(projects.len())
         } else if points.contains(&place) {
             Place::MorePoints(points.len())
         } else if losses.contains(&place) {
-            Place::Loss(Loss::Distribution, PointId::new("others").expect("a name"))
+            Place::MoreLosses(losses.len())
         } else {
             place
         }

@@ -1,6 +1,6 @@
 //! The page itself, from a [`View`].
 
-use bijli_ledger::Pue;
+use bijli_ledger::{Category, Pue};
 use bijli_wire::UtcMillis;
 use bijli_wire::units::{human_energy, human_power};
 use maud::{DOCTYPE, Markup, html};
@@ -9,9 +9,9 @@ use super::flow::draw;
 use super::place::{Detail, Flows, bands};
 use super::svg::{share, svg};
 use super::tables::{self, Ends};
-use super::view::{Day, HubView, Note, Open, View, minute};
+use super::view::{Day, HubView, Note, Open, View, minute, span};
 use crate::api::Period;
-use crate::api::pue::{headline, shown};
+use crate::api::pue::headline;
 use crate::state::Readiness;
 
 pub(super) fn page(view: &View) -> Markup {
@@ -101,16 +101,24 @@ fn chips(hub: &HubView) -> Markup {
     let all_up = hub.nodes_expected.is_none_or(|expected| u64::from(expected) <= wide(up));
     html! {
         ul.chips {
-            li.good[all_up && up > 0].bad[!all_up] {
-                (up) @if let Some(expected) = hub.nodes_expected { " of " (expected) }
-                @if up == 1 && hub.nodes_expected.is_none() { " node reports" }
-                @else { " nodes report" }
-            }
+            li.good[all_up && up > 0].bad[!all_up] { (reporting(hub)) }
             @if hub.imbalance == 0 { li.good { "books balance to 0 mJ" } }
             @else { li.bad { "books are out by " (hub.imbalance) " mJ" } }
             @if let Some(until) = hub.closed_until { li { "closed until " (minute(until)) } }
             @if !hub.is_configured { li { "from the journal only" } }
         }
+    }
+}
+
+/// What is expected counts gateways as nodes, so then they are not told apart.
+fn reporting(hub: &HubView) -> String {
+    let (up, gateways) = (hub.nodes_up(), hub.gateways_up());
+    match (hub.nodes_expected, up, gateways) {
+        (Some(expected), ..) => format!("{up} of {expected} nodes report"),
+        (None, 1, 0) => "1 node reports".to_owned(),
+        (None, _, 0) => format!("{up} nodes report"),
+        (None, _, 1) => format!("{} nodes and 1 gateway report", up - 1),
+        (None, ..) => format!("{} nodes and {gateways} gateways report", up - gateways),
     }
 }
 
@@ -120,7 +128,9 @@ fn wide(count: usize) -> u64 {
 
 fn pue_tile(day: Option<&Day>) -> Markup {
     let none = |words: &str| {
-        html! { h4 { "PUE" } p.none { "No PUE" } p { (words) } }
+        html! { h4 { "PUE" } p.none { "No PUE" } p { (words) }
+        p { "A PUE compares what entered the building with what its IT equipment used, so it "
+            "needs meters of both." } }
     };
     html! {
         .tile.pue {
@@ -134,10 +144,15 @@ fn pue_tile(day: Option<&Day>) -> Markup {
 }
 
 fn pue_figure(pue: &Pue) -> Markup {
+    let period = Period { from: pue.from, to: pue.to };
     html! {
-        h4 { "PUE, category " (pue.category.number()) " " span.tag.interim { "interim" } }
+        h4 { "PUE, category " (pue.category.number()) " " span.tag.interim title="of less than a \
+            year" { "interim" } }
         p.big { (headline(pue)) }
-        p { (shown(pue)) }
+        p { (human_energy(pue.total)) " supplied ÷ " (human_energy(pue.it)) " of IT, "
+            (measured_at(pue.category)) }
+        p { (span(period)) ", coverage " (pue.intervals_complete) " of "
+            (pue.intervals_expected) " intervals" }
         @if pue.store_drawn > 0 {
             p { "UPS batteries gave " (human_energy(pue.store_drawn)) " beyond what they took" }
         }
@@ -145,14 +160,26 @@ fn pue_figure(pue: &Pue) -> Markup {
     }
 }
 
+/// Where the category takes IT energy; why it differs from what nodes say of themselves.
+const fn measured_at(category: Category) -> &'static str {
+    match category {
+        Category::UpsOutput => "measured at the UPS outputs",
+        Category::PduOutput => "measured at the PDU outputs",
+        Category::ItInput => "measured at the IT equipment",
+    }
+}
+
 fn energy_tiles(day: Option<&Day>, hub: &HubView) -> Markup {
-    let ends = day.map(|day| Ends::of(&day.flows));
+    // Of a time in which nothing was read, nobody can say that it was 0 J.
+    let ends = day.filter(|day| !day.flows.is_empty()).map(|day| Ends::of(&day.flows));
+    let power = hub.supply_power().or(hub.it_power());
     html! {
         .tile { h4 { "Entered" }
             p.big { (or_dash(ends.as_ref().map(Ends::entered), human_energy)) }
-            p { @match day {
-                Some(day) => { (hours(day.period)) ", closed" }
-                None => { "nothing closed yet" }
+            p { @match (day, &ends) {
+                (Some(day), Some(_)) => { (hours(day.period)) ", closed" }
+                (Some(_), None) => { "no energy was read" }
+                (None, _) => { "nothing closed yet" }
             } } }
         .tile { h4 { "Used by IT" }
             p.big { (or_dash(ends.as_ref().map(Ends::it), human_energy)) }
@@ -160,10 +187,10 @@ fn energy_tiles(day: Option<&Day>, hub: &HubView) -> Markup {
                 p { (share(ends.it(), ends.entered())) " of what entered" }
             } }
         .tile { h4 { "Power now" }
-            p.big { (or_dash(hub.supply_power().or(hub.it_power()), human_power)) }
+            p.big { (or_dash(power, human_power)) }
             p { @match (hub.supply_power(), hub.it_power()) {
-                (Some(_), Some(it)) => { "IT " (human_power(it)) }
-                (Some(_), None) => { "at the supply meters" }
+                (Some(_), Some(it)) => { "entering; IT uses " (human_power(it)) }
+                (Some(_), None) => { "entering" }
                 (None, Some(_)) => { "of IT; the supply meters do not tell" }
                 (None, None) => { "not every meter or node tells" }
             } } }
@@ -189,7 +216,7 @@ fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
         @match (day, &hub.open) {
             (Some(day), open) => {
                 h3 { "Where the energy went " span.tag.closed { "closed" } }
-                p.hint { (minute(day.period.from)) " to " (minute(day.period.to))
+                p.hint { (span(day.period))
                     @if day.incomplete > 0 { ", " (incomplete(day.incomplete)) } }
                 (drawing(&day.flows, false)) (numbers(&hub.id, &day.flows))
                 h3 { "Projects " span.tag.closed { "closed" } }
@@ -198,8 +225,7 @@ fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
             }
             (None, Some(open)) => {
                 h3 { "Where the energy goes " span.tag.open { "provisional" } }
-                p.hint { "The open interval from " (minute(open.period.from)) " to "
-                    (minute(open.period.to)) ", as if it closed now. It is not booked yet." }
+                p.hint { "The open interval, " (span(open.period)) ", as if it closed now. It is not booked yet." }
                 (drawing(&open.flows, true)) (numbers(&hub.id, &open.flows))
                 h3 { "Projects " span.tag.open { "provisional" } }
                 (tables::projects(&Ends::of(&open.flows)))
@@ -221,7 +247,10 @@ fn drawing(flows: &Flows, is_open: bool) -> Markup {
     let of = |detail| draw(&bands(flows, detail), detail);
     let wide = of(Detail::Full);
     html! {
-        @if wide.boxes.is_empty() { p.hint { "No energy moved in this time." } }
+        @if wide.boxes.is_empty() {
+            p.hint { "Nothing that counts energy was read in this time: no meter, no GPU, no "
+                "processor with an energy register." }
+        }
         @else {
             figure class=(class) { (svg(&wide, "wide")) (svg(&of(Detail::Compact), "narrow")) }
             (tables::key(tables::DRAWING_KEY))

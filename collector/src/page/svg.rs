@@ -42,7 +42,7 @@ fn label(one: &Box, drawing: &Drawing) -> Markup {
         (true, true) => format!("{} · {share}", tenths(one.energy)),
         (false, true) => tenths(one.energy),
     };
-    let name = if drawing.is_compact && !one.is_last { one.place.short() } else { title.clone() };
+    let name = if drawing.is_compact { one.place.short() } else { title.clone() };
     let whole = format!("{title}: {} ({share})", human_energy(one.energy));
     html! {
         g {
@@ -67,9 +67,10 @@ fn tenths(energy: u128) -> String {
     }
 }
 
-/// `"12.3 %"`, cut, from integers.
+/// `"12.3 %"`, cut, from integers; what is there is never shown as nothing.
 pub(crate) fn share(part: u128, whole: u128) -> String {
     match part.saturating_mul(1_000).checked_div(whole) {
+        Some(0) if part > 0 => "<0.1 %".to_owned(),
         Some(permille) => format!("{}.{} %", permille / 10, permille % 10),
         None => "–".to_owned(),
     }
@@ -105,6 +106,7 @@ mod tests {
     fn shares_are_cut_and_long_names_shortened() {
         assert_eq!(share(1, 3), "33.3 %");
         assert_eq!(share(1, 0), "–");
+        assert_eq!((share(1, 1_001), share(0, 5)), ("<0.1 %".to_owned(), "0.0 %".to_owned()));
         assert_eq!(tenths(1_299_000), "1299.0 J");
         assert_eq!(shorten("abcdef", 4), "abc…");
     }

@@ -12,13 +12,13 @@ use super::svg::share;
 use super::view::{HubView, MeterRow, NodeRow, ago};
 
 /// What entered by source, and what ended by sink.
-pub(super) struct Ends {
-    pub(super) sources: BTreeMap<Account, u128>,
-    pub(super) sinks: BTreeMap<Account, u128>,
+pub(crate) struct Ends {
+    pub(crate) sources: BTreeMap<Account, u128>,
+    pub(crate) sinks: BTreeMap<Account, u128>,
 }
 
 impl Ends {
-    pub(super) fn of(flows: &Flows) -> Self {
+    pub(crate) fn of(flows: &Flows) -> Self {
         let (mut sources, mut sinks) = (BTreeMap::new(), BTreeMap::new());
         for ((from, to), energy) in flows {
             if from.nature() == Nature::Source {
@@ -33,21 +33,39 @@ impl Ends {
         Self { sources, sinks }
     }
 
-    pub(super) fn entered(&self) -> u128 {
+    pub(crate) fn entered(&self) -> u128 {
         sum(self.sources.values())
     }
 
-    pub(super) fn ended(&self) -> u128 {
+    pub(crate) fn ended(&self) -> u128 {
         sum(self.sinks.values())
     }
 
     /// What nodes used: the sinks that are projects' or nobody's.
-    pub(super) fn it(&self) -> u128 {
+    pub(crate) fn it(&self) -> u128 {
         sum(self.sinks.iter().filter(|(account, _)| is_it(account)).map(|(_, energy)| energy))
     }
 
     fn of_account(&self, account: &Account) -> u128 {
         self.sinks.get(account).copied().unwrap_or(0)
+    }
+
+    /// GPUs active, GPUs held idle and hosts of every project, the largest first.
+    pub(crate) fn projects_by_size(&self) -> Vec<(&ProjectId, [u128; 3])> {
+        let mut projects: Vec<(&ProjectId, [u128; 3])> = self.projects().into_iter().collect();
+        projects.sort_by_key(|(_, parts)| std::cmp::Reverse(sum(parts.iter())));
+        projects
+    }
+
+    /// What no project used, with a title. Unattributed is named only where there is some.
+    pub(crate) fn nobody(&self) -> Vec<(&'static str, u128)> {
+        let of = |(account, title, _): &Nobody| (*title, self.of_account(account));
+        let lines = NOBODY.iter().filter(|line| self.has(line));
+        lines.map(of).collect()
+    }
+
+    fn has(&self, (account, ..): &Nobody) -> bool {
+        self.of_account(account) > 0 || *account != Account::Unattributed
     }
 
     fn projects(&self) -> BTreeMap<&ProjectId, [u128; 3]> {
@@ -64,6 +82,15 @@ impl Ends {
         projects
     }
 }
+
+/// An account that is no project's, its title, and what it holds.
+type Nobody = (Account, &'static str, &'static str);
+
+const NOBODY: &[Nobody] = &[
+    (Account::Unattributed, "Unattributed", "busy, and nobody is known to hold them"),
+    (Account::IdleUnallocated, "Idle, unallocated", "GPUs that nobody held"),
+    (Account::HostOverhead, "Host overhead", "hosts of GPUs that nobody held"),
+];
 
 fn is_it(account: &Account) -> bool {
     let is_nobody = [Account::IdleUnallocated, Account::Unattributed, Account::HostOverhead];
@@ -111,14 +138,8 @@ fn words(account: &Account) -> String {
 /// Projects, largest first, then what is nobody's.
 pub(super) fn projects(ends: &Ends) -> Markup {
     let it = ends.it();
-    let mut projects: Vec<(&ProjectId, [u128; 3])> = ends.projects().into_iter().collect();
-    projects.sort_by_key(|(_, parts)| std::cmp::Reverse(sum(parts.iter())));
+    let projects = ends.projects_by_size();
     let largest = projects.iter().map(|(_, parts)| sum(parts.iter())).max().unwrap_or(0);
-    let nobody = [
-        (Account::Unattributed, "Unattributed", "busy, and nobody is known to hold them"),
-        (Account::IdleUnallocated, "Idle, unallocated", "GPUs that nobody held"),
-        (Account::HostOverhead, "Host overhead", "hosts of GPUs that nobody held"),
-    ];
     html! {
         table.stack {
             thead { tr { th { "Project" } th {} th.n { "GPUs active" } th.n { "Held idle" }
@@ -134,9 +155,10 @@ pub(super) fn projects(ends: &Ends) -> Markup {
                         td.n data-l="total" { b { (human_energy(total)) } }
                         td.n.soft data-l="of IT" { (share(total, it)) } }
                 }
-                @for (account, title, why) in &nobody {
+                @for line in NOBODY {
+                    @let (account, title, why) = line;
                     @let energy = ends.of_account(account);
-                    @if energy > 0 || *account != Account::Unattributed {
+                    @if ends.has(line) {
                         tr.soft { td { (title) } td.full colspan="4" { (why) }
                             td.n data-l="total" { (human_energy(energy)) }
                             td.n data-l="of IT" { (share(energy, it)) } }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bijli_ledger::{Books, Completeness, IntervalState, Pue};
+use bijli_ledger::{Books, Completeness, EventKind, IntervalState, Pue};
 use bijli_wire::{HubId, Quantity, SubjectKind, UtcMillis};
 
 use super::place::Flows;
@@ -19,85 +19,85 @@ use crate::state::{Hub, Readiness, State};
 
 /// The whole page.
 #[derive(Clone, Debug)]
-pub(super) struct View {
-    pub(super) banner: Option<String>,
-    pub(super) now: UtcMillis,
-    pub(super) readiness: Readiness,
-    pub(super) hubs: Vec<HubView>,
+pub(crate) struct View {
+    pub(crate) banner: Option<String>,
+    pub(crate) now: UtcMillis,
+    pub(crate) readiness: Readiness,
+    pub(crate) hubs: Vec<HubView>,
 }
 
 /// One hub.
 #[derive(Clone, Debug)]
-pub(super) struct HubView {
-    pub(super) id: String,
-    pub(super) title: String,
-    pub(super) is_configured: bool,
-    pub(super) closed_until: Option<UtcMillis>,
-    pub(super) imbalance: i128,
-    pub(super) faults: Vec<String>,
-    pub(super) nodes_expected: Option<u32>,
-    pub(super) day: Option<Arc<Day>>,
-    pub(super) open: Option<Open>,
-    pub(super) nodes: Vec<NodeRow>,
-    pub(super) meters: Vec<MeterRow>,
-    pub(super) notes: Vec<Note>,
+pub(crate) struct HubView {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) is_configured: bool,
+    pub(crate) closed_until: Option<UtcMillis>,
+    pub(crate) imbalance: i128,
+    pub(crate) faults: Vec<String>,
+    pub(crate) nodes_expected: Option<u32>,
+    pub(crate) day: Option<Arc<Day>>,
+    pub(crate) open: Option<Open>,
+    pub(crate) nodes: Vec<NodeRow>,
+    pub(crate) meters: Vec<MeterRow>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// The last day of closed intervals, or as much of it as there is.
 #[derive(Clone, Debug)]
-pub(super) struct Day {
-    pub(super) period: Period,
-    pub(super) flows: Flows,
+pub(crate) struct Day {
+    pub(crate) period: Period,
+    pub(crate) flows: Flows,
     /// Or why there is none, in words.
-    pub(super) pue: Result<Pue, String>,
-    pub(super) incomplete: usize,
+    pub(crate) pue: Result<Pue, String>,
+    pub(crate) incomplete: usize,
     /// Newest first.
-    pub(super) reasons: Vec<Note>,
+    pub(crate) reasons: Vec<Note>,
 }
 
 /// The open interval as if it closed now.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
-    pub(super) period: Period,
-    pub(super) flows: Flows,
+pub(crate) struct Open {
+    pub(crate) period: Period,
+    pub(crate) flows: Flows,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct NodeRow {
-    pub(super) id: String,
-    pub(super) is_up: bool,
-    pub(super) age_ms: i64,
-    pub(super) power_mw: Option<u64>,
-    pub(super) gpus: usize,
+pub(crate) struct NodeRow {
+    pub(crate) id: String,
+    pub(crate) is_up: bool,
+    pub(crate) age_ms: i64,
+    pub(crate) power_mw: Option<u64>,
+    pub(crate) gpus: usize,
     /// GPUs that gave energy or power lately.
-    pub(super) gpus_up: usize,
+    pub(crate) gpus_up: usize,
     /// Millidegrees of the hottest GPU.
-    pub(super) hottest: Option<i64>,
+    pub(crate) hottest: Option<i64>,
     /// Reads meters only.
-    pub(super) is_gateway: bool,
+    pub(crate) is_gateway: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct MeterRow {
-    pub(super) id: String,
-    pub(super) role: &'static str,
-    pub(super) power_mw: Option<u64>,
-    pub(super) booked: Option<u128>,
-    pub(super) age_ms: Option<i64>,
+pub(crate) struct MeterRow {
+    pub(crate) id: String,
+    pub(crate) role: &'static str,
+    pub(crate) power_mw: Option<u64>,
+    pub(crate) booked: Option<u128>,
+    pub(crate) age_ms: Option<i64>,
 }
 
 /// Something to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Note {
-    pub(super) at: UtcMillis,
-    pub(super) what: String,
-    pub(super) words: String,
-    pub(super) is_bad: bool,
+pub(crate) struct Note {
+    pub(crate) at: UtcMillis,
+    pub(crate) what: String,
+    pub(crate) words: String,
+    pub(crate) is_bad: bool,
 }
 
 /// Days by hub, with what they were summed from.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Closed(Arc<Mutex<Days>>);
+pub(crate) struct Closed(Arc<Mutex<Days>>);
 
 type Days = BTreeMap<HubId, (Stand, Arc<Day>)>;
 
@@ -117,7 +117,7 @@ const REASONS_EACH: usize = 4;
 const NOTES_MAX: usize = 12;
 
 impl View {
-    pub(super) fn of(state: &State, closed: &Closed) -> Self {
+    pub(crate) fn of(state: &State, closed: &Closed) -> Self {
         let (now, readiness) = (state.clock.now(), state.readiness());
         let hubs = match readiness {
             Readiness::Replaying { .. } => Vec::new(),
@@ -157,12 +157,17 @@ impl HubView {
         }
     }
 
-    pub(super) fn nodes_up(&self) -> usize {
+    pub(crate) fn nodes_up(&self) -> usize {
         self.nodes.iter().filter(|node| node.is_up).count()
     }
 
+    /// Of those that are up, the ones that only read meters.
+    pub(crate) fn gateways_up(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_up && node.is_gateway).count()
+    }
+
     /// Power of all nodes; `None` unless every node that is up tells.
-    pub(super) fn it_power(&self) -> Option<u64> {
+    pub(crate) fn it_power(&self) -> Option<u64> {
         let machines = self.nodes.iter().filter(|node| node.is_up && !node.is_gateway);
         let mut sum = None;
         for node in machines {
@@ -172,7 +177,7 @@ impl HubView {
     }
 
     /// Power at the supply meters; `None` unless all of them tell.
-    pub(super) fn supply_power(&self) -> Option<u64> {
+    pub(crate) fn supply_power(&self) -> Option<u64> {
         let supplies = ["grid", "generator", "solar"];
         let mut sum = None;
         for meter in self.meters.iter().filter(|meter| supplies.contains(&meter.role)) {
@@ -294,10 +299,11 @@ fn notes(books: &Books, day: Option<&Day>, node_events: Vec<Note>) -> Vec<Note> 
         at: event.at,
         what: event.kind.word().replace('_', " "),
         words: format!("{}: {}", event.subject, event.words),
-        is_bad: event.kind == bijli_ledger::EventKind::Dispute,
+        is_bad: event.kind == EventKind::Dispute,
     };
-    let mut events: Vec<Note> =
-        books.events().into_iter().rev().take(NOTES_MAX).map(register).collect();
+    // That a register passed its modulus is what registers do; its energy is booked.
+    let news = books.events().into_iter().rev().filter(|event| event.kind != EventKind::Wrap);
+    let mut events: Vec<Note> = news.take(NOTES_MAX).map(register).collect();
     events.extend(node_events);
     events.sort_by_key(|note| std::cmp::Reverse(note.at));
     events.truncate(NOTES_MAX);
@@ -307,7 +313,7 @@ fn notes(books: &Books, day: Option<&Day>, node_events: Vec<Note>) -> Vec<Note> 
 }
 
 /// `2026-08-01 09:15` in UTC.
-pub(super) fn minute(at: UtcMillis) -> String {
+pub(crate) fn minute(at: UtcMillis) -> String {
     let text = rfc3339(at);
     match (text.get(..10), text.get(11..16)) {
         (Some(day), Some(minute)) if text.ends_with('Z') => format!("{day} {minute}"),
@@ -315,8 +321,19 @@ pub(super) fn minute(at: UtcMillis) -> String {
     }
 }
 
+/// `2026-08-01 09:15 to 10:15 UTC`, with the second day where it is another one.
+pub(crate) fn span(period: Period) -> String {
+    let (from, to) = (minute(period.from), minute(period.to));
+    let is_same_day = from.get(..DAY_CHARS) == to.get(..DAY_CHARS);
+    let to = if is_same_day { to.get(DAY_CHARS..).unwrap_or(&to).trim_start() } else { &to };
+    format!("{from} to {to} UTC")
+}
+
+/// Of a date like `2026-08-01`.
+const DAY_CHARS: usize = 10;
+
 /// `4 s`, `12 min`, `3 h`, `2 d`, cut.
-pub(super) fn ago(ms: i64) -> String {
+pub(crate) fn ago(ms: i64) -> String {
     match ms / 1_000 {
         seconds @ ..120 => format!("{seconds} s"),
         seconds @ ..7_200 => format!("{} min", seconds / 60),
