@@ -53,8 +53,13 @@ pub enum CollectorError {
     Thread(#[source] std::io::Error),
     #[error("the journal failed; start again, the journal recovers from disk")]
     JournalFailed(#[source] LogError),
-    #[error("the journal took no frame at start: {0:?}")]
-    Opening(Outcome),
+    #[error(
+        "less space is free in {dir} than disk_reserve, and the configuration is not in the journal \
+         yet: make room, or write a smaller disk_reserve", dir = dir.display()
+    )]
+    NoSpace { dir: PathBuf },
+    #[error("the journal in {dir} cannot be written at start", dir = dir.display())]
+    Opening { dir: PathBuf },
     #[error("a part of the collector ended unexpectedly")]
     Ended,
 }
@@ -325,7 +330,7 @@ fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), Coll
     let received = ingest.state.clock.now();
     let is_new = journal.intake().rules().is_none();
     if is_new {
-        append(journal, Frame::Rules { received, rules: config.rules }, Note::Other)?;
+        append(config, journal, Frame::Rules { received, rules: config.rules }, Note::Other)?;
     }
     for hub in &config.hubs {
         let toml = hub.plan.to_toml();
@@ -344,15 +349,17 @@ fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), Coll
             tracing::warn!(hub = %hub.id, "no diagram is declared any more; the last one stays");
             continue;
         }
-        append(journal, Frame::Diagram { received, from, hub: hub.id.clone(), toml }, Note::Other)?;
+        let frame = Frame::Diagram { received, from, hub: hub.id.clone(), toml };
+        append(config, journal, frame, Note::Other)?;
     }
     for text in &config.allocations {
-        put_from_file(ingest, journal, text)?;
+        put_from_file(config, ingest, journal, text)?;
     }
     Ok(())
 }
 
 fn put_from_file(
+    config: &Config,
     ingest: &Ingest,
     journal: &Journal,
     text: &crate::allocation::PutText,
@@ -370,11 +377,16 @@ fn put_from_file(
         | crate::allocation::Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();
-    append(journal, Frame::AllocationPut { received, json }, Note::Allocation { reply })
+    append(config, journal, Frame::AllocationPut { received, json }, Note::Allocation { reply })
 }
 
 /// Appends and waits, from a thread of its own.
-fn append(journal: &Journal, frame: Frame, note: Note) -> Result<(), CollectorError> {
+fn append(
+    config: &Config,
+    journal: &Journal,
+    frame: Frame,
+    note: Note,
+) -> Result<(), CollectorError> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let reply = Reply::new(move |outcome| {
         let _heard = sender.send(outcome);
@@ -384,7 +396,8 @@ fn append(journal: &Journal, frame: Frame, note: Note) -> Result<(), CollectorEr
     }
     match receiver.recv() {
         Ok(Outcome::Durable) => Ok(()),
-        Ok(outcome) => Err(CollectorError::Opening(outcome)),
+        Ok(Outcome::DiskFull) => Err(CollectorError::NoSpace { dir: config.dir.clone() }),
+        Ok(Outcome::Failed) => Err(CollectorError::Opening { dir: config.dir.clone() }),
         Err(_) => Err(CollectorError::Ended),
     }
 }

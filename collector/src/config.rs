@@ -398,6 +398,14 @@ mod tests {
         assert!(config.explain().contains("incomer"), "{}", config.explain());
     }
 
+    /// Goal: an error that is the source of another says its words once.
+    #[test]
+    fn a_rule_is_told_once() {
+        let text = point("id = \"a\"\nrole = \"pdu\"\nfed_by = \"b\"");
+        let words = load(&text).expect_err("an unknown feeder").to_string();
+        assert_eq!(words.matches("which is not declared").count(), 1, "{words}");
+    }
+
     /// Goal: each mistake is told with what, where and what to do.
     #[test]
     fn o1_mistakes_by_table() {

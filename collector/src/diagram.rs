@@ -70,7 +70,7 @@ pub enum PlanError {
     Category { found: u8 },
     #[error("node {node} is declared twice")]
     NodeTwice { node: String },
-    #[error("{0}")]
+    #[error(transparent)]
     Rule(#[from] DiagramError),
     #[error("the journalled text is no diagram: {reason}")]
     Text { reason: String },

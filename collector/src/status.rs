@@ -199,17 +199,28 @@ impl HubStatus {
         let mut text =
             format!("\nhub {} ({}), last 24 h of closed intervals\n", self.hub, self.title);
         rows.iter().for_each(|(name, value)| text.push_str(&format!("    {name:15}  {value}\n")));
-        let width = self.projects.iter().map(|line| line.project.len()).max().unwrap_or(0);
-        for line in &self.projects {
-            text.push_str(&format!(
-                "    project {:width$}  IT {:>14}  held idle {:>14}  facility {:>14}\n",
-                line.project,
-                human(&line.it_mj),
-                human(&line.gpu_held_idle_mj),
-                human(&line.facility_mj),
-            ));
-        }
+        text.push_str(&self.show_projects());
         text
+    }
+}
+
+impl HubStatus {
+    /// A table that fits 80 columns as long as names are short; nothing if there is no project.
+    fn show_projects(&self) -> String {
+        let names = self.projects.iter().map(|line| line.project.chars().count());
+        let width = names.max().unwrap_or(0).max("project".len());
+        let row = |cells: [&str; 4]| {
+            let [project, it, idle, facility] = cells;
+            format!("    {project:width$}  {it:>14}  {idle:>14}  {facility:>14}\n")
+        };
+        let heads = ["project", "IT", "held idle", "facility"];
+        let head = (!self.projects.is_empty()).then(|| row(heads));
+        let lines = self.projects.iter().map(|line| {
+            let energies = [&line.it_mj, &line.gpu_held_idle_mj, &line.facility_mj];
+            let [it, idle, facility] = energies.map(|energy| human(energy));
+            row([&line.project, &it, &idle, &facility])
+        });
+        head.into_iter().chain(lines).collect()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::state::Hub;
 
 type PathId = Result<Path<String>, PathRejection>;
-type Parameters = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// Answer to a put or an end.
 #[derive(Debug, Serialize)]
@@ -48,9 +48,29 @@ fn named(path: PathId) -> Result<String, Refusal> {
     path.map(|Path(id)| id).map_err(refuse)
 }
 
-fn parameters(query: Parameters) -> Result<BTreeMap<String, String>, Refusal> {
-    let refuse = |_| Refusal::new(ErrorCode::InvalidRequest, "the parameters cannot be read");
-    query.map(|Query(parameters)| parameters).map_err(refuse)
+/// Takes `allowed`, each at most once, and nothing else: a misspelt `at` must not mean "now".
+fn parameters(
+    query: Parameters,
+    allowed: &[&'static str],
+) -> Result<BTreeMap<&'static str, String>, Refusal> {
+    let refuse = |words: String| Refusal::new(ErrorCode::InvalidRequest, words);
+    let Ok(Query(pairs)) = query else {
+        return Err(refuse("the parameters cannot be read".to_owned()));
+    };
+    let mut parameters = BTreeMap::new();
+    for (name, value) in pairs {
+        let Some(known) = allowed.iter().find(|known| **known == name) else {
+            let name: String = name.chars().take(64).collect();
+            let known = allowed.join(", ");
+            return Err(refuse(format!(
+                "there is no parameter {name:?}; this address takes {known}"
+            )));
+        };
+        if parameters.insert(*known, value).is_some() {
+            return Err(refuse(format!("parameter {name:?} is given twice")));
+        }
+    }
+    Ok(parameters)
 }
 
 impl Ingest {
@@ -73,7 +93,7 @@ pub(crate) async fn list(
     Shared(ingest): Shared<Arc<Ingest>>,
     query: Parameters,
 ) -> Result<Json<List>, Refusal> {
-    let parameters = parameters(query)?;
+    let parameters = parameters(query, &["hub"])?;
     let hubs = match parameters.get("hub") {
         Some(name) => vec![ingest.one_hub(Some(name))?],
         None => ingest.state.hubs(),
@@ -93,7 +113,7 @@ pub(crate) async fn show(
     query: Parameters,
 ) -> Result<Json<PutText>, Refusal> {
     let id = named(path)?;
-    let hub = ingest.one_hub(parameters(query)?.get("hub").map(String::as_str))?;
+    let hub = ingest.one_hub(parameters(query, &["hub"])?.get("hub").map(String::as_str))?;
     let text = hub.books().allocation(&id).map(|held| PutText::of(&hub.id, held));
     text.map(Json).ok_or_else(|| unknown(&id))
 }
@@ -165,7 +185,7 @@ pub(crate) async fn end(
     query: Parameters,
 ) -> Result<Json<Answer>, Refusal> {
     let journal = ingest.journal()?;
-    let (id, parameters) = (named(path)?, parameters(query)?);
+    let (id, parameters) = (named(path)?, parameters(query, &["at", "hub"])?);
     let hub = ingest.one_hub(parameters.get("hub").map(String::as_str))?;
     if hub.books().allocation(&id).is_none() {
         return Err(unknown(&id));

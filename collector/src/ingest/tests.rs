@@ -236,6 +236,10 @@ fn every_refusal_has_the_one_shape() {
             ("PUT", "/v1/allocations", ErrorCode::InvalidRequest),
             ("DELETE", "/v1/allocations/none", ErrorCode::NotFound),
             ("GET", "/v1/allocations?hub=nowhere", ErrorCode::UnknownHub),
+            ("GET", "/v1/allocations?hbu=isb", ErrorCode::InvalidRequest),
+            ("GET", "/v1/allocations?hub=isb&hub=isb", ErrorCode::InvalidRequest),
+            // Read as "now", a misspelt moment would end it at the wrong time, for ever.
+            ("DELETE", "/v1/allocations/a?att=2026-08-01T10:00:00Z", ErrorCode::InvalidRequest),
         ] {
             assert_eq!(refused(&ask(address, method, path, b"{")), code, "{method} {path}");
         }
@@ -323,6 +327,20 @@ fn h2_out_of_order_and_a_restart_give_the_books_of_a_replay() {
     assert_eq!(booked, Some(4_900_000), "every batch once, in order");
     assert_eq!(digest_of_restart.sha256, before.sha256);
     assert_eq!(digest(), before);
+}
+
+#[test]
+fn a_start_without_space_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path());
+    config.reserve_bytes = u64::MAX;
+    let refused = block_on(async {
+        let collector = start(config, None).await.expect("listens");
+        assert!(!collector.ready().await);
+        collector.stop().await
+    });
+    let words = refused.expect("a runtime").expect_err("refused").to_string();
+    assert!(words.contains("write a smaller disk_reserve"), "{words}");
 }
 
 #[test]
