@@ -1,6 +1,6 @@
-//! Spool format version 1, byte by byte: what was ever written must always read. The bytes are
-//! described in `docs/formats/spool.md`. `BIJLI_BLESS=1` writes the files of a new version; those of
-//! a version that was shipped are never written again.
+//! Spool format version 1, byte by byte: what was ever written must always read.
+//! `docs/formats/spool.md` describes the bytes. `BIJLI_BLESS=1` writes the files of a new version;
+//! those of a version that was shipped are never written again.
 
 use std::path::{Path, PathBuf};
 

@@ -162,7 +162,10 @@ fn a_reader_written_from_the_document_agrees() {
                 assert!(body[15..].starts_with(b"pue_category = 2\n\n[[point]]\nid = \"incomer\"\n"));
             }
             6 => assert!(body.is_empty()),
-            _ => assert_eq!([0, 8, 16].map(|at| number(body, at)), [900_000, 120_000, 3_024_000_000]),
+            _ => {
+                let spans = [0, 8, 16].map(|at| number(body, at));
+                assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);
+            }
         }
     }
 }

@@ -606,7 +606,7 @@ mod tests {
         let (_, mut probe) = probe(FakeGpu::h100("GPU-a"));
         let description = probe.describe().expect("answers");
         let subject = &description.subjects[0];
-        assert_eq!((subject.id.as_str(), subject.label.as_str()), ("GPU-a", "GPU 3"));
+        assert_eq!((subject.id.as_str(), subject.label.as_str()), ("GPU-a", "3"));
         let register = subject.register.expect("a register");
         assert_eq!(register.method, Method::Hardware);
         assert_eq!((register.numerator, register.denominator), (1, 1));
