@@ -88,7 +88,7 @@ fn a_dead_meter_costs_itself_and_the_pue() {
     let second = second.replace(&meters.port.to_string(), &dead.to_string());
     let agent = site.agent("lahore", "gateway", &format!("{first}[[modbus]]{second}"), &[]);
 
-    // The first interval lacks the beginning of both meters; from the second on only one is missing.
+    // The first interval lacks the beginning of both meters; later ones lack only one meter.
     eventually("no PUE, and words that name the meter", 60, || {
         let answer = site.json("/v1/hubs/lahore/pue");
         assert!(answer["pue"].is_null(), "{answer}");

@@ -16,7 +16,10 @@ use crate::eventually;
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let here = std::env::current_exe().expect("a test knows where it is");
-    let profile = here.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    // A test is target/<profile>/deps/<test>, the bench is target/<profile>/bijli-bench.
+    let folder = here.parent().expect("a program lies in a folder");
+    let is_test = folder.ends_with("deps");
+    let profile = if is_test { folder.parent().expect("target/<profile>") } else { folder };
     let path = profile.join(name);
     assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
     path
