@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::clock::Clock;
 use crate::config::{self, CollectorUrl, Config};
 use crate::simulate::{self, Plan, Size};
-use crate::{agent, probe, quantity, report};
+use crate::{agent, probe, report};
 
 /// Shares of time (processor load) need two readings, a second apart.
 const ONCE_ROUNDS: u32 = 2;
@@ -91,7 +91,7 @@ struct Simulate {
 }
 
 fn duration(text: &str) -> Result<Millis, String> {
-    quantity::duration(text).map_err(|e| e.to_string())
+    bijli_wire::quantity::duration(text).map_err(|e| e.to_string())
 }
 
 /// Parses the arguments and does what they ask.

@@ -14,8 +14,8 @@ use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
 
 use crate::probe::{ProbesConfig, host, modbus, nvml, rapl, replay};
-use crate::quantity::{de_duration, de_size};
 use crate::spool::{BYTES_MIN, Limits};
+use bijli_wire::quantity::{de_duration, de_size};
 
 pub const PATH: &str = "/etc/bijli/agent.toml";
 /// The environment overrides `collector`, `hub`, `node`, `listen` and `spool.dir`.

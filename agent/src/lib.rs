@@ -13,7 +13,6 @@ pub mod config;
 pub mod draft;
 pub mod health;
 pub mod probe;
-pub mod quantity;
 pub mod report;
 pub mod schedule;
 pub mod simulate;

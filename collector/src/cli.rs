@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bijli_wire::{Millis, quantity};
 use clap::{Args, Parser, Subcommand};
 
 use crate::collector::{block_on, serve};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::demo::{self, Plan};
-use crate::quantity::Span;
 use crate::{replay, status};
 
 /// Journals what agents send, books every millijoule, answers for PUE and projects.
@@ -61,8 +61,8 @@ struct Replay {
 #[derive(Debug, Args)]
 struct Demo {
     /// Ends so long after the simulated past is booked [default: on Ctrl-C].
-    #[arg(long = "for", value_parser = Span::parse)]
-    live_for: Option<Span>,
+    #[arg(long = "for", value_parser = quantity::duration)]
+    live_for: Option<Millis>,
     /// Prints the result as JSON at the end; the progress goes to stderr.
     #[arg(long)]
     json: bool,
@@ -73,8 +73,8 @@ struct Demo {
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Simulated past that is played first.
-    #[arg(long, default_value = "1h", value_parser = Span::parse)]
-    history: Span,
+    #[arg(long, default_value = "1h", value_parser = quantity::duration)]
+    history: Millis,
 }
 
 /// Parses the arguments and does what they ask.

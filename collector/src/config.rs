@@ -7,13 +7,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bijli_ledger::Rules;
-use bijli_wire::{HubId, Millis};
+use bijli_wire::{HubId, Millis, quantity};
 use serde::Deserialize;
 
 use crate::allocation::PutText;
 use crate::diagram::{Plan, PlanNode, PlanPoint};
 use crate::disk;
-use crate::quantity::{Size, Span};
 
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
@@ -80,14 +79,14 @@ struct Text {
     listen: String,
     #[serde(default = "default_dir")]
     dir: PathBuf,
-    #[serde(default)]
-    interval: Option<Span>,
-    #[serde(default)]
-    close_after: Option<Span>,
+    #[serde(default, deserialize_with = "quantity::de_some_duration")]
+    interval: Option<Millis>,
+    #[serde(default, deserialize_with = "quantity::de_some_duration")]
+    close_after: Option<Millis>,
     #[serde(default)]
     allow_plain_http: bool,
-    #[serde(default)]
-    disk_reserve: Option<Size>,
+    #[serde(default, deserialize_with = "quantity::de_some_size")]
+    disk_reserve: Option<u64>,
     #[serde(default)]
     allocations: Option<PathBuf>,
     #[serde(default)]
@@ -99,8 +98,8 @@ struct Text {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JournalText {
-    #[serde(default)]
-    segment: Option<Size>,
+    #[serde(default, deserialize_with = "quantity::de_some_size")]
+    segment: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,14 +178,14 @@ impl Config {
         let listen = overrides.listen.as_deref().unwrap_or(&text.listen);
         let listen = check_listen(listen, text.allow_plain_http, &mut problems);
         let rules = check_rules(&text, &mut problems);
-        let segment_bytes = text.journal.segment.map_or(64 << 20, Size::bytes);
+        let segment_bytes = text.journal.segment.unwrap_or(64 << 20);
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
             note(&mut problems, "journal.segment", "a segment has 4 MiB to 1 GiB", "choose within");
         }
         let hubs = check_hubs(text.hubs, &mut problems);
         let allocations = check_allocations(allocations, &hubs, &mut problems);
         let dir = overrides.dir.clone().unwrap_or(text.dir);
-        let reserve_bytes = text.disk_reserve.map_or(256 << 20, Size::bytes);
+        let reserve_bytes = text.disk_reserve.unwrap_or(256 << 20);
         match listen {
             Some(listen) if problems.is_empty() => {
                 Ok(Self { listen, dir, rules, segment_bytes, reserve_bytes, hubs, allocations })
@@ -245,8 +244,8 @@ fn check_listen(
 
 fn check_rules(text: &Text, problems: &mut Vec<Problem>) -> Rules {
     let usual = Rules::default();
-    let interval = text.interval.map_or(usual.interval, Span::millis);
-    let close_after = text.close_after.map_or(usual.close_after, Span::millis);
+    let interval = text.interval.unwrap_or(usual.interval);
+    let close_after = text.close_after.unwrap_or(usual.close_after);
     let length = interval.get();
     if !(1_000..=DAY_MS).contains(&length) || !DAY_MS.is_multiple_of(length) {
         note(
@@ -411,8 +410,8 @@ mod tests {
     fn o1_mistakes_by_table() {
         let rows: [(String, &[&str]); 17] = [
             (with("intervall = \"15m\""), &["line 1", "unknown field `intervall`"]),
-            (with("\ninterval = 900"), &["line 2", "bare number", "\"15m\""]),
-            (with("disk_reserve = 5"), &["bare number", "\"64 MiB\""]),
+            (with("\ninterval = 900"), &["line 2", "bare number", "\"15s\""]),
+            (with("disk_reserve = 5"), &["bare number", "\"2 GiB\""]),
             (with("interval = \"7m\""), &["interval:", "divides a day"]),
             (with("interval = \"15 parsecs\""), &["line 1", "parsecs"]),
             (with("listen = \"0.0.0.0:8640\""), &["reachable", "allow_plain_http"]),

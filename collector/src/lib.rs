@@ -30,7 +30,6 @@ pub mod intake;
 pub mod journal;
 pub mod live;
 pub mod page;
-pub mod quantity;
 pub mod replay;
 pub mod state;
 pub mod status;

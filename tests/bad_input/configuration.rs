@@ -43,8 +43,8 @@ fn a_wrong_collector_configuration_is_refused_with_place_and_remedy() {
     let rows: [(String, &[&str]); 7] = [
         (format!("lisen = \"x\"\n{HUB}"), &["bad.toml", "line 1", "unknown field `lisen`"]),
         (format!("{HUB}titel = \"x\"\n"), &["line 3", "unknown field `titel`", "`title`"]),
-        (format!("\ninterval = 900\n{HUB}"), &["line 2", "900 is a bare number", "\"15m\""]),
-        (format!("disk_reserve = 5\n{HUB}"), &["line 1", "bare number", "\"64 MiB\""]),
+        (format!("\ninterval = 900\n{HUB}"), &["line 2", "\"900\" is a bare number", "\"15s\""]),
+        (format!("disk_reserve = 5\n{HUB}"), &["line 1", "bare number", "\"2 GiB\""]),
         (
             point("id = \"c\"\nrole = \"cooling\"\nmeter = \"m1\""),
             &["hub \"isb\"", "meter m1 counts at both incomer and c", "take it off one"],

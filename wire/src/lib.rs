@@ -15,6 +15,7 @@ pub mod error;
 pub mod id;
 pub mod limits;
 pub mod message;
+pub mod quantity;
 pub mod series;
 pub mod units;
 

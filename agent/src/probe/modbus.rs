@@ -24,7 +24,7 @@ use crate::probe::{
     Cadence, Context, Description, How, Note, Offer, Probe, ProbeError, Sample, Tick, admitted,
     epoch, short,
 };
-use crate::quantity::{self, Decimal};
+use bijli_wire::quantity::{self, Decimal};
 
 pub mod decode;
 mod link;

@@ -17,7 +17,7 @@ use super::{
     kernel, short,
 };
 use crate::probe::integrated::PowerRegister;
-use crate::quantity;
+use bijli_wire::quantity;
 
 pub use self::trace::Format;
 pub use crate::probe::integrated::Rule;

@@ -41,7 +41,7 @@ impl Children {
         let mut here = Command::new(agent);
         here.arg("run").arg("--config").arg(&config);
         let mut simulate = Command::new(agent);
-        let history = format!("{}ms", plan.history.millis().get());
+        let history = format!("{}ms", plan.history.get());
         simulate.args(["simulate", "--collector", url, "--history", &history, "--dir"]);
         simulate.arg(dir.join(format!("simulated-{:016x}", salt())));
         let simulate_log = dir.join("simulate.log");

@@ -21,7 +21,6 @@ use bijli_wire::Millis;
 use crate::collector::{Collector, CollectorError, start, told_to_stop};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::disk::{self, TempDir};
-use crate::quantity::Span;
 use crate::replay::salt;
 use children::{Children, ended};
 use outcome::Outcome;
@@ -39,11 +38,11 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub live_for: Option<Span>,
+    pub live_for: Option<Millis>,
     pub is_json: bool,
     pub port: u16,
     pub dir: Option<PathBuf>,
-    pub history: Span,
+    pub history: Millis,
 }
 
 /// Why the demo does not run.
@@ -120,12 +119,12 @@ pub async fn run(plan: Plan) -> Result<(), DemoError> {
 }
 
 fn refused(plan: &Plan, error: CollectorError) -> DemoError {
-    match error {
-        CollectorError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
-            DemoError::PortTaken { port: plan.port }
-        }
-        other => DemoError::Collector(other),
+    if let CollectorError::Listen { source, .. } = &error
+        && source.kind() == std::io::ErrorKind::AddrInUse
+    {
+        return DemoError::PortTaken { port: plan.port };
     }
+    DemoError::Collector(error)
 }
 
 fn banner(config: &Config) -> String {
@@ -180,7 +179,7 @@ async fn watch(
     let stop = told_to_stop();
     let mut stop = std::pin::pin!(stop);
     let clock = collector.state.clock;
-    let mut progress = Progress::new(clock.now(), plan.history.millis(), HERE);
+    let mut progress = Progress::new(clock.now(), plan.history, HERE);
     // The past is played as fast as it is acked; the asked time counts from when it is booked.
     let mut live_since = None;
     loop {
@@ -189,7 +188,7 @@ async fn watch(
         let now = clock.now();
         if phase == Phase::Live {
             let lived = now.since(*live_since.get_or_insert(now)).unwrap_or(Millis::ZERO);
-            if plan.live_for.is_some_and(|asked| lived >= asked.millis()) {
+            if plan.live_for.is_some_and(|asked| lived >= asked) {
                 return Ok(());
             }
         }

@@ -8,7 +8,7 @@
 use bijli_wire::Quantity;
 use serde::Deserialize;
 
-use crate::quantity::Decimal;
+use bijli_wire::quantity::Decimal;
 
 /// What a meter's registers hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -4,7 +4,7 @@ use bijli_wire::{Milliwatts, UtcMillis};
 use chrono::{DateTime, FixedOffset, NaiveDateTime};
 use serde::Deserialize;
 
-use crate::quantity::Decimal;
+use bijli_wire::quantity::Decimal;
 
 /// How a trace was written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

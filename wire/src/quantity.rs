@@ -6,9 +6,10 @@
 //! - Decimals are exact: `"0.4 kW"` is 400,000 mW, and what is no whole number of the base unit
 //!   is refused, never rounded.
 
-use bijli_wire::{Millis, Milliwatts};
 use serde::Deserializer;
 use serde::de::{self, Visitor};
+
+use crate::units::{Millis, Milliwatts};
 
 /// Why a number with a unit was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +96,14 @@ pub fn de_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Millis, D::Erro
     from.deserialize_any(Text(&DURATION)).map(Millis::new)
 }
 
+/// [`de_duration`] for a key that may be left out.
+///
+/// # Errors
+/// As [`de_duration`].
+pub fn de_some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Millis>, D::Error> {
+    de_duration(from).map(Some)
+}
+
 /// For `#[serde(deserialize_with = "quantity::de_power")]`.
 ///
 /// # Errors
@@ -109,6 +118,14 @@ pub fn de_power<'de, D: Deserializer<'de>>(from: D) -> Result<Milliwatts, D::Err
 /// As [`size`], and for TOML values that are no text.
 pub fn de_size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     from.deserialize_any(Text(&SIZE))
+}
+
+/// [`de_size`] for a key that may be left out.
+///
+/// # Errors
+/// As [`de_size`].
+pub fn de_some_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    de_size(from).map(Some)
 }
 
 /// Takes text, and answers a number with how it should have been written.
