@@ -119,8 +119,9 @@ pub async fn run(plan: Plan) -> Result<(), DemoError> {
 }
 
 fn refused(plan: &Plan, error: CollectorError) -> DemoError {
+    let is_taken = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse;
     if let CollectorError::Listen { source, .. } = &error
-        && source.kind() == std::io::ErrorKind::AddrInUse
+        && is_taken(source)
     {
         return DemoError::PortTaken { port: plan.port };
     }

@@ -29,6 +29,7 @@ pub(super) struct Screen {
     page: String,
     kept: Closed,
     shown: u32,
+    last_line: String,
 }
 
 impl Screen {
@@ -38,7 +39,14 @@ impl Screen {
             true => std::io::stderr().is_terminal(),
             false => std::io::stdout().is_terminal(),
         };
-        Self { is_stderr, is_terminal, page, kept: Closed::default(), shown: 0 }
+        Self {
+            is_stderr,
+            is_terminal,
+            page,
+            kept: Closed::default(),
+            shown: 0,
+            last_line: String::new(),
+        }
     }
 
     pub(super) fn show(&mut self, state: &State, phase: Phase) {
@@ -50,7 +58,7 @@ impl Screen {
         } else if self.shown == 0 {
             format!("{}page: {}\n", banner(&view), self.page)
         } else if self.shown.is_multiple_of(LINE_EVERY) {
-            line(&view, phase)
+            self.news(line(&view, phase))
         } else {
             String::new()
         };
@@ -59,6 +67,15 @@ impl Screen {
             if self.is_stderr { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         // A closed terminal ends the demo by its signal, not here.
         let _shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// What was said is not said again.
+    fn news(&mut self, line: String) -> String {
+        if line == self.last_line {
+            return String::new();
+        }
+        self.last_line.clone_from(&line);
+        line
     }
 
     /// The last look, which stays on the terminal.
@@ -251,6 +268,7 @@ mod tests {
             page: "http://127.0.0.1:8640/".to_owned(),
             kept: Closed::default(),
             shown: 0,
+            last_line: String::new(),
         }
     }
 
