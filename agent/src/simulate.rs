@@ -27,8 +27,8 @@ use crate::spool::{Limits, Owner, SpoolError, Stored};
 use crate::uplink::http::{Answer, Client, Line};
 
 /// Live batches, as an agent's. History goes in larger ones: fewer fsyncs on both sides.
-const SECONDS_PER_BATCH: usize = 5;
-const SECONDS_PER_HISTORY_BATCH: usize = 60;
+const BATCH_EVERY: Millis = Millis::new(5_000);
+const HISTORY_BATCH_EVERY: Millis = Millis::new(60_000);
 /// The slowest register of the fleet, its meters', is read so often.
 const ALL_READ_EVERY: Millis = Millis::new(5_000);
 /// History is lived no faster than this many batches ahead of the acks.
@@ -164,9 +164,10 @@ struct Sender {
     feed: Feed,
     schema: Arc<EncodedSchema>,
     drafts: mpsc::Sender<Draft>,
-    /// Seconds of rows that wait in `rows`.
+    /// Rows that wait for the next batch.
     rows: Vec<Matrix>,
-    seconds: usize,
+    /// Simulated time of the last batch.
+    sent_at: UtcMillis,
 }
 
 struct Life {
@@ -237,7 +238,7 @@ fn open_sender(
     let schema = EncodedSchema { id: who.schema_id, body: who.schema_body.clone() };
     let (drafts, inbox) = mpsc::channel(1);
     tasks.spawn(Box::pin(send(line, inbox, stopped, node)));
-    Ok(Sender { feed, schema: Arc::new(schema), drafts, rows: Vec::new(), seconds: 0 })
+    Ok(Sender { feed, schema: Arc::new(schema), drafts, rows: Vec::new(), sent_at: fleet.now() })
 }
 
 /// Empties one sender's drafts into its line until there are no more and all are acked.
@@ -352,13 +353,13 @@ impl Life {
             time::sleep(Duration::from_millis(may_live_at.get())).await;
             return !is_past;
         }
-        let per_batch = if is_past { SECONDS_PER_HISTORY_BATCH } else { SECONDS_PER_BATCH };
+        let every = if is_past { HISTORY_BATCH_EVERY } else { BATCH_EVERY };
         let at = self.fleet.now();
         // All that may wait comes before the fleet moves: dropped midway, it is simply done again.
         self.jobs.all_taken().await;
         for sender in &mut self.senders {
             sender.gather(&self.fleet);
-            if sender.seconds >= per_batch {
+            if at.since(sender.sent_at) >= Some(every) {
                 sender.finish(at).await;
             }
         }
@@ -395,7 +396,6 @@ impl Sender {
     /// Takes this second's rows; a second call in the same second adds nothing.
     fn gather(&mut self, fleet: &Fleet) {
         let Some(batch) = self.feed.take(fleet) else { return };
-        self.seconds += 1;
         for matrix in batch.matrices {
             match self.rows.iter_mut().find(|known| known.group == matrix.group) {
                 Some(known) => {
@@ -416,7 +416,7 @@ impl Sender {
         }
         // The rows leave only when there is room, so that a dropped call loses none.
         let Ok(room) = self.drafts.reserve().await else { return };
-        self.seconds = 0;
+        self.sent_at = now;
         room.send(Draft {
             schema: Arc::clone(&self.schema),
             created: now,
