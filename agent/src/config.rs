@@ -25,7 +25,10 @@ const BATCH_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}", path = path.display())]
+    #[error(
+        "cannot read {path}: write one (agent.example.toml shows every key) or give --config FILE",
+        path = path.display()
+    )]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: {words}", path = path.display())]
     Parse { path: PathBuf, words: String },

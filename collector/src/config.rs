@@ -59,7 +59,10 @@ impl fmt::Display for Problem {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}", path = path.display())]
+    #[error(
+        "cannot read {path}: write one (collector.example.toml shows every key) or give --config FILE",
+        path = path.display()
+    )]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: {reason}", path = path.display())]
     Text { path: PathBuf, reason: String },
