@@ -34,7 +34,7 @@ const QUEUE_MAX: usize = 512;
 /// ingest within this many frames.
 pub const FACTS_MAX: usize = 4_096;
 /// Without any frame for this long a tick is journalled, so that intervals close.
-const TICK_AFTER: Duration = Duration::from_secs(30);
+pub const TICK_AFTER: Duration = Duration::from_secs(30);
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,12 @@ pub enum Outcome {
     Failed,
 }
 
-struct Request {
-    frame: Frame,
-    note: Note,
-    reply: Reply<Outcome>,
+/// A frame on its way to the disk.
+#[derive(Debug)]
+pub struct Request {
+    pub frame: Frame,
+    pub note: Note,
+    pub reply: Reply<Outcome>,
 }
 
 enum Message {
@@ -90,8 +92,8 @@ pub enum JournalEnd {
     Failed(LogError),
 }
 
-/// The thread and what is behind it.
-struct Writer<D: Disk> {
+/// The group commit. The thread runs it; a simulation calls [`Writer::write`] itself.
+pub struct Writer<D: Disk> {
     log: Log<D>,
     setting: Setting,
     intake: Arc<Mutex<Intake>>,
@@ -109,7 +111,7 @@ impl Journal {
         ended: Reply<JournalEnd>,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
-        let mut writer = Writer { log, setting, intake: Arc::clone(&intake) };
+        let mut writer = Writer::new(log, Arc::clone(&intake), setting);
         std::thread::Builder::new().name("journal".into()).spawn(move || {
             let how = writer.run(&receiver);
             // First the log's lock and the bookkeeper's channel, then the news.
@@ -158,7 +160,24 @@ pub(crate) fn lock(intake: &Mutex<Intake>) -> MutexGuard<'_, Intake> {
     intake.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl<D: Disk> std::fmt::Debug for Writer<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
 impl<D: Disk> Writer<D> {
+    #[must_use]
+    pub fn new(log: Log<D>, intake: Arc<Mutex<Intake>>, setting: Setting) -> Self {
+        Self { log, setting, intake }
+    }
+
+    /// What is durable.
+    #[must_use]
+    pub fn log(&self) -> &Log<D> {
+        &self.log
+    }
+
     fn run(&mut self, receiver: &Receiver<Message>) -> JournalEnd {
         loop {
             let (group, is_last) = match receiver.recv_timeout(TICK_AFTER) {
@@ -199,7 +218,7 @@ impl<D: Disk> Writer<D> {
     ///
     /// # Errors
     /// Only what cannot be recovered from without a restart.
-    fn write(&mut self, group: Vec<Request>) -> Result<(), LogError> {
+    pub fn write(&mut self, group: Vec<Request>) -> Result<(), LogError> {
         if !self.has_space() {
             self.refuse(group, Outcome::DiskFull);
             return Ok(());
@@ -301,7 +320,9 @@ fn weight(request: &Request) -> usize {
     }
 }
 
-fn tick(received: UtcMillis) -> Request {
+/// A frame that only tells the time.
+#[must_use]
+pub fn tick(received: UtcMillis) -> Request {
     Request { frame: Frame::Tick { received }, note: Note::Other, reply: Reply::none() }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! The order is fixed: bound, read, decode and validate wholly, admit, journal, acknowledge.
 //! Nothing that could not be booked reaches the journal; nothing is acknowledged before its fsync.
+//! What is decided is in `door.rs`, without I/O; here is what waits.
 //!
 //! # Invariants
 //! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, `DECODES_MAX` decoded.
@@ -10,6 +11,7 @@
 
 pub mod admission;
 pub mod allocations;
+pub mod door;
 pub mod refusal;
 pub mod server;
 #[cfg(test)]
@@ -24,20 +26,17 @@ use axum::extract::{Path, Request, State as Shared};
 use axum::http::header::CONTENT_LENGTH;
 use axum::routing::{get, post, put};
 use axum::{Json, body::Body};
-use bijli_wire::batch::Envelope;
-use bijli_wire::{
-    Ack, AckVerdict, Batch, ErrorCode, HubId, Schema, SchemaId, UtcMillis, codec, limits,
-};
+use bijli_wire::{Ack, AckVerdict, ErrorCode, SchemaId, limits};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::frame::Frame;
-use crate::ingest::admission::{Admit, LaneKey};
-use crate::intake::{Note, Reply, SchemaAdmit};
+use crate::intake::{Note, Reply};
 use crate::journal::{Journal, Outcome};
 use crate::state::{Readiness, State};
+use door::{Decision, Door, Peer, overloaded};
 use refusal::Refusal;
 
 /// Requests whose bodies are being read or journalled at once.
@@ -83,12 +82,10 @@ impl Ingest {
         self.requests.try_acquire().map_err(|_| overloaded("too many requests at once"))
     }
 
-    fn is_hub(&self, hub: &HubId) -> Result<(), Refusal> {
-        if self.state.hub(hub).is_some_and(|hub| hub.is_configured) {
-            return Ok(());
-        }
-        let message = format!("hub {hub} is not one of this collector; check the agent's hub");
-        Err(Refusal::new(ErrorCode::UnknownHub, message))
+    /// The rules of entry. Plain HTTP knows no peer.
+    fn door(&self) -> Result<Door<'_>, Refusal> {
+        let intake = &self.journal()?.intake;
+        Ok(Door { state: &self.state, intake, peer: &Peer::Claimed })
     }
 
     /// Runs a decoding step apart from the connections, a few at a time.
@@ -113,10 +110,6 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
             get(allocations::show).put(allocations::put_named).delete(allocations::end),
         )
         .with_state(ingest)
-}
-
-fn overloaded(what: &str) -> Refusal {
-    Refusal::new(ErrorCode::Overloaded, format!("{what}; send again later"))
 }
 
 fn internal() -> Refusal {
@@ -168,10 +161,6 @@ async fn read_body(request: Request<Body>) -> Result<Bytes, Refusal> {
     }
 }
 
-fn refuse_body(error: &bijli_wire::BatchError) -> Refusal {
-    Refusal::new(ErrorCode::of_batch(error), error.to_string())
-}
-
 /// Answer to a schema.
 #[derive(Debug, Serialize)]
 struct SchemaAnswer {
@@ -191,35 +180,10 @@ async fn put_schema(
         Refusal::new(ErrorCode::InvalidRequest, "a schema id is 64 hexadecimal digits")
     })?;
     let body = read_body(request).await?;
-    let bytes = body.clone();
-    let (id, schema) = ingest
-        .decode(move |_| codec::decode_schema(&bytes).map_err(|error| refuse_body(&error)))
-        .await?;
-    if id != asked {
-        let message = format!("the body is schema {id}, the address names {asked}");
-        return Err(Refusal::new(ErrorCode::MalformedBody, message));
-    }
-    ingest.is_hub(&schema.hub)?;
-    let verdict = keep_schema(&ingest, journal, (id, schema), body).await?;
-    Ok(Json(SchemaAnswer { schema: id.to_string(), verdict }))
-}
-
-async fn keep_schema(
-    ingest: &Ingest,
-    journal: &Journal,
-    (id, schema): (SchemaId, Schema),
-    body: Bytes,
-) -> Result<AckVerdict, Refusal> {
-    let admit = journal.intake().admit_schema(id, &schema);
-    match admit {
-        SchemaAdmit::Known => return Ok(AckVerdict::Duplicate),
-        SchemaAdmit::TooManyNodes => return Err(overloaded("this hub has too many nodes")),
-        SchemaAdmit::TooManySchemas => return Err(overloaded("this node has too many schemas")),
-        SchemaAdmit::New => {}
-    }
-    let frame = Frame::Schema { received: ingest.state.clock.now(), body: body.to_vec() };
-    durable(journal, frame, Note::Schema { id, schema: Arc::new(schema) }).await?;
-    Ok(AckVerdict::Accepted)
+    let read = ingest.decode(move |ingest| ingest.door()?.read_schema(asked, body)).await?;
+    let schema = read.id.to_string();
+    let decision = ingest.door()?.admit_schema(read, ingest.state.clock.now())?;
+    Ok(Json(SchemaAnswer { schema, verdict: carry_out(journal, decision).await? }))
 }
 
 /// `POST /v1/batches`: readings. A 200 says that they are on disk.
@@ -234,6 +198,9 @@ async fn post_batch(
         Err(_) => "rejected",
     };
     ingest.state.health.batches.with_label_values(&[outcome]).inc();
+    if answer.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::IdentityFork) {
+        ingest.state.health.identity_forks.inc();
+    }
     answer.map(Json)
 }
 
@@ -241,77 +208,24 @@ async fn take_batch(ingest: &Arc<Ingest>, request: Request) -> Result<Ack, Refus
     let journal = ingest.journal()?;
     let _place = ingest.place()?;
     let body = read_body(request).await?;
-    let bytes = body.clone();
-    let (envelope, readings) = ingest.decode(move |ingest| check_batch(ingest, &bytes)).await?;
-    let Envelope { hub, node, epoch, sequence, hash, schema, .. } = envelope;
-    let lane = LaneKey { hub, node, epoch };
-    let received = ingest.state.clock.now();
-    let admit = journal.intake().admit(&lane, sequence, hash, received);
-    let ack = |verdict| Ack::new(epoch, sequence, hash, verdict);
-    match admit {
-        Admit::Duplicate => return Ok(ack(AckVerdict::Duplicate)),
-        Admit::Fork => {
-            ingest.state.health.identity_forks.inc();
-            tracing::warn!(hub = %lane.hub, node = %lane.node, %sequence, "identity fork");
+    let now = ingest.state.clock.now();
+    let read = ingest.decode(move |ingest| ingest.door()?.read_batch(body, now)).await?;
+    let (bytes, readings) = (read.bytes(), read.readings);
+    let decision = ingest.door()?.admit_batch(read, ingest.state.clock.now())?;
+    let ack = carry_out(journal, decision).await?;
+    if ack.verdict == AckVerdict::Accepted {
+        ingest.state.health.ingest_bytes.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+        ingest.state.health.ingest_readings.inc_by(u64::try_from(readings).unwrap_or(u64::MAX));
+    }
+    Ok(ack)
+}
+
+/// Journals what is to be journalled, then gives the answer.
+async fn carry_out<A>(journal: &Journal, decision: Decision<A>) -> Result<A, Refusal> {
+    match decision {
+        Decision::Answer(answer) => Ok(answer),
+        Decision::Journal { frame, note, answer } => {
+            durable(journal, frame, note).await.map(|()| answer)
         }
-        Admit::New | Admit::Busy | Admit::Gap { .. } | Admit::TooManyEpochs => {}
     }
-    refusal_of(admit, &lane, sequence).map_or(Ok(()), Err)?;
-    let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let frame = Frame::Batch { received, body: body.to_vec() };
-    durable(journal, frame, Note::Batch { lane, seq: sequence, hash, schema }).await?;
-    ingest.state.health.ingest_bytes.inc_by(bytes);
-    ingest.state.health.ingest_readings.inc_by(u64::try_from(readings).unwrap_or(u64::MAX));
-    Ok(ack(AckVerdict::Accepted))
-}
-
-fn refusal_of(admit: Admit, lane: &LaneKey, sequence: bijli_wire::BatchSeq) -> Option<Refusal> {
-    match admit {
-        Admit::New | Admit::Duplicate => None,
-        Admit::Fork => Some(Refusal::new(
-            ErrorCode::IdentityFork,
-            format!(
-                "sequence {sequence} of node {} is known with another content: two senders use \
-                 one name, or a spool was restored from a backup",
-                lane.node
-            ),
-        )),
-        Admit::Busy => Some(overloaded("the same sequence is being written now")),
-        Admit::Gap { next } => Some(Refusal::new(
-            ErrorCode::SequenceGap,
-            format!("sequence {sequence} is too far ahead: {next} is awaited"),
-        )),
-        Admit::TooManyEpochs => Some(overloaded("this node has begun too many spools")),
-    }
-}
-
-/// Decodes a batch wholly; returns its envelope and how many readings it has.
-fn check_batch(ingest: &Ingest, body: &[u8]) -> Result<(Envelope, usize), Refusal> {
-    let journal = ingest.journal()?;
-    let opened = codec::open(body).map_err(|error| refuse_body(&error))?;
-    let envelope = opened.envelope.clone();
-    ingest.is_hub(&envelope.hub)?;
-    let schema = journal.intake().schema(envelope.schema).ok_or_else(|| {
-        let message = format!("schema {} was never sent here; send it first", envelope.schema);
-        Refusal::new(ErrorCode::UnknownSchema, message)
-    })?;
-    let batch = opened.read(envelope.schema, &schema).map_err(|error| refuse_body(&error))?;
-    check_times(&batch, ingest.state.clock.now())?;
-    Ok((envelope, batch.readings()))
-}
-
-fn check_times(batch: &Batch, now: UtcMillis) -> Result<(), Refusal> {
-    let events = || batch.events.iter().map(|event| event.at);
-    let earliest = batch.earliest().into_iter().chain(events()).min();
-    let latest = batch.latest().into_iter().chain(events()).max();
-    if earliest.is_some_and(|at| at.get() < limits::EARLIEST_UTC_MS) {
-        let message = "a reading is from before 2020: the sender's clock was never set";
-        return Err(Refusal::new(ErrorCode::FromThePast, message));
-    }
-    let horizon = now.get().saturating_add(limits::FUTURE_MS_MAX);
-    if latest.is_some_and(|at| at.get() > horizon) {
-        let message = "a reading is more than 5 minutes in the future: compare the clocks";
-        return Err(Refusal::new(ErrorCode::FromTheFuture, message));
-    }
-    Ok(())
 }

@@ -1,0 +1,209 @@
+//! What the collector decides about what is sent to it. Synchronous, no I/O, no clock: whoever
+//! serves it (HTTP in `ingest/mod.rs`, or a simulation) hands in bytes, the peer and the time,
+//! then journals and answers as told.
+//!
+//! A body is taken in two steps. *Reading* decodes and validates wholly and may take long;
+//! *admitting* is quick and reserves the sequence, so a [`Decision::Journal`] must reach the
+//! journal or be given up ([`Intake::give_up`]): between the two nothing may be awaited.
+//!
+//! # Invariants
+//! - Nothing that could not be booked is told to be journalled.
+//! - An answer inside [`Decision::Journal`] is true only once its frame is durable.
+
+use std::sync::{Arc, Mutex};
+
+use bijli_wire::batch::Envelope;
+use bijli_wire::{
+    Ack, AckVerdict, Batch, BatchSeq, ErrorCode, HubId, Schema, SchemaId, UtcMillis, codec, limits,
+};
+use bytes::Bytes;
+
+use super::refusal::Refusal;
+use crate::frame::Frame;
+use crate::ingest::admission::{Admit, LaneKey};
+use crate::intake::{Intake, Note, SchemaAdmit};
+use crate::journal::lock;
+use crate::state::State;
+
+/// Whom a connection is known to belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Nobody in particular: what a body says of its sender is believed.
+    Claimed,
+}
+
+/// What is to be done with what was sent.
+#[derive(Debug)]
+pub enum Decision<A> {
+    /// Make the frame durable; then, and only then, answer.
+    Journal { frame: Frame, note: Note, answer: A },
+    /// It is durable already.
+    Answer(A),
+}
+
+/// A schema whose bytes are good.
+#[derive(Debug)]
+pub struct ReadSchema {
+    pub id: SchemaId,
+    schema: Schema,
+    body: Bytes,
+}
+
+/// A batch whose bytes are good.
+#[derive(Debug)]
+pub struct ReadBatch {
+    pub envelope: Envelope,
+    pub readings: usize,
+    body: Bytes,
+}
+
+impl ReadBatch {
+    /// The bytes as they came, compressed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+}
+
+/// The rules of entry, for one peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'a> {
+    pub state: &'a State,
+    pub intake: &'a Mutex<Intake>,
+    pub peer: &'a Peer,
+}
+
+impl Door<'_> {
+    /// Decodes a schema that was sent under the id `asked`.
+    ///
+    /// # Errors
+    /// When its bytes, its id or its hub are wrong.
+    pub fn read_schema(&self, asked: SchemaId, body: Bytes) -> Result<ReadSchema, Refusal> {
+        let (id, schema) = codec::decode_schema(&body).map_err(|error| refuse_body(&error))?;
+        if id != asked {
+            let message = format!("the body is schema {id}, the address names {asked}");
+            return Err(Refusal::new(ErrorCode::MalformedBody, message));
+        }
+        self.is_hub(&schema.hub)?;
+        Ok(ReadSchema { id, schema, body })
+    }
+
+    /// Decides about a schema.
+    ///
+    /// # Errors
+    /// When there are too many already.
+    pub fn admit_schema(
+        &self,
+        read: ReadSchema,
+        now: UtcMillis,
+    ) -> Result<Decision<AckVerdict>, Refusal> {
+        let ReadSchema { id, schema, body } = read;
+        let admit = lock(self.intake).admit_schema(id, &schema);
+        match admit {
+            SchemaAdmit::Known => Ok(Decision::Answer(AckVerdict::Duplicate)),
+            SchemaAdmit::TooManyNodes => Err(overloaded("this hub has too many nodes")),
+            SchemaAdmit::TooManySchemas => Err(overloaded("this node has too many schemas")),
+            SchemaAdmit::New => Ok(Decision::Journal {
+                frame: Frame::Schema { received: now, body: body.to_vec() },
+                note: Note::Schema { id, schema: Arc::new(schema) },
+                answer: AckVerdict::Accepted,
+            }),
+        }
+    }
+
+    /// Decodes and validates a batch wholly.
+    ///
+    /// # Errors
+    /// When its bytes, hub, schema or times are wrong.
+    pub fn read_batch(&self, body: Bytes, now: UtcMillis) -> Result<ReadBatch, Refusal> {
+        let opened = codec::open(&body).map_err(|error| refuse_body(&error))?;
+        let envelope = opened.envelope.clone();
+        self.is_hub(&envelope.hub)?;
+        let schema = lock(self.intake).schema(envelope.schema).ok_or_else(|| {
+            let message = format!("schema {} was never sent here; send it first", envelope.schema);
+            Refusal::new(ErrorCode::UnknownSchema, message)
+        })?;
+        let batch = opened.read(envelope.schema, &schema).map_err(|error| refuse_body(&error))?;
+        check_times(&batch, now)?;
+        Ok(ReadBatch { envelope, readings: batch.readings(), body })
+    }
+
+    /// Decides about a batch; the sequence of one to be journalled is reserved.
+    ///
+    /// # Errors
+    /// When its sequence is taken by another content, on its way, or too far ahead.
+    pub fn admit_batch(&self, read: ReadBatch, now: UtcMillis) -> Result<Decision<Ack>, Refusal> {
+        let ReadBatch { envelope, body, .. } = read;
+        let Envelope { hub, node, epoch, sequence, hash, schema, .. } = envelope;
+        let lane = LaneKey { hub, node, epoch };
+        let admit = lock(self.intake).admit(&lane, sequence, hash, now);
+        if let Some(refusal) = refusal_of(admit, &lane, sequence) {
+            return Err(refusal);
+        }
+        let ack = |verdict| Ack::new(epoch, sequence, hash, verdict);
+        if admit == Admit::Duplicate {
+            return Ok(Decision::Answer(ack(AckVerdict::Duplicate)));
+        }
+        Ok(Decision::Journal {
+            frame: Frame::Batch { received: now, body: body.to_vec() },
+            note: Note::Batch { lane, seq: sequence, hash, schema },
+            answer: ack(AckVerdict::Accepted),
+        })
+    }
+
+    fn is_hub(&self, hub: &HubId) -> Result<(), Refusal> {
+        if self.state.hub(hub).is_some_and(|hub| hub.is_configured) {
+            return Ok(());
+        }
+        let message = format!("hub {hub} is not one of this collector; check the agent's hub");
+        Err(Refusal::new(ErrorCode::UnknownHub, message))
+    }
+}
+
+fn refusal_of(admit: Admit, lane: &LaneKey, sequence: BatchSeq) -> Option<Refusal> {
+    match admit {
+        Admit::New | Admit::Duplicate => None,
+        Admit::Fork => {
+            tracing::warn!(hub = %lane.hub, node = %lane.node, %sequence, "identity fork");
+            Some(Refusal::new(
+                ErrorCode::IdentityFork,
+                format!(
+                    "sequence {sequence} of node {} is known with another content: two senders \
+                     use one name, or a spool was restored from a backup",
+                    lane.node
+                ),
+            ))
+        }
+        Admit::Busy => Some(overloaded("the same sequence is being written now")),
+        Admit::Gap { next } => Some(Refusal::new(
+            ErrorCode::SequenceGap,
+            format!("sequence {sequence} is too far ahead: {next} is awaited"),
+        )),
+        Admit::TooManyEpochs => Some(overloaded("this node has begun too many spools")),
+    }
+}
+
+fn check_times(batch: &Batch, now: UtcMillis) -> Result<(), Refusal> {
+    let events = || batch.events.iter().map(|event| event.at);
+    let earliest = batch.earliest().into_iter().chain(events()).min();
+    let latest = batch.latest().into_iter().chain(events()).max();
+    if earliest.is_some_and(|at| at.get() < limits::EARLIEST_UTC_MS) {
+        let message = "a reading is from before 2020: the sender's clock was never set";
+        return Err(Refusal::new(ErrorCode::FromThePast, message));
+    }
+    let horizon = now.get().saturating_add(limits::FUTURE_MS_MAX);
+    if latest.is_some_and(|at| at.get() > horizon) {
+        let message = "a reading is more than 5 minutes in the future: compare the clocks";
+        return Err(Refusal::new(ErrorCode::FromTheFuture, message));
+    }
+    Ok(())
+}
+
+/// Nothing was written; the same will be taken later.
+pub(super) fn overloaded(what: &str) -> Refusal {
+    Refusal::new(ErrorCode::Overloaded, format!("{what}; send again later"))
+}
+
+fn refuse_body(error: &bijli_wire::BatchError) -> Refusal {
+    Refusal::new(ErrorCode::of_batch(error), error.to_string())
+}
