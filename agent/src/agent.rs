@@ -22,7 +22,8 @@ use crate::health::{Gauges, Health, Outcome};
 use crate::probe::{self, Cadence, Description, Probe, Sample};
 use crate::schedule::{Change, DEADLINE_MS, Report, Roll, Runner, TICK, Tell, words};
 use crate::spool::{Fresh, Limits, Owner, Spool, SpoolError, Stored};
-use crate::uplink::http::{Line, until};
+use crate::uplink::http::{Courier, until};
+use crate::uplink::line::Line;
 
 /// Answers that were in time may still be on their way through the channel.
 const GRACE: Millis = Millis::new(100);
@@ -73,7 +74,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
 ///
 /// # Errors
 /// If another agent has the spool, or the disk fails.
-pub fn open_line(config: LineConfig<'_>, clock: Clock) -> Result<Line, AgentError> {
+pub fn open_line(config: LineConfig<'_>, clock: Clock) -> Result<Courier, AgentError> {
     let random = |bytes: &mut [u8]| {
         getrandom::fill(bytes).map_err(|e| AgentError::Random { reason: e.to_string() })
     };
@@ -103,7 +104,8 @@ pub fn open_line(config: LineConfig<'_>, clock: Clock) -> Result<Line, AgentErro
         waiting = spool.next().get() - spool.lowest().get(),
         "spool {} open", config.dir.display()
     );
-    Ok(Line::new(spool, config.collector.clone(), clock, u64::from_le_bytes(seed)))
+    let line = Line::new(spool, u64::from_le_bytes(seed));
+    Ok(Courier::new(line, config.collector.clone(), clock))
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -155,7 +157,7 @@ struct Agent {
     batch: Millis,
     batcher: Batcher,
     roll: Roll,
-    line: Line,
+    line: Courier,
     health: Health,
     runner: Runner,
     names: BTreeMap<ProbeIndex, String>,

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use bijli_wire::Millis;
 
 use crate::config;
-use crate::uplink::http::Counts;
+use crate::uplink::line::Counts;
 
 /// The kernel counts CPU time in hundredths of a second on every platform that we run on.
 const CLOCK_TICKS_PER_SECOND: f64 = 100.0;

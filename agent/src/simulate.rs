@@ -1,7 +1,7 @@
 //! `bijli-agent simulate`: the simulated hub as real senders, each with its own spool and link.
 //!
 //! The fleet lives its past as fast as the collector acks it, then goes on at one second per
-//! second. Every sender is a [`Line`] like a real agent's: real files, real sockets, real acks.
+//! second. Every sender is a [`Courier`] like a real agent's: real files, real sockets, real acks.
 //! All of them share this process and its one thread.
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use crate::config::{self, CollectorUrl};
 use crate::draft::{Draft, EncodedSchema};
 use crate::schedule::words;
 use crate::spool::{Limits, Owner, SpoolError, Stored};
-use crate::uplink::http::{Answer, Client, Line};
+use crate::uplink::http::{Answer, Client, Courier};
 
 /// Live batches, as an agent's. History goes in larger ones: fewer fsyncs on both sides.
 const BATCH_EVERY: Millis = Millis::new(5_000);
@@ -243,7 +243,7 @@ fn open_sender(
 
 /// Empties one sender's drafts into its line until there are no more and all are acked.
 async fn send(
-    mut line: Line,
+    mut line: Courier,
     mut inbox: mpsc::Receiver<Draft>,
     mut stopped: watch::Receiver<bool>,
     node: String,

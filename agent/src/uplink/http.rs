@@ -1,4 +1,4 @@
-//! One HTTP/2 connection to the collector, and the [`Line`] that performs the uplink's effects.
+//! One HTTP/2 connection to the collector, and the [`Courier`] that performs what a [`Line`] asks.
 //!
 //! # Invariants
 //! - Batches are read from the spool when they are sent and dropped with their answer: at most
@@ -6,14 +6,11 @@
 //! - What the other side says is foreign: its size is capped, and only a collector's own JSON
 //!   counts as an answer. Everything else is a lost link.
 
-use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bijli_seglog::RealDisk;
-use bijli_wire::{Ack, BatchSeq, ContentHash, ErrorBody, ErrorCode, Millis, UtcMillis};
+use bijli_wire::{ErrorBody, Millis, UtcMillis};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2::{self, SendRequest};
@@ -24,12 +21,13 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::{Attempt, Effect, Event, Fate, Jitter, Uplink};
+pub use super::line::Answer;
+use super::line::{self, Counts, Input, Line, Now, Ticket, Verb, Work};
 use crate::clock::Clock;
 use crate::config::CollectorUrl;
 use crate::draft::Draft;
 use crate::schedule::words;
-use crate::spool::{Reason, Spool, SpoolError, Stored};
+use crate::spool::{Spool, SpoolError, Stored};
 
 /// An ack has 300 bytes, a refusal not many more.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -49,13 +47,6 @@ pub enum LinkError {
     Request { reason: String },
     #[error("status {status} with an answer that is not a collector's")]
     Foreign { status: u16 },
-}
-
-/// What came back.
-#[derive(Debug)]
-pub enum Answer {
-    Ok(Bytes),
-    Refused { code: ErrorCode, retry_after: Option<Millis>, message: String },
 }
 
 /// A lazily made connection; clones share it.
@@ -152,7 +143,7 @@ async fn read_answer(response: Response<Incoming>) -> Result<Answer, LinkError> 
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|e| LinkError::Request { reason: e.to_string() })?.to_bytes();
     if status.is_success() {
-        return Ok(Answer::Ok(body));
+        return Ok(Answer::Ok(body.to_vec()));
     }
     match serde_json::from_slice::<ErrorBody>(&body) {
         Ok(ErrorBody { error }) => {
@@ -162,55 +153,26 @@ async fn read_answer(response: Response<Incoming>) -> Result<Answer, LinkError> 
     }
 }
 
-/// One spool and its way to the collector.
-pub struct Line {
-    spool: Spool<RealDisk>,
-    uplink: Uplink,
+/// Performs what a [`Line`] asks for.
+pub struct Courier {
+    line: Line<RealDisk>,
     client: Client,
     clock: Clock,
-    requests: JoinSet<Event>,
-    /// Sent at least once since the start and not yet acked.
-    sent: BTreeSet<BatchSeq>,
-    counts: Counts,
-    /// Set by an fsync that failed.
-    fatal: Option<SpoolError>,
-    is_link_down: bool,
+    requests: JoinSet<(Ticket, Result<Answer, LinkError>)>,
+    work: Vec<Work>,
 }
 
-/// What happened since the start; for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub stored: u64,
-    pub acked: u64,
-    pub refused: u64,
-    pub resent: u64,
-    pub quarantined: u64,
-    /// Batches not kept: the spool was full.
-    pub full: u64,
-}
-
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for Courier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("spool", &self.spool).finish_non_exhaustive()
+        f.debug_struct("Courier").field("line", &self.line).finish_non_exhaustive()
     }
 }
 
-impl Line {
+impl Courier {
     #[must_use]
-    pub fn new(spool: Spool<RealDisk>, collector: CollectorUrl, clock: Clock, seed: u64) -> Self {
-        let jitter = Jitter::new(seed);
-        let uplink = Uplink::new(spool.epoch(), spool.lowest(), spool.next(), jitter);
-        Self {
-            spool,
-            uplink,
-            client: Client::new(collector),
-            clock,
-            requests: JoinSet::new(),
-            sent: BTreeSet::new(),
-            counts: Counts::default(),
-            fatal: None,
-            is_link_down: false,
-        }
+    pub fn new(line: Line<RealDisk>, collector: CollectorUrl, clock: Clock) -> Self {
+        let client = Client::new(collector);
+        Self { line, client, clock, requests: JoinSet::new(), work: Vec::new() }
     }
 
     /// Puts a batch on disk and lets it go out.
@@ -218,16 +180,9 @@ impl Line {
     /// # Errors
     /// If the disk failed; see [`SpoolError::is_fatal`].
     pub fn store(&mut self, draft: &Draft) -> Result<Stored, SpoolError> {
-        let stored = self.spool.store(draft)?;
-        match stored {
-            Stored::Durable { through } => {
-                self.counts.stored += 1;
-                self.tell(Event::Spooled { through });
-            }
-            Stored::Waiting => self.counts.stored += 1,
-            Stored::Full => self.counts.full += 1,
-        }
-        Ok(stored)
+        let stored = self.line.store(draft, self.now(), &mut self.work);
+        self.perform();
+        stored
     }
 
     /// Waits for the next answer or timeout and acts on it. Safe to drop at any time.
@@ -235,24 +190,21 @@ impl Line {
     /// # Errors
     /// If an fsync failed: stop, and start again from what the disk has.
     pub async fn step(&mut self) -> Result<(), SpoolError> {
-        let event = match self.wait().await {
-            Some(event) => event,
-            None => Event::Tick,
+        let input = match self.wait().await {
+            Some((ticket, outcome)) => {
+                Input::Answer { ticket, outcome: outcome.map_err(|e| words(&e)) }
+            }
+            None => Input::Tick,
         };
-        if matches!(event, Event::Acked { .. } | Event::SchemaStored { .. }) && self.is_link_down {
-            self.is_link_down = false;
-            tracing::info!(backlog = self.backlog(), "the collector answers again");
-        }
-        self.tell(event);
-        self.fatal.take().map_or(Ok(()), Err)
+        let told = self.line.on_input(input, self.now(), &mut self.work);
+        self.perform();
+        told
     }
 
     /// `None`: something timed out, or a backlog waits to be looked at.
-    async fn wait(&mut self) -> Option<Event> {
-        let now = self.clock.now();
-        let pause = match self.uplink.wake_at() {
-            Some(at) => Duration::from_millis(at.since(now).get()),
-            None if self.uplink.backlog() > 0 && self.requests.is_empty() => Duration::ZERO,
+    async fn wait(&mut self) -> Option<(Ticket, Result<Answer, LinkError>)> {
+        let pause = match self.line.wake_at(self.clock.now()) {
+            Some(at) => Duration::from_millis(at.since(self.clock.now()).get()),
             None => Duration::from_secs(3_600),
         };
         let answered = async {
@@ -268,20 +220,48 @@ impl Line {
         }
     }
 
+    fn perform(&mut self) {
+        for work in self.work.drain(..) {
+            match work {
+                Work::Ask { ticket, request } => {
+                    let client = self.client.clone();
+                    self.requests.spawn(async move {
+                        let line::Request { verb, path, content, body } = request;
+                        let method = match verb {
+                            Verb::Put => Method::PUT,
+                            Verb::Post => Method::POST,
+                        };
+                        let asked = Box::pin(client.ask(method, &path, content, body));
+                        (ticket, asked.await)
+                    });
+                }
+                Work::Disconnect => {
+                    self.requests.abort_all();
+                    // Not only the requests: the socket may be the half-open one.
+                    self.client = Client::new(self.client.collector.clone());
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { moment: self.clock.now(), utc: self.clock.utc() }
+    }
+
     /// Batches on disk that no ack covers.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.uplink.backlog()
+        self.line.backlog()
     }
 
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.line.counts()
     }
 
     #[must_use]
     pub fn spool(&self) -> &Spool<RealDisk> {
-        &self.spool
+        self.line.spool()
     }
 
     /// The clean end: what waits is made durable, and the release too.
@@ -290,184 +270,7 @@ impl Line {
     /// If the disk fails.
     pub fn close(mut self) -> Result<(), SpoolError> {
         self.requests.abort_all();
-        self.spool.commit()?;
-        self.spool.persist(self.clock.utc())
-    }
-
-    fn tell(&mut self, event: Event) {
-        let mut effects = Vec::new();
-        let mut events = vec![event];
-        // An effect can answer at once (a batch put aside), and that answer has effects.
-        while let Some(event) = events.pop() {
-            self.count(&event);
-            self.uplink.on_event(event, self.clock.now(), &mut effects);
-            for effect in effects.drain(..) {
-                events.extend(self.perform(effect));
-            }
-        }
-    }
-
-    fn count(&mut self, event: &Event) {
-        match event {
-            Event::Acked { sequence, .. } => {
-                self.sent.remove(sequence);
-                self.counts.acked += 1;
-            }
-            Event::Refused { .. } | Event::SchemaRefused { .. } => self.counts.refused += 1,
-            Event::PutAside { .. } => self.counts.quarantined += 1,
-            Event::LinkLost { .. } => self.is_link_down = true,
-            Event::Spooled { .. }
-            | Event::SchemaStored { .. }
-            | Event::NotPutAside { .. }
-            | Event::Unreadable { .. }
-            | Event::Tick => {}
-        }
-    }
-
-    fn perform(&mut self, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Send { sequence, attempt } => self.send(sequence, attempt),
-            Effect::PutSchema { sequence, attempt } => self.put_schema(sequence, attempt),
-            Effect::Release { through } => {
-                self.sent = self.sent.split_off(&through.next());
-                let outcome = self.spool.release(through, self.clock.utc());
-                outcome.err().and_then(|e| self.failed(e, None))
-            }
-            Effect::PutAside { sequence, code } => Some(self.put_aside(sequence, code)),
-            Effect::Disconnect => {
-                self.requests.abort_all();
-                // Not only the requests: the socket may be the half-open one.
-                self.client = Client::new(self.client.collector.clone());
-                None
-            }
-            Effect::Alarm { sequence, code } => {
-                tracing::error!(
-                    %sequence, ?code,
-                    "the collector does not take this; the spool keeps it until a person looks"
-                );
-                None
-            }
-        }
-    }
-
-    fn send(&mut self, sequence: BatchSeq, attempt: Attempt) -> Option<Event> {
-        match self.spool.load(sequence) {
-            Ok(loaded) => {
-                if !self.sent.insert(sequence) {
-                    self.counts.resent += 1;
-                }
-                let client = self.client.clone();
-                self.requests.spawn(async move {
-                    let hash = loaded.hash;
-                    let content = "application/x-bijli-batch";
-                    let asked = client.ask(Method::POST, "/v1/batches", content, loaded.body);
-                    batch_event(Sent { sequence, attempt, hash }, Box::pin(asked).await)
-                });
-                None
-            }
-            Err(e) => self.failed(e, Some((sequence, attempt))),
-        }
-    }
-
-    fn put_schema(&mut self, sequence: BatchSeq, attempt: Attempt) -> Option<Event> {
-        match self.spool.schema_of(sequence) {
-            Ok((id, body)) => {
-                let client = self.client.clone();
-                self.requests.spawn(async move {
-                    let path = format!("/v1/schemas/{id}");
-                    let content = "application/x-bijli-schema";
-                    let asked: Pin<Box<dyn Future<Output = _> + Send>> =
-                        Box::pin(client.ask(Method::PUT, &path, content, body));
-                    schema_event(attempt, asked.await)
-                });
-                None
-            }
-            Err(e) => self.failed(e, Some((sequence, attempt))),
-        }
-    }
-
-    fn put_aside(&mut self, sequence: BatchSeq, code: ErrorCode) -> Event {
-        let name = serde_json::to_string(&code).unwrap_or_default();
-        let name = name.trim_matches('"');
-        let reason = Reason { code: name, leaves_gap: Fate::of(code) != Fate::Known };
-        match self.spool.put_aside(sequence, reason, self.clock.utc()) {
-            Ok(()) => {
-                tracing::error!(%sequence, code = name, "batch put aside, its place is filled");
-                Event::PutAside { sequence }
-            }
-            Err(e) => {
-                tracing::error!(%sequence, "cannot put a batch aside: {}", words(&e));
-                if e.is_fatal() {
-                    self.fatal = Some(e);
-                }
-                Event::NotPutAside { sequence }
-            }
-        }
-    }
-
-    /// What a failure of the spool means for the batch that was wanted.
-    fn failed(&mut self, e: SpoolError, wanted: Option<(BatchSeq, Attempt)>) -> Option<Event> {
-        tracing::error!("{}", words(&e));
-        let is_gone =
-            matches!(e, SpoolError::Unreadable { .. } | SpoolError::UnreadableSchema { .. });
-        if e.is_fatal() {
-            self.fatal = Some(e);
-        }
-        wanted.map(|(sequence, attempt)| {
-            // A file that cannot be opened now may be opened later: that costs a pause.
-            if is_gone { Event::Unreadable { sequence } } else { Event::LinkLost { attempt } }
-        })
-    }
-}
-
-/// Which request an answer is for.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    sequence: BatchSeq,
-    attempt: Attempt,
-    hash: ContentHash,
-}
-
-fn batch_event(sent: Sent, outcome: Result<Answer, LinkError>) -> Event {
-    let Sent { sequence, attempt, hash } = sent;
-    match outcome {
-        Ok(Answer::Ok(body)) => match serde_json::from_slice::<Ack>(&body) {
-            Ok(ack) => Event::Acked { sequence, attempt, hash, ack },
-            Err(_) => {
-                tracing::warn!("a 200 that is no ack: something stands before the collector");
-                Event::LinkLost { attempt }
-            }
-        },
-        Ok(Answer::Refused { code, retry_after, message }) => {
-            match Fate::of(code) {
-                // The line goes on by itself, and nothing was wrong with it.
-                Fate::TeachSchema | Fate::ElderFirst => {
-                    tracing::debug!(%sequence, ?code, "not yet: {message}");
-                }
-                Fate::Later | Fate::Person | Fate::Never | Fate::Known => {
-                    tracing::warn!(%sequence, ?code, "refused: {message}");
-                }
-            }
-            Event::Refused { sequence, attempt, code, retry_after }
-        }
-        Err(e) => {
-            tracing::warn!("{}", words(&e));
-            Event::LinkLost { attempt }
-        }
-    }
-}
-
-fn schema_event(attempt: Attempt, outcome: Result<Answer, LinkError>) -> Event {
-    match outcome {
-        Ok(Answer::Ok(_)) => Event::SchemaStored { attempt },
-        Ok(Answer::Refused { code, retry_after, message }) => {
-            tracing::warn!(?code, "schema refused: {message}");
-            Event::SchemaRefused { attempt, code, retry_after }
-        }
-        Err(e) => {
-            tracing::warn!("{}", words(&e));
-            Event::LinkLost { attempt }
-        }
+        self.line.close(self.clock.utc())
     }
 }
 
@@ -484,7 +287,7 @@ pub(crate) mod stub {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Mutex;
 
-    use bijli_wire::{AckVerdict, NodeId, SchemaId, codec};
+    use bijli_wire::{Ack, AckVerdict, BatchSeq, ErrorCode, NodeId, SchemaId, codec};
     use hyper::server::conn::http2;
     use hyper::service::service_fn;
     use tokio::net::TcpListener;
@@ -574,7 +377,7 @@ mod tests {
     use std::sync::Mutex as StdMutex;
 
     use bijli_wire::message::EventKind;
-    use bijli_wire::{HubId, NodeId, SpoolEpoch};
+    use bijli_wire::{BatchSeq, HubId, NodeId, SpoolEpoch};
     use hyper::server::conn::http2 as server;
     use hyper::service::service_fn;
     use tokio::net::TcpListener;
@@ -584,7 +387,7 @@ mod tests {
     use crate::draft::EncodedSchema;
     use crate::spool::{BYTES_MIN, Fresh, Limits, Owner};
 
-    fn line(dir: &std::path::Path, collector: CollectorUrl) -> Line {
+    fn line(dir: &std::path::Path, collector: CollectorUrl) -> Courier {
         let limits = Limits { bytes_max: BYTES_MIN, keep_acked: Millis::ZERO };
         let owner = Owner {
             hub: HubId::new("h").unwrap(),
@@ -593,7 +396,7 @@ mod tests {
         };
         let fresh = Fresh { epoch: SpoolEpoch::new([1; 16]), salt: 1 };
         let (spool, _) = Spool::open(RealDisk, dir, limits, owner, fresh).unwrap();
-        Line::new(spool, collector, Clock::new(), 1)
+        Courier::new(Line::new(spool, 1), collector, Clock::new())
     }
 
     fn draft() -> Draft {
@@ -617,7 +420,7 @@ mod tests {
         }
     }
 
-    async fn until_acked(line: &mut Line) {
+    async fn until_acked(line: &mut Courier) {
         let drained = async {
             while line.backlog() > 0 {
                 line.step().await.unwrap();

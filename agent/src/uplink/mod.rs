@@ -1,7 +1,7 @@
 //! When to send which batch, and when the spool may forget it.
 //!
-//! Pure: [`Uplink`] is handed events and the time, and answers with [`Effect`]s. The driver in
-//! `uplink/http.rs` performs them and reports back. Nothing here waits, sleeps or fails.
+//! Pure: [`Uplink`] is handed events and the time, and answers with [`Effect`]s. `uplink/line.rs`
+//! joins it to a spool, `uplink/http.rs` to a socket. Nothing here waits, sleeps or fails.
 //!
 //! # Invariants
 //! - A batch is released only after an [`Ack`] that names its epoch, sequence and hash, and only
@@ -17,6 +17,7 @@
 mod backoff;
 mod fate;
 pub mod http;
+pub mod line;
 #[cfg(test)]
 mod simulation;
 
@@ -223,6 +224,12 @@ impl Uplink {
         let deadlines = self.flights.values().chain(&self.schema).map(|flight| flight.deadline);
         let pause = self.paused_until.filter(|_| self.lowest < self.end);
         deadlines.chain(pause).min()
+    }
+
+    /// Whether a request is on its way.
+    #[must_use]
+    pub fn is_awaiting(&self) -> bool {
+        !self.flights.is_empty() || self.schema.is_some()
     }
 
     /// Batches on disk that no ack covers.
