@@ -27,5 +27,6 @@ install:
 
 # Speed and size: results are written down with their command in docs/BENCHMARKS.md.
 bench: install
-	$(CARGO) build --release --locked --workspace
+	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked -p bijli-tests
 	./target/release/bijli-bench

@@ -208,7 +208,11 @@ fn the_crates_point_one_way() {
     ] {
         let text = fs::read_to_string(root().join(manifest).join("Cargo.toml")).expect("manifest");
         for line in text.lines().filter(|line| line.starts_with("bijli-")) {
-            let name = line.split('.').next().expect("a name");
+            let name = line.split(['.', ' ']).next().expect("a name");
+            if name == "bijli-planted" {
+                assert!(line.contains("optional = true"), "{manifest} always has {name}");
+                continue;
+            }
             assert!(may_use.contains(&name), "{manifest} may not depend on {name}");
         }
     }
@@ -222,6 +226,26 @@ fn the_pure_crates_reach_no_runtime() {
             assert!(!text.contains(banned), "{pure} must not depend on {banned}");
         }
     }
+}
+
+/// What `make build` ships has no switch for a planted bug, in none of its crates.
+#[test]
+fn planted_bugs_are_not_in_what_is_shipped() {
+    let tree = |more: &[&str]| {
+        let base = ["tree", "--locked", "--offline", "--edges", "normal,features"];
+        let cargo = std::process::Command::new(env!("CARGO"))
+            .args(base)
+            .args(more)
+            .current_dir(root())
+            .output()
+            .expect("cargo runs");
+        assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+        String::from_utf8(cargo.stdout).expect("text")
+    };
+    let shipped = tree(&[]);
+    assert!(shipped.contains("bijli-agent") && shipped.contains("bijli-collector"), "{shipped}");
+    assert!(!shipped.contains("planted"), "{shipped}");
+    assert!(tree(&["--features", "bijli-agent/planted"]).contains("bijli-planted"));
 }
 
 #[test]

@@ -5,6 +5,20 @@
 //! batcher, the spool and the uplink to each other. Batcher and uplink are pure: they are handed
 //! events and the time, and answer with what to do.
 
+/// Whether a bug is planted here (`tests/planted`); plainly `false` in what is shipped.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        bijli_planted::is(bijli_planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod agent;
 pub mod batcher;
 pub mod cli;

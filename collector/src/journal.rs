@@ -235,6 +235,11 @@ impl<D: Disk> Writer<D> {
                 }
             }
         }
+        if planted!(AckBeforeFsync) {
+            for (_, request) in &mut appended {
+                std::mem::replace(&mut request.reply, Reply::none()).send(Outcome::Durable);
+            }
+        }
         let outcome = self.log.commit();
         last = last.max(self.log.durable_seq());
         let is_durable = |(seq, _): &(RecordSeq, Request)| *seq <= last;

@@ -10,6 +10,20 @@
 //! - Every (node, epoch, sequence) is booked at most once, and in sequence order.
 //! - Receive times come from frames; no clock reaches the books.
 
+/// Whether a bug is planted here (`tests/planted`); plainly `false` in what is shipped.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        bijli_planted::is(bijli_planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod activity;
 pub mod allocation;
 pub mod api;

@@ -14,6 +14,20 @@
 //!
 //! The format, byte by byte, and the rules of recovery: `docs/formats/seglog.md`.
 
+/// Whether a bug is planted here (`tests/planted`); plainly `false` in what is shipped.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        bijli_planted::is(bijli_planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod cursor;
 pub mod disk;
 mod error;

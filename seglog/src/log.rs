@@ -198,7 +198,7 @@ impl<D: Disk> Log<D> {
         if !self.sealed.front().is_some_and(is_done) {
             return Ok(0);
         }
-        if floor > self.cursor.floor {
+        if floor > self.cursor.floor && !planted!(UnlinkBeforeCursor) {
             self.persist_cursor(CursorStated { floor, ..self.cursor })?;
         }
         let mut count = 0;
@@ -218,6 +218,9 @@ impl<D: Disk> Log<D> {
             self.is_poisoned = true;
             LogError::SyncDirectory { path: self.dir.clone(), source }
         })?;
+        if planted!(UnlinkBeforeCursor) {
+            self.persist_cursor(CursorStated { floor, ..self.cursor })?;
+        }
         Ok(count)
     }
 
@@ -305,7 +308,9 @@ impl<D: Disk> Log<D> {
             self.is_poisoned = !is_cut;
             return Err(LogError::WriteFrames { path, source });
         }
-        if let Err(source) = file.sync() {
+        if !planted!(SkipFsync)
+            && let Err(source) = file.sync()
+        {
             self.is_poisoned = true;
             // The page cache now shows bytes that the disk may not have. Best effort, so that
             // the next start does not find them there and believe them.
@@ -338,7 +343,10 @@ impl<D: Disk> Log<D> {
             .inspect_err(|e| self.is_poisoned |= is_sync_failure(e))?;
         self.newest_segment = header.segment;
         let begun = (Segment::fresh(header), file);
-        if let Some((mut ended, _)) = self.active.replace(begun) {
+        if let Some((mut ended, file)) = self.active.replace(begun) {
+            if planted!(LoseLastAtRotation) {
+                drop(file.truncate(ended.bytes.saturating_sub(1)).and_then(|()| file.sync()));
+            }
             ended.end_seq = header.first_seq;
             self.sealed.push_back(ended);
         }

@@ -72,6 +72,12 @@ fn walk<F: DiskFile>(window: Window<F>, header: Header) -> Survey {
                     earlier.is_proven |= head.synced >= earlier.lost_from;
                 }
             }
+            Found::Damage { offset, .. } if planted!(CorruptionAsTornTail) => {
+                let bytes = segment.bytes.saturating_sub(offset);
+                tail = Some(BadTail { offset, bytes, is_unreadable: false });
+                segment.end_seq = segment.first_seq + records;
+                return Survey { segment, records, damage, tail };
+            }
             Found::Damage { offset, bytes, lost_from, lost_before } => {
                 damage.push(Damage { offset, bytes, lost_from, lost_before, is_proven: false });
             }

@@ -8,6 +8,20 @@
 //! The format is described in `docs/formats/wire.md`, published as `wire/proto/bijli.v1.proto`,
 //! and pinned by golden files; changing one without the others fails a test.
 
+/// Whether a bug is planted here (`tests/planted`); plainly `false` in what is shipped.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        bijli_planted::is(bijli_planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod ack;
 pub mod batch;
 pub mod codec;

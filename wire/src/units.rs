@@ -115,7 +115,9 @@ impl Integrator {
         // u64 x u64 plus a residue below 1,000 always fits u128.
         let microjoules = u128::from(power.0) * u128::from(held_for.0) + self.residue_microjoules;
         let whole = u64::try_from(microjoules / MICROJOULES_PER_MILLIJOULE).ok()?;
-        self.residue_microjoules = microjoules % MICROJOULES_PER_MILLIJOULE;
+        if !planted!(DropResidue) {
+            self.residue_microjoules = microjoules % MICROJOULES_PER_MILLIJOULE;
+        }
         assert!(self.residue_microjoules < MICROJOULES_PER_MILLIJOULE, "residue is below one mJ");
         Some(Millijoules(whole))
     }

@@ -16,6 +16,20 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 
+/// Whether a bug is planted here (`tests/planted`); plainly `false` in what is shipped.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        bijli_planted::is(bijli_planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod account;
 pub mod allocation;
 pub mod balance;

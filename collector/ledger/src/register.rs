@@ -227,6 +227,10 @@ impl RegisterState {
     }
 
     fn decreased(&mut self, mark: Mark, now: Mark, dt: u64) -> Judged {
+        if planted!(UnsignedDifference) {
+            let energy = now.count.wrapping_sub(mark.count);
+            return self.book(mark, now, Booking { energy, carry: 0 }, ReadVerdict::Booked);
+        }
         if let Some(energy) = self.wrapped(mark, now, dt) {
             let words = format!("count passed its modulus: {} -> {}", mark.count, now.count);
             let mut judged = self.book(mark, now, energy, ReadVerdict::Wrapped);

@@ -137,6 +137,12 @@ impl<T> Lane<T> {
     }
 
     fn admit(&mut self, seq: u64, prefix: Prefix, now: UtcMillis) -> Admit {
+        if planted!(WatermarkOffByOne) && seq > 1 && seq == self.next {
+            return Admit::Duplicate;
+        }
+        if planted!(BookEachReceipt) && self.durable(seq) == Some(prefix) {
+            return Admit::New;
+        }
         if let Some(durable) = self.durable(seq) {
             return if durable == prefix { Admit::Duplicate } else { Admit::Fork };
         }
@@ -172,6 +178,9 @@ impl<T> Lane<T> {
     fn settle(&mut self, seq: u64, prefix: Prefix, item: T, ready: &mut Vec<T>) -> u64 {
         self.in_flight.remove(&seq);
         if self.durable(seq).is_some() {
+            if planted!(BookEachReceipt) {
+                ready.push(item);
+            }
             return 0;
         }
         self.record(seq, prefix);
