@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl)
-commands=(protoc promtool prometheus amtool prometheus-node-exporter chromium curl)
+packages=(protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace)
+commands=(protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace)
 
 missing=()
 for command in "${commands[@]}"; do

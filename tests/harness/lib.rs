@@ -5,9 +5,11 @@
 //! its own process id when its guard is dropped, whatever became of the test.
 
 pub mod gpus;
+pub mod h2;
 pub mod http;
 pub mod meters;
 pub mod program;
+pub mod rng;
 pub mod site;
 
 use std::time::{Duration, Instant};
