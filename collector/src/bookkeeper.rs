@@ -15,6 +15,7 @@ use std::sync::mpsc::Receiver;
 
 use bijli_ledger::{Books, ClosedKind, RegisterHandle, Rules};
 use bijli_wire::batch::{Batch, Schema};
+use bijli_wire::message::EventKind;
 use bijli_wire::{HubId, NodeId, Quantity, SchemaId, UtcMillis, codec};
 
 use crate::activity::Activities;
@@ -98,6 +99,13 @@ impl Bookkeeper {
                 self.advance(received);
             }
             Fact::Tick { received } => self.advance(received),
+            Fact::Floor { received, lane, floor } => {
+                self.state.health.lanes.floors.inc();
+                let text = format!("epoch {}: below {floor} nothing comes any more", lane.epoch);
+                let kind = EventKind::SequencesFloored;
+                self.hub(&lane.hub).live_mut().tell(&lane.node, received, kind, text);
+                self.advance(received);
+            }
             Fact::Barrier(reply) => reply.send(()),
         }
     }
