@@ -118,9 +118,10 @@ impl Series {
     }
 }
 
-/// Readings sent, acknowledged and deduplicated together.
+/// Readings sent, acknowledged and deduplicated together. `M` is how the rows of a group are held:
+/// a [`Matrix`], or a [`crate::Table`] where very many are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct Batch<M = Matrix> {
     pub hub: HubId,
     pub node: NodeId,
     pub epoch: SpoolEpoch,
@@ -128,7 +129,7 @@ pub struct Batch {
     pub schema: SchemaId,
     /// The sender's clock.
     pub created: UtcMillis,
-    pub matrices: Vec<Matrix>,
+    pub matrices: Vec<M>,
     pub events: Vec<Event>,
 }
 

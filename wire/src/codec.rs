@@ -4,6 +4,7 @@
 //! [`open`] bounds, decompresses and parses the envelope; [`Opened::read`] checks every matrix.
 //! Nothing decompresses past [`limits::DECOMPRESSED_BYTES_MAX`], whatever a frame says of itself.
 
+use std::cell::RefCell;
 use std::io::Read;
 
 use prost::Message as _;
@@ -13,6 +14,8 @@ use crate::batch::{Batch, BatchError, Envelope, Event, Group, Matrix, Schema, VE
 use crate::id::{BatchSeq, ContentHash, HubId, NodeId, SchemaId, SpoolEpoch};
 use crate::limits;
 use crate::message::{self, EventKind};
+use crate::quick;
+use crate::table::{self, Table};
 use crate::units::UtcMillis;
 
 /// SHA-256 of a body as it is sent.
@@ -69,7 +72,15 @@ pub fn encode_batch(batch: &Batch) -> Result<Vec<u8>, BatchError> {
 #[derive(Debug)]
 pub struct Opened {
     pub envelope: Envelope,
-    message: message::Batch,
+    rest: Rest,
+}
+
+/// What waits for the schema.
+#[derive(Debug)]
+enum Rest {
+    /// Found by the quick reader.
+    Parts(quick::Parts),
+    Message(message::Batch),
 }
 
 /// Bounds, decompresses and parses a batch's body.
@@ -78,7 +89,23 @@ pub struct Opened {
 /// Says which rule the body breaks.
 pub fn open(body: &[u8]) -> Result<Opened, BatchError> {
     let plain = decompress(body)?;
-    let message = message::Batch::decode(plain.as_slice()).map_err(protobuf)?;
+    let hash = hash(body);
+    match quick::open(plain, hash) {
+        Ok((envelope, parts)) => Ok(Opened { envelope, rest: Rest::Parts(parts) }),
+        Err(plain) => open_general(&plain, hash),
+    }
+}
+
+/// The same by the general reader alone, which has the last word: for comparison.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_by_prost(body: &[u8]) -> Result<Opened, BatchError> {
+    open_general(&decompress_streaming(body, plain_bytes_max(body)?)?, hash(body))
+}
+
+fn open_general(plain: &[u8], hash: ContentHash) -> Result<Opened, BatchError> {
+    let message = message::Batch::decode(plain).map_err(protobuf)?;
     if message.version != VERSION {
         return Err(BatchError::Version { found: message.version });
     }
@@ -95,9 +122,9 @@ pub fn open(body: &[u8]) -> Result<Opened, BatchError> {
         schema: SchemaId::from_slice(&message.schema)
             .ok_or_else(|| key("the schema id", &message.schema, 32))?,
         created: UtcMillis::new(message.created_ms),
-        hash: hash(body),
+        hash,
     };
-    Ok(Opened { envelope, message })
+    Ok(Opened { envelope, rest: Rest::Message(message) })
 }
 
 impl Opened {
@@ -106,6 +133,14 @@ impl Opened {
     /// # Errors
     /// Says which matrix and column breaks which rule.
     pub fn read(self, id: SchemaId, schema: &Schema) -> Result<Batch, BatchError> {
+        self.read_tables(id, schema).map(table::convert)
+    }
+
+    /// The same with each group's rows in one piece.
+    ///
+    /// # Errors
+    /// As [`Opened::read`].
+    pub fn read_tables(self, id: SchemaId, schema: &Schema) -> Result<Batch<Table>, BatchError> {
         let envelope = self.envelope;
         if envelope.schema != id {
             return Err(BatchError::WrongSchema { found: envelope.schema, given: id });
@@ -116,9 +151,17 @@ impl Opened {
                 schema: format!("{}/{}", schema.hub, schema.node),
             });
         }
-        let matrices = self.message.matrices.iter();
-        let events = self.message.events.iter();
-        Ok(Batch {
+        let message = match self.rest {
+            Rest::Message(message) => message,
+            Rest::Parts(parts) => match parts.read(&envelope, schema) {
+                Some(batch) => return Ok(batch),
+                None => message::Batch::decode(parts.plain.as_slice()).map_err(protobuf)?,
+            },
+        };
+        values_at_most(&message)?;
+        let matrices = message.matrices.iter();
+        let events = message.events.iter();
+        let batch: Batch = Batch {
             hub: envelope.hub,
             node: envelope.node,
             epoch: envelope.epoch,
@@ -127,8 +170,16 @@ impl Opened {
             created: envelope.created,
             matrices: matrices.map(|m| unpack_matrix(m, schema)).collect::<Result<_, _>>()?,
             events: events.map(|e| unpack_event(e, schema)).collect::<Result<_, _>>()?,
-        })
+        };
+        Ok(batch.into_tables())
     }
+}
+
+/// A missing value takes a bit on the wire: a small body could claim very many.
+fn values_at_most(message: &message::Batch) -> Result<(), BatchError> {
+    let of = |matrix: &message::Matrix| matrix.times.len().saturating_mul(matrix.columns.len());
+    let values = message.matrices.iter().map(of).fold(0, usize::saturating_add);
+    at_most("values", values, limits::VALUES_MAX)
 }
 
 fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), BatchError> {
@@ -244,7 +295,7 @@ fn pack_event(event: &Event) -> message::Event {
     message::Event { at_ms: event.at.get(), subject, kind: event.kind as i32, text }
 }
 
-fn unpack_event(event: &message::Event, schema: &Schema) -> Result<Event, BatchError> {
+pub(crate) fn unpack_event(event: &message::Event, schema: &Schema) -> Result<Event, BatchError> {
     at_most("bytes of an event's text", event.text.len(), limits::EVENT_TEXT_BYTES_MAX)?;
     let subject = usize::try_from(event.subject).unwrap_or(usize::MAX).checked_sub(1);
     let count = schema.subjects.len();
@@ -278,12 +329,56 @@ pub fn compress(plain: &[u8]) -> Result<Vec<u8>, BatchError> {
 /// # Errors
 /// When the body is too large, is a bomb, or is no zstd frame.
 pub fn decompress(body: &[u8]) -> Result<Vec<u8>, BatchError> {
+    let max = plain_bytes_max(body)?;
+    // A frame that states its size and needs no large window is read in one go, by a decoder that
+    // this thread keeps. Whatever is unusual about it, the streaming decoder has the last word.
+    let stated = stated_bytes(body).filter(|bytes| *bytes <= max);
+    let whole = stated.and_then(|bytes| DECODER.with_borrow_mut(|kept| one_go(kept, body, bytes)));
+    whole.map_or_else(|| decompress_streaming(body, max), Ok)
+}
+
+thread_local! {
+    static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// How many plain bytes a body of this length may have.
+fn plain_bytes_max(body: &[u8]) -> Result<usize, BatchError> {
     if body.len() > limits::BODY_BYTES_MAX {
         let (bytes, max) = (body.len(), limits::BODY_BYTES_MAX);
         return Err(BatchError::BodySize { bytes, max });
     }
     let by_ratio = body.len().saturating_mul(limits::RATIO_MAX).max(limits::RATIO_FREE_BYTES);
-    let max = by_ratio.min(limits::DECOMPRESSED_BYTES_MAX);
+    Ok(by_ratio.min(limits::DECOMPRESSED_BYTES_MAX))
+}
+
+/// What a frame's header says of its plain size; `None` also where its window may be too large.
+fn stated_bytes(body: &[u8]) -> Option<usize> {
+    const SINGLE_SEGMENT: u8 = 1 << 5;
+    // RFC 8878: magic 4, descriptor 1, then the window unless all of it is one segment.
+    let (descriptor, window) = (*body.get(4)?, *body.get(5)?);
+    let is_small = u32::from(window >> 3) + 10 < limits::ZSTD_WINDOW_LOG_MAX;
+    if descriptor & SINGLE_SEGMENT == 0 && !is_small {
+        return None;
+    }
+    let stated = zstd::zstd_safe::get_frame_content_size(body).ok()??;
+    usize::try_from(stated).ok()
+}
+
+fn one_go(
+    kept: &mut Option<zstd::bulk::Decompressor<'static>>,
+    body: &[u8],
+    bytes: usize,
+) -> Option<Vec<u8>> {
+    let decoder = match kept {
+        Some(decoder) => decoder,
+        None => kept.insert(zstd::bulk::Decompressor::new().ok()?),
+    };
+    let mut plain = Vec::with_capacity(bytes);
+    decoder.decompress_to_buffer(body, &mut plain).ok().filter(|written| *written == bytes)?;
+    Some(plain)
+}
+
+fn decompress_streaming(body: &[u8], max: usize) -> Result<Vec<u8>, BatchError> {
     let refuse = |error: std::io::Error| BatchError::Zstd { reason: error.to_string() };
     let mut decoder = zstd::stream::read::Decoder::new(body).map_err(refuse)?;
     decoder.window_log_max(limits::ZSTD_WINDOW_LOG_MAX).map_err(refuse)?;

@@ -22,6 +22,8 @@ pub const GROUPS_MAX: usize = 16;
 pub const SERIES_MAX: usize = 2_048;
 /// Rows of one matrix.
 pub const ROWS_MAX: usize = 600;
+/// Values of one batch, missing ones counted: a full matrix of every series, 10 MB when decoded.
+pub const VALUES_MAX: usize = SERIES_MAX * ROWS_MAX;
 /// Events of one batch.
 pub const EVENTS_MAX: usize = 256;
 /// Bytes of an event's text.
