@@ -3,11 +3,8 @@
 //! Known means: read no longer than [`KNOWN_MS_MAX`] before. What nobody could tell is unknown,
 //! never idle.
 
-use std::collections::BTreeMap;
-
 use bijli_ledger::Activity;
-use bijli_wire::batch::{Batch, Schema};
-use bijli_wire::{Quantity, UtcMillis};
+use bijli_wire::{Batch, Quantity, Schema, Table, UtcMillis};
 
 /// How long a reading of activity says something about the device.
 pub const KNOWN_MS_MAX: i64 = 30_000;
@@ -15,35 +12,67 @@ pub const KNOWN_MS_MAX: i64 = 30_000;
 /// What the subjects of one node were doing, over the batch at hand.
 #[derive(Debug, Default)]
 pub struct Activities {
-    subjects: BTreeMap<usize, Readings>,
+    /// By the schema's index of the subject.
+    subjects: Vec<Readings>,
 }
 
-/// By time, in milliseconds; only readings that were not missing.
-#[derive(Debug, Default)]
+/// Only readings that were not missing.
+#[derive(Clone, Debug, Default)]
 struct Readings {
-    utilization: BTreeMap<i64, i64>,
-    processes: BTreeMap<i64, i64>,
+    utilization: Line,
+    processes: Line,
+}
+
+/// Values by time in milliseconds, rising; the later said of one time replaces the earlier.
+#[derive(Clone, Debug, Default)]
+struct Line(Vec<(i64, i64)>);
+
+impl Line {
+    fn insert(&mut self, at: i64, value: i64) {
+        let is_last = self.0.last().is_none_or(|(last, _)| *last < at);
+        if is_last {
+            return self.0.push((at, value));
+        }
+        let place = self.0.partition_point(|(time, _)| *time < at);
+        match self.0.get_mut(place) {
+            Some(known) if known.0 == at => known.1 = value,
+            Some(_) | None => self.0.insert(place, (at, value)),
+        }
+    }
+
+    /// The newest value at a moment, if it is not too old to say something.
+    fn known(&self, at: i64) -> Option<i64> {
+        let count = self.0.partition_point(|(time, _)| *time <= at);
+        let (time, value) = self.0.get(count.checked_sub(1)?)?;
+        (*time >= at.saturating_sub(KNOWN_MS_MAX)).then_some(*value)
+    }
+
+    fn keep_newest(&mut self) {
+        let count = self.0.len().saturating_sub(1);
+        drop(self.0.drain(..count));
+    }
 }
 
 impl Activities {
     /// Adds a batch's readings to those that earlier batches left.
-    pub fn take(&mut self, schema: &Schema, batch: &Batch) {
-        for matrix in &batch.matrices {
-            let Some(group) = schema.groups.get(matrix.group) else { continue };
-            for (series, column) in group.series.iter().zip(&matrix.columns) {
+    pub fn take(&mut self, schema: &Schema, batch: &Batch<Table>) {
+        self.subjects.resize(schema.subjects.len(), Readings::default());
+        for table in &batch.matrices {
+            let Some(group) = schema.groups.get(table.group) else { continue };
+            for (series, column) in group.series.iter().zip(table.columns()) {
                 let Some(quantity) = series.quantity.filter(|_| series.part == 0) else { continue };
                 let is_utilization = quantity == Quantity::GpuUtilization;
                 if !is_utilization && quantity != Quantity::ProcessCount {
                     continue;
                 }
                 let spec = quantity.spec();
-                let readings = self.subjects.entry(series.subject).or_default();
+                let Some(readings) = self.subjects.get_mut(series.subject) else { continue };
                 let line = if is_utilization {
                     &mut readings.utilization
                 } else {
                     &mut readings.processes
                 };
-                for (at, value) in matrix.times.iter().zip(column) {
+                for (at, value) in table.times.iter().zip(column.iter()) {
                     if let Some(value) = value.filter(|value| spec.admits(*value)) {
                         line.insert(at.get(), value);
                     }
@@ -55,11 +84,8 @@ impl Activities {
     /// What a subject was doing at a moment.
     #[must_use]
     pub fn at(&self, subject: usize, at: UtcMillis) -> Activity {
-        let Some(readings) = self.subjects.get(&subject) else { return Activity::Unknown };
-        let known = |line: &BTreeMap<i64, i64>| {
-            let since = at.get().saturating_sub(KNOWN_MS_MAX);
-            line.range(since..=at.get()).next_back().map(|(_, value)| *value)
-        };
+        let Some(readings) = self.subjects.get(subject) else { return Activity::Unknown };
+        let known = |line: &Line| line.known(at.get());
         match known(&readings.utilization).or_else(|| known(&readings.processes)) {
             None => Activity::Unknown,
             Some(value) if value > 0 => Activity::Busy,
@@ -69,12 +95,9 @@ impl Activities {
 
     /// Keeps of each line only its newest reading: the memory of a node stays small.
     pub fn forget(&mut self) {
-        for readings in self.subjects.values_mut() {
-            for line in [&mut readings.utilization, &mut readings.processes] {
-                if let Some(newest) = line.keys().next_back().copied() {
-                    *line = line.split_off(&newest);
-                }
-            }
+        for readings in &mut self.subjects {
+            readings.utilization.keep_newest();
+            readings.processes.keep_newest();
         }
     }
 }
@@ -84,11 +107,13 @@ mod tests {
     use super::*;
 
     fn activities(utilization: &[(i64, i64)], processes: &[(i64, i64)]) -> Activities {
-        let readings = Readings {
-            utilization: utilization.iter().copied().collect(),
-            processes: processes.iter().copied().collect(),
+        let line = |readings: &[(i64, i64)]| {
+            let mut line = Line::default();
+            readings.iter().for_each(|(at, value)| line.insert(*at, *value));
+            line
         };
-        Activities { subjects: [(0, readings)].into() }
+        let (utilization, processes) = (line(utilization), line(processes));
+        Activities { subjects: vec![Readings { utilization, processes }] }
     }
 
     #[test]
@@ -107,6 +132,14 @@ mod tests {
             assert_eq!(found, expected, "{utilization:?} {processes:?} at {second} s");
         }
         assert_eq!(activities(&[(0, 1)], &[]).at(1, at(0)), Activity::Unknown);
+    }
+
+    #[test]
+    fn readings_out_of_order_find_their_place_and_the_later_word_counts() {
+        let activities = activities(&[(9_000, 0), (1_000, 1), (5_000, 0), (5_000, 1)], &[]);
+        let at = |ms| activities.at(0, UtcMillis::new(ms));
+        assert_eq!([0, 1_000, 5_000, 8_999].map(at)[1..], [Activity::Busy; 3]);
+        assert_eq!([at(0), at(9_000)], [Activity::Unknown, Activity::Idle]);
     }
 
     #[test]

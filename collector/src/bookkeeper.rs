@@ -14,14 +14,12 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use bijli_ledger::{Books, ClosedKind, RegisterHandle, Rules};
-use bijli_wire::batch::{Batch, Schema};
-use bijli_wire::message::EventKind;
-use bijli_wire::{HubId, NodeId, Quantity, SchemaId, UtcMillis, codec};
+use bijli_wire::{Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMillis, codec};
 
 use crate::activity::Activities;
 use crate::allocation::{EndText, PutText, Verdict};
 use crate::diagram::Plan;
-use crate::intake::{Fact, Reply};
+use crate::intake::{Fact, Readings, Reply};
 use crate::journal::chain;
 use crate::state::{Hub, State};
 
@@ -76,8 +74,13 @@ impl Bookkeeper {
 
     pub fn book(&mut self, fact: Fact) {
         match fact {
-            Fact::Batch { received, id, schema, body } => {
-                self.book_batch(received, (id, &schema), &body);
+            Fact::Batch { received, id, schema, readings } => {
+                match readings {
+                    Readings::Decoded(carried) => {
+                        self.book_batch(received, (id, &schema), carried.batch());
+                    }
+                    Readings::Body(body) => self.book_body(received, (id, &schema), &body),
+                }
                 self.advance(received);
             }
             Fact::Put { received, json, reply } => {
@@ -99,13 +102,6 @@ impl Bookkeeper {
                 self.advance(received);
             }
             Fact::Tick { received } => self.advance(received),
-            Fact::Floor { received, lane, floor } => {
-                self.state.health.lanes.floors.inc();
-                let text = format!("epoch {}: below {floor} nothing comes any more", lane.epoch);
-                let kind = EventKind::SequencesFloored;
-                self.hub(&lane.hub).live_mut().tell(&lane.node, received, kind, text);
-                self.advance(received);
-            }
             Fact::Barrier(reply) => reply.send(()),
         }
     }
@@ -122,12 +118,20 @@ impl Bookkeeper {
         hub
     }
 
-    fn book_batch(&mut self, received: UtcMillis, schema: (SchemaId, &Schema), body: &[u8]) {
+    fn book_body(&mut self, received: UtcMillis, schema: (SchemaId, &Schema), body: &[u8]) {
+        match codec::open(body).and_then(|opened| opened.read_tables(schema.0, schema.1)) {
+            Ok(batch) => self.book_batch(received, schema, &batch),
+            Err(error) => self.refuse("batch", &error),
+        }
+    }
+
+    fn book_batch(
+        &mut self,
+        received: UtcMillis,
+        schema: (SchemaId, &Schema),
+        batch: &Batch<Table>,
+    ) {
         let (id, schema) = schema;
-        let batch = match codec::open(body).and_then(|opened| opened.read(id, schema)) {
-            Ok(batch) => batch,
-            Err(error) => return self.refuse("batch", &error),
-        };
         let hub = self.hub(&batch.hub);
         let mut books = hub.books_mut();
         let key = (batch.hub.clone(), batch.node.clone());
@@ -136,9 +140,9 @@ impl Bookkeeper {
         if declaration.schema != id {
             declaration.declare(id, schema, &mut books);
         }
-        declaration.book(schema, &batch, &mut books);
+        declaration.book(schema, batch, &mut books);
         drop(books);
-        hub.live_mut().absorb(id, schema, &batch, received);
+        hub.live_mut().absorb(id, schema, batch, received);
     }
 
     fn refuse(&mut self, what: &str, error: &dyn std::error::Error) {
@@ -244,20 +248,20 @@ impl Declaration {
     }
 
     /// Books every register reading of a batch, subject by subject, in time order.
-    fn book(&mut self, schema: &Schema, batch: &Batch, books: &mut Books) {
+    fn book(&mut self, schema: &Schema, batch: &Batch<Table>, books: &mut Books) {
         self.activities.take(schema, batch);
-        for matrix in &batch.matrices {
-            let Some(group) = schema.groups.get(matrix.group) else { continue };
-            for (series, column) in group.series.iter().zip(&matrix.columns) {
+        for table in &batch.matrices {
+            let Some(group) = schema.groups.get(table.group) else { continue };
+            for (series, column) in group.series.iter().zip(table.columns()) {
                 let is_register =
                     series.quantity == Some(Quantity::EnergyRegister) && series.part == 0;
                 let Some(handle) = self.handles.get(series.subject).filter(|_| is_register) else {
                     continue;
                 };
-                for (at, count) in matrix.times.iter().zip(column) {
+                for (at, count) in table.times.iter().zip(column.iter()) {
                     let activity = self.activities.at(series.subject, *at);
                     // The verdict is in the subject's counts and events.
-                    let _counted = books.read_at(*handle, *at, *count, activity);
+                    let _counted = books.read_at(*handle, *at, count, activity);
                 }
             }
         }

@@ -8,7 +8,9 @@
 //!   process: what the page cache shows after one cannot be believed.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -196,22 +198,17 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// The frames that come with the first one; true if the journal is to close after them.
+    /// The frames that come with the first one; true if the journal is to close after them. Between
+    /// a look and the next it sleeps, so that a frame that comes wakes nobody.
     fn gather(&self, first: Request, receiver: &Receiver<Message>) -> (Vec<Request>, bool) {
-        let started = self.setting.clock.instant();
         let mut bytes = weight(&first);
         let mut group = vec![first];
-        while group.len() < GROUP_FRAMES_MAX && bytes < GROUP_BYTES_MAX {
-            match receiver.recv_timeout(GROUP_WAIT.saturating_sub(started.elapsed())) {
-                Ok(Message::Append(request)) => {
-                    bytes = bytes.saturating_add(weight(&request));
-                    group.push(*request);
-                }
-                Err(RecvTimeoutError::Timeout) => return (group, false),
-                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return (group, true),
-            }
+        let mut is_last = take_waiting(receiver, &mut group, &mut bytes);
+        if !is_last && has_room(group.len(), bytes) {
+            std::thread::sleep(GROUP_WAIT);
+            is_last = take_waiting(receiver, &mut group, &mut bytes);
         }
-        (group, false)
+        (group, is_last)
     }
 
     /// Makes a group durable and answers everybody in it.
@@ -284,7 +281,7 @@ impl<D: Disk> Writer<D> {
                 }
                 replies.push(reply);
             }
-            self.setting.health.lanes.skips.inc_by(intake.skips() - skips);
+            self.setting.health.sequences_skipped.inc_by(intake.skips() - skips);
         }
         for reply in replies {
             reply.send(Outcome::Durable);
@@ -310,6 +307,25 @@ impl<D: Disk> Writer<D> {
     }
 }
 
+const fn has_room(frames: usize, bytes: usize) -> bool {
+    frames < GROUP_FRAMES_MAX && bytes < GROUP_BYTES_MAX
+}
+
+/// Takes what waits already, as far as the group has room; true if the journal is to close.
+fn take_waiting(receiver: &Receiver<Message>, group: &mut Vec<Request>, bytes: &mut usize) -> bool {
+    while has_room(group.len(), *bytes) {
+        match receiver.try_recv() {
+            Ok(Message::Append(request)) => {
+                *bytes = bytes.saturating_add(weight(&request));
+                group.push(*request);
+            }
+            Err(TryRecvError::Empty) => return false,
+            Ok(Message::Close) | Err(TryRecvError::Disconnected) => return true,
+        }
+    }
+    false
+}
+
 /// Brings the journal's size into the metrics.
 pub fn show_size<D: Disk>(health: &Health, log: &Log<D>) {
     health.journal_bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
@@ -321,7 +337,7 @@ fn weight(request: &Request) -> usize {
         Frame::Schema { body, .. } | Frame::Batch { body, .. } => body.len(),
         Frame::AllocationPut { json, .. } | Frame::AllocationEnd { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
-        Frame::Tick { .. } | Frame::Rules { .. } | Frame::Floor { .. } => 0,
+        Frame::Tick { .. } | Frame::Rules { .. } => 0,
     }
 }
 

@@ -29,6 +29,7 @@ pub mod allocation;
 pub mod api;
 pub mod bookkeeper;
 pub mod calendar;
+pub mod carried;
 pub mod cli;
 pub mod clock;
 pub mod collector;

@@ -5,16 +5,14 @@
 //! - A value that failed to be read is `None` at its time; an older value is never shown for it.
 //! - Bounded by what schemas declare: one [`Latest`] per series, events kept up to [`EVENTS_MAX`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bijli_wire::batch::{Event, Series, Subject};
 use bijli_wire::message::EventKind;
-use bijli_wire::{Batch, Millis, NodeId, Quantity, Schema, SchemaId, SubjectId, UtcMillis};
+use bijli_wire::{Batch, NodeId, Quantity, Schema, SchemaId, SubjectId, Table, UtcMillis};
 
 /// Events kept per hub for pages; older ones are only in the journal.
 pub const EVENTS_MAX: usize = 512;
-/// What the collector says of a node itself, it says so often at most.
-const TELL_EVERY: Millis = Millis::new(60_000);
 
 /// Everything current about one hub's nodes.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +37,20 @@ pub struct NodeLive {
     pub newest: Option<UtcMillis>,
     /// Batches since the journal begins.
     pub batches: u64,
-    readings: BTreeMap<SeriesKey, Latest>,
+    /// All series that the schema offers, rising.
+    keys: Vec<SeriesKey>,
+    /// Of each of these the newest row; `None`: never sent.
+    latest: Vec<Option<Latest>>,
+    /// By group and column of the schema: which series it is.
+    columns: Vec<Vec<Option<Column>>>,
+}
+
+/// A column of the schema in force.
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    /// Into `keys`.
+    index: usize,
+    quantity: Quantity,
 }
 
 /// Names a series within a node.
@@ -93,20 +104,21 @@ impl Live {
     }
 
     /// Takes over what a batch says, where it is newer than what is known.
-    pub fn absorb(&mut self, id: SchemaId, schema: &Schema, batch: &Batch, received: UtcMillis) {
+    pub fn absorb(
+        &mut self,
+        id: SchemaId,
+        schema: &Schema,
+        batch: &Batch<Table>,
+        received: UtcMillis,
+    ) {
         for event in &batch.events {
             self.push_event(schema, &batch.node, event);
         }
-        let node = self.nodes.entry(batch.node.clone()).or_insert_with(|| NodeLive {
-            agent: schema.agent.clone(),
-            schema: id,
-            subjects: schema.subjects.clone(),
-            received,
-            created: batch.created,
-            newest: None,
-            batches: 0,
-            readings: BTreeMap::new(),
-        });
+        if !self.nodes.contains_key(&batch.node) {
+            let node = NodeLive::new(id, schema, batch, received);
+            self.nodes.insert(batch.node.clone(), node);
+        }
+        let node = self.nodes.get_mut(&batch.node).expect("inserted above");
         node.batches = node.batches.saturating_add(1);
         if received >= node.received {
             node.received = received;
@@ -116,22 +128,15 @@ impl Live {
             node.take_schema(id, schema);
         }
         node.newest = node.newest.max(batch.latest());
-        node.take_readings(schema, batch);
-    }
-
-    /// Notes what the collector itself has to say of a node, at most once a minute and kind.
-    pub fn tell(&mut self, node: &NodeId, at: UtcMillis, kind: EventKind, text: String) {
-        let is_same = |event: &&NodeEvent| event.node == *node && event.kind == kind;
-        let last = self.events.iter().rev().find(is_same).map(|event| event.at);
-        if last.and_then(|last| at.since(last)).is_some_and(|since| since < TELL_EVERY) {
-            return;
-        }
-        self.push(NodeEvent { node: node.clone(), subject: None, at, kind, text });
+        node.take_readings(batch);
     }
 
     fn push_event(&mut self, schema: &Schema, node: &NodeId, event: &Event) {
         let subject = event.subject.and_then(|index| schema.subjects.get(index));
-        self.push(NodeEvent {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(NodeEvent {
             node: node.clone(),
             subject: subject.map(|subject| subject.id.clone()),
             at: event.at,
@@ -139,26 +144,38 @@ impl Live {
             text: event.text.clone(),
         });
     }
-
-    fn push(&mut self, event: NodeEvent) {
-        if self.events.len() >= EVENTS_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-    }
 }
 
 impl NodeLive {
+    fn new(id: SchemaId, schema: &Schema, batch: &Batch<Table>, received: UtcMillis) -> Self {
+        let mut node = Self {
+            agent: String::new(),
+            schema: id,
+            subjects: Vec::new(),
+            received,
+            created: batch.created,
+            newest: None,
+            batches: 0,
+            keys: Vec::new(),
+            latest: Vec::new(),
+            columns: Vec::new(),
+        };
+        node.take_schema(id, schema);
+        node
+    }
+
     /// The newest row of a series; `None` if the node never sent it.
     #[must_use]
     pub fn latest(&self, subject: &SubjectId, quantity: Quantity, part: u32) -> Option<Latest> {
-        let key = SeriesKey { subject: subject.clone(), quantity, part };
-        self.readings.get(&key).copied()
+        let asked = (subject, quantity, part);
+        let of = |key: &SeriesKey| (&key.subject, key.quantity, key.part).cmp(&asked);
+        let index = self.keys.binary_search_by(of).ok()?;
+        self.latest.get(index).copied()?
     }
 
-    /// Every series, ordered by subject, quantity, part.
+    /// Every series that was sent, ordered by subject, quantity, part.
     pub fn readings(&self) -> impl Iterator<Item = (&SeriesKey, Latest)> {
-        self.readings.iter().map(|(key, latest)| (key, *latest))
+        self.keys.iter().zip(&self.latest).filter_map(|(key, latest)| Some((key, (*latest)?)))
     }
 
     /// A series that the node no longer offers disappears; it does not go stale on show.
@@ -166,31 +183,38 @@ impl NodeLive {
         self.schema = id;
         self.agent.clone_from(&schema.agent);
         self.subjects.clone_from(&schema.subjects);
-        let offered: std::collections::BTreeSet<SeriesKey> = schema
-            .groups
-            .iter()
-            .flat_map(|group| &group.series)
-            .filter_map(|series| key_of(schema, series))
-            .collect();
-        self.readings.retain(|key, _| offered.contains(key));
+        let all = schema.groups.iter().flat_map(|group| &group.series);
+        let offered: BTreeSet<SeriesKey> =
+            all.filter_map(|series| key_of(schema, series)).collect();
+        let known = |key: &SeriesKey| self.latest(&key.subject, key.quantity, key.part);
+        self.latest = offered.iter().map(known).collect();
+        self.keys = offered.into_iter().collect();
+        let column = |series: &Series| {
+            let key = key_of(schema, series)?;
+            let index = self.keys.binary_search(&key).ok()?;
+            Some(Column { index, quantity: key.quantity })
+        };
+        let columns = schema.groups.iter().map(|group| group.series.iter().map(column).collect());
+        self.columns = columns.collect();
     }
 
-    fn take_readings(&mut self, schema: &Schema, batch: &Batch) {
-        for matrix in &batch.matrices {
-            let (Some(group), Some(at)) =
-                (schema.groups.get(matrix.group), matrix.times.last().copied())
+    fn take_readings(&mut self, batch: &Batch<Table>) {
+        for table in &batch.matrices {
+            let (Some(columns), Some(at)) =
+                (self.columns.get(table.group), table.times.last().copied())
             else {
                 continue;
             };
-            for (series, column) in group.series.iter().zip(&matrix.columns) {
-                let Some(key) = key_of(schema, series) else { continue };
-                let spec = key.quantity.spec();
-                // A value outside the catalogue's range cannot be true: it is missing.
-                let value = column.last().copied().flatten().filter(|value| spec.admits(*value));
-                let latest = self.readings.entry(key).or_insert(Latest { at, value });
-                if at >= latest.at {
-                    *latest = Latest { at, value };
+            for (column, values) in columns.iter().zip(table.columns()) {
+                let Some(Column { index, quantity }) = *column else { continue };
+                let Some(latest) = self.latest.get_mut(index) else { continue };
+                if latest.is_some_and(|known| at < known.at) {
+                    continue;
                 }
+                let spec = quantity.spec();
+                // A value outside the catalogue's range cannot be true: it is missing.
+                let value = values.last().filter(|value| spec.admits(*value));
+                *latest = Some(Latest { at, value });
             }
         }
     }

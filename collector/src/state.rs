@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bijli_ledger::{Books, Rules};
 use bijli_wire::{HubId, UtcMillis};
 
+use crate::carried::Room;
 use crate::clock::Clock;
 use crate::config::HubConfig;
 use crate::diagram::Plan;
@@ -31,6 +32,8 @@ pub struct State {
     pub health: Health,
     /// Shown at the top of every page, e.g. that the readings are simulated.
     pub banner: Option<String>,
+    /// Decoded batches between the door and the books.
+    pub room: Room,
     hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
     replay: Replay,
 }
@@ -87,8 +90,8 @@ const PHASE_FAILED: u64 = 2;
 impl State {
     #[must_use]
     pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
-        let (hubs, replay) = (RwLock::default(), Replay::default());
-        Self { clock, started: clock.now(), rules, health, banner, hubs, replay }
+        let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
+        Self { clock, started: clock.now(), rules, health, banner, room, hubs, replay }
     }
 
     #[must_use]

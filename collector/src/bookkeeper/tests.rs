@@ -12,6 +12,7 @@ use bijli_wire::{
 use super::{Bookkeeper, Fact};
 use crate::clock::Clock;
 use crate::health::Health;
+use crate::intake::Readings;
 use crate::state::{Hub, State};
 
 const QUARTER: i64 = 15 * 60 * 1_000;
@@ -88,7 +89,7 @@ impl Desk {
         };
         let body = codec::encode_batch(&batch).expect("encodes");
         let received = UtcMillis::new(BEGIN + (first + 60) * 1_000 + off);
-        self.keeper.book(Fact::Batch { received, id, schema, body });
+        self.keeper.book(Fact::Batch { received, id, schema, readings: Readings::Body(body) });
         self.check();
     }
 

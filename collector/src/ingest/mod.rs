@@ -6,14 +6,13 @@
 //! What is decided is in `door.rs`, without I/O; here is what waits.
 //!
 //! # Invariants
-//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, `DECODES_MAX` decoded.
+//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, `DECODES_MAX` decoded beside as many
+//!   small ones as there are worker threads.
 //! - Ingest never waits for the books or their readers.
 
 pub mod admission;
 pub mod allocations;
-pub mod credits;
 pub mod door;
-mod known;
 pub mod refusal;
 pub mod server;
 #[cfg(test)]
@@ -28,7 +27,7 @@ use axum::extract::{Path, Request, State as Shared};
 use axum::http::header::CONTENT_LENGTH;
 use axum::routing::{get, post, put};
 use axum::{Json, body::Body};
-use bijli_wire::{Ack, AckVerdict, ErrorCode, SchemaId, Welcome, limits};
+use bijli_wire::{Ack, AckVerdict, ErrorCode, SchemaId, limits};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
@@ -43,8 +42,11 @@ use refusal::Refusal;
 
 /// Requests whose bodies are being read or journalled at once.
 const REQUESTS_MAX: usize = 1_024;
-/// Bodies decoded at once. A hostile one takes up to 100 MB for a moment.
+/// Large bodies decoded at once. A hostile one takes up to 100 MB for a moment.
 const DECODES_MAX: usize = 4;
+/// Up to this size a body is decoded where it arrived, which is quicker than to hand it to another
+/// thread: it has at most 1 MiB of plain bytes (`limits::RATIO_MAX`), a few milliseconds' work.
+const SMALL_BODY_BYTES: usize = 16 << 10;
 /// A body that takes longer is given up: a stalled sender does not hold a place for ever.
 const BODY_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -90,11 +92,16 @@ impl Ingest {
         Ok(Door { state: &self.state, intake, peer: &Peer::Claimed })
     }
 
-    /// Runs a decoding step apart from the connections, a few at a time.
+    /// Runs a decoding step: of a small body at once, of others apart from the connections, a few
+    /// at a time.
     async fn decode<T: Send + 'static>(
         self: &Arc<Self>,
+        body_bytes: usize,
         step: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
+        if body_bytes <= SMALL_BODY_BYTES {
+            return step(self);
+        }
         let _permit = self.decodes.acquire().await.map_err(|_| internal())?;
         let this = Arc::clone(self);
         tokio::task::spawn_blocking(move || step(&this)).await.map_err(|_| internal())?
@@ -106,7 +113,6 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/v1/schemas/{id}", put(put_schema))
         .route("/v1/batches", post(post_batch))
-        .route("/v1/hello", post(post_hello))
         .route("/v1/allocations", get(allocations::list).put(allocations::put_unnamed))
         .route(
             "/v1/allocations/{id}",
@@ -183,22 +189,11 @@ async fn put_schema(
         Refusal::new(ErrorCode::InvalidRequest, "a schema id is 64 hexadecimal digits")
     })?;
     let body = read_body(request).await?;
-    let read = ingest.decode(move |ingest| ingest.door()?.read_schema(asked, body)).await?;
+    let read =
+        ingest.decode(body.len(), move |ingest| ingest.door()?.read_schema(asked, body)).await?;
     let schema = read.id.to_string();
     let decision = ingest.door()?.admit_schema(read, ingest.state.clock.now())?;
     Ok(Json(SchemaAnswer { schema, verdict: carry_out(journal, decision).await? }))
-}
-
-/// `POST /v1/hello`: how far each side is. Releases nothing.
-async fn post_hello(
-    Shared(ingest): Shared<Arc<Ingest>>,
-    request: Request,
-) -> Result<Json<Welcome>, Refusal> {
-    let journal = ingest.journal()?;
-    let _place = ingest.place()?;
-    let body = read_body(request).await?;
-    let decision = ingest.door()?.greet(&body, ingest.state.clock.now())?;
-    carry_out(journal, decision).await.map(Json)
 }
 
 /// `POST /v1/batches`: readings. A 200 says that they are on disk.
@@ -213,12 +208,8 @@ async fn post_batch(
         Err(_) => "rejected",
     };
     ingest.state.health.batches.with_label_values(&[outcome]).inc();
-    if let Err(refusal) = &answer {
-        if refusal.code == ErrorCode::IdentityFork {
-            ingest.state.health.lanes.forks.inc();
-        } else if refusal.code == ErrorCode::IdentityContested {
-            ingest.state.health.lanes.contests.inc();
-        }
+    if answer.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::IdentityFork) {
+        ingest.state.health.identity_forks.inc();
     }
     answer.map(Json)
 }
@@ -228,7 +219,8 @@ async fn take_batch(ingest: &Arc<Ingest>, request: Request) -> Result<Ack, Refus
     let _place = ingest.place()?;
     let body = read_body(request).await?;
     let now = ingest.state.clock.now();
-    let read = ingest.decode(move |ingest| ingest.door()?.read_batch(body, now)).await?;
+    let read =
+        ingest.decode(body.len(), move |ingest| ingest.door()?.read_batch(body, now)).await?;
     let (bytes, readings) = (read.bytes(), read.readings);
     let decision = ingest.door()?.admit_batch(read, ingest.state.clock.now())?;
     let ack = carry_out(journal, decision).await?;

@@ -134,7 +134,7 @@ fn fill(hub: &Hub, start: i64, quarters: i64) {
     let now = Clock.now();
     for node in ["isb-n01", "isb-n02", "isb-gw"] {
         let (schema, batch) = batch(node, now);
-        hub.live_mut().absorb(SchemaId::new([1; 32]), &schema, &batch, now);
+        hub.live_mut().absorb(SchemaId::new([1; 32]), &schema, &batch.into_tables(), now);
     }
 }
 
