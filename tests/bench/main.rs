@@ -2,15 +2,19 @@
 //!
 //! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
+//!
+//! `bijli-bench [agent | collector | ingest [bijli | victoria | prometheus | influx]]`
 
 mod agent;
 mod collector;
+mod ingest;
 mod process;
 
 use std::fs;
 
 fn main() {
     let only = std::env::args().nth(1);
+    let part_of_it = std::env::args().nth(2);
     let wants = |part: &str| only.as_deref().is_none_or(|name| name == part);
     println!("machine: {}", machine());
     if wants("agent") {
@@ -18,6 +22,9 @@ fn main() {
     }
     if wants("collector") {
         collector::run();
+    }
+    if wants("ingest") {
+        ingest::run(part_of_it.as_deref());
     }
 }
 

@@ -12,6 +12,12 @@ pub(crate) fn cpu_ns(pid: u32) -> u64 {
     tasks.filter_map(ran).sum()
 }
 
+/// CPU time of the thread that asks, in nanoseconds.
+pub(crate) fn own_cpu_ns() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("a running thread");
+    text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
+}
+
 /// A line of `/proc/pid/status`, in kB.
 pub(crate) fn status_kb(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");

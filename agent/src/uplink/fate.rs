@@ -34,8 +34,7 @@ impl Fate {
             | ErrorCode::UnknownHub
             | ErrorCode::InvalidRequest
             | ErrorCode::NotFound
-            | ErrorCode::MethodNotAllowed
-            | ErrorCode::IdentityContested => Self::Person,
+            | ErrorCode::MethodNotAllowed => Self::Person,
             ErrorCode::MalformedBody
             | ErrorCode::BodyTooLarge
             | ErrorCode::FromTheFuture
@@ -56,7 +55,6 @@ mod tests {
             ErrorCode::UnknownSchema,
             ErrorCode::SequenceGap,
             ErrorCode::UnknownHub,
-            ErrorCode::IdentityContested,
             ErrorCode::Overloaded,
             ErrorCode::DiskFull,
             ErrorCode::StorageFailed,

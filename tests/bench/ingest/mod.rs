@@ -1,0 +1,32 @@
+//! Ingest under the standard load: 1,000 nodes of 200 series, five rows a batch, beside other
+//! people's stores that are fed the same values in the same run.
+//!
+//! A bijli row's ack means fdatasynced; the others' answers mean what they mean there.
+
+mod bijli;
+mod h2;
+mod load;
+mod peers;
+mod report;
+mod send;
+mod telemetry;
+mod text;
+
+use crate::process::thousandths;
+
+pub(crate) fn run(which: Option<&str>) {
+    let wants = |name: &str| which.is_none_or(|which| which == name);
+    let mut rows = Vec::new();
+    if wants("bijli") {
+        let loads = bijli::prepare();
+        let per_sample = bijli::body_bytes(&loads) * 1_000 / report::whole(load::BATCH_SAMPLES);
+        println!("bytes per sample of a body: {}", thousandths(per_sample));
+        for manner in bijli::MANNERS {
+            rows.push(bijli::measure(&loads, manner));
+        }
+    }
+    for peer in peers::PEERS.iter().filter(|peer| wants(peer.key)) {
+        rows.push(peers::measure(peer));
+    }
+    report::print(rows);
+}
