@@ -337,8 +337,10 @@ pub fn decompress(body: &[u8]) -> Result<Vec<u8>, BatchError> {
     whole.map_or_else(|| decompress_streaming(body, max), Ok)
 }
 
+type Decompressor = zstd::bulk::Decompressor<'static>;
+
 thread_local! {
-    static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    static DECODER: RefCell<Option<Decompressor>> = const { RefCell::new(None) };
 }
 
 /// How many plain bytes a body of this length may have.
@@ -364,14 +366,10 @@ fn stated_bytes(body: &[u8]) -> Option<usize> {
     usize::try_from(stated).ok()
 }
 
-fn one_go(
-    kept: &mut Option<zstd::bulk::Decompressor<'static>>,
-    body: &[u8],
-    bytes: usize,
-) -> Option<Vec<u8>> {
+fn one_go(kept: &mut Option<Decompressor>, body: &[u8], bytes: usize) -> Option<Vec<u8>> {
     let decoder = match kept {
         Some(decoder) => decoder,
-        None => kept.insert(zstd::bulk::Decompressor::new().ok()?),
+        None => kept.insert(Decompressor::new().ok()?),
     };
     let mut plain = Vec::with_capacity(bytes);
     decoder.decompress_to_buffer(body, &mut plain).ok().filter(|written| *written == bytes)?;

@@ -1,8 +1,8 @@
 //! The rows of one group in one piece: what a reader of very many batches wants.
 //!
-//! A [`Matrix`] has a vector for each column, which is handy to build; at a collector they would be two
-//! hundred small allocations a batch, made by one thread and freed by another. A [`Table`] says the
-//! same with two.
+//! A [`Matrix`] has a vector for each column, which is handy to build; at a collector they would be
+//! two hundred small allocations a batch, made by one thread and freed by another. A [`Table`] says
+//! the same with two.
 //!
 //! # Invariants
 //! - Every column has as many values as there are times.

@@ -6,8 +6,8 @@
 //! What is decided is in `door.rs`, without I/O; here is what waits.
 //!
 //! # Invariants
-//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, `DECODES_MAX` decoded beside as many
-//!   small ones as there are worker threads.
+//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once; `DECODES_MAX` large ones are
+//!   decoded, and as many small ones as there are worker threads.
 //! - Ingest never waits for the books or their readers.
 
 pub mod admission;
