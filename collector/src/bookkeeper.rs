@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use bijli_ledger::{Books, ClosedKind, RegisterHandle, Rules};
+use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMillis, codec};
 
 use crate::activity::Activities;
@@ -102,6 +103,13 @@ impl Bookkeeper {
                 self.advance(received);
             }
             Fact::Tick { received } => self.advance(received),
+            Fact::Floor { received, lane, floor } => {
+                self.state.health.lanes.floors.inc();
+                let text = format!("epoch {}: below {floor} nothing comes any more", lane.epoch);
+                let kind = EventKind::SequencesFloored;
+                self.hub(&lane.hub).live_mut().tell(&lane.node, received, kind, text);
+                self.advance(received);
+            }
             Fact::Barrier(reply) => reply.send(()),
         }
     }

@@ -10,7 +10,9 @@
 //! 1 schema and 2 batch: the body exactly as received. 3 allocation put and 4 allocation end:
 //! JSON. 5 diagram: effective from (`i64` little endian), length of the hub id (1 byte), hub id,
 //! canonical TOML. 6 tick: nothing. 7 rules: interval, close-after and keep in milliseconds (`u64`
-//! little endian each); the first record of every journal.
+//! little endian each); the first record of every journal. 8 floor: spool epoch (16 bytes), first
+//! sequence that may still come (`u64` little endian), length of the hub id (1 byte), hub id, node
+//! id.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -18,18 +20,48 @@
 mod golden;
 
 use bijli_ledger::Rules;
-use bijli_wire::{HubId, Millis, UtcMillis};
+use bijli_wire::{BatchSeq, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
+
+use crate::ingest::admission::LaneKey;
 
 /// One fact, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    Schema { received: UtcMillis, body: Vec<u8> },
-    Batch { received: UtcMillis, body: Vec<u8> },
-    AllocationPut { received: UtcMillis, json: Vec<u8> },
-    AllocationEnd { received: UtcMillis, json: Vec<u8> },
-    Diagram { received: UtcMillis, from: UtcMillis, hub: HubId, toml: String },
-    Tick { received: UtcMillis },
-    Rules { received: UtcMillis, rules: Rules },
+    Schema {
+        received: UtcMillis,
+        body: Vec<u8>,
+    },
+    Batch {
+        received: UtcMillis,
+        body: Vec<u8>,
+    },
+    AllocationPut {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    AllocationEnd {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    Diagram {
+        received: UtcMillis,
+        from: UtcMillis,
+        hub: HubId,
+        toml: String,
+    },
+    Tick {
+        received: UtcMillis,
+    },
+    Rules {
+        received: UtcMillis,
+        rules: Rules,
+    },
+    /// What is not in the journal of the lane below `floor` will never come.
+    Floor {
+        received: UtcMillis,
+        lane: LaneKey,
+        floor: BatchSeq,
+    },
 }
 
 /// Why a record is no frame of this format.
@@ -45,6 +77,8 @@ pub enum FrameError {
     Hub { reason: String },
     #[error("a diagram frame is not UTF-8")]
     NotText,
+    #[error("a floor frame names no valid lane: {reason}")]
+    Lane { reason: String },
 }
 
 const HEAD_BYTES: usize = 9;
@@ -55,6 +89,7 @@ const KIND_ALLOCATION_END: u8 = 4;
 const KIND_DIAGRAM: u8 = 5;
 const KIND_TICK: u8 = 6;
 const KIND_RULES: u8 = 7;
+const KIND_FLOOR: u8 = 8;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -67,7 +102,8 @@ impl Frame {
             | Self::AllocationEnd { received, .. }
             | Self::Diagram { received, .. }
             | Self::Tick { received }
-            | Self::Rules { received, .. } => *received,
+            | Self::Rules { received, .. }
+            | Self::Floor { received, .. } => *received,
         }
     }
 
@@ -95,6 +131,14 @@ impl Frame {
                 let spans = spans.map(|span| span.get().to_le_bytes());
                 framed(KIND_RULES, *received, &spans.each_ref().map(|span| &span[..]))
             }
+            Self::Floor { received, lane, floor } => {
+                let hub = lane.hub.as_str().as_bytes();
+                let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
+                let floor = floor.get().to_le_bytes();
+                let node = lane.node.as_str().as_bytes();
+                let parts = [&lane.epoch.as_bytes()[..], &floor, &[length], hub, node];
+                framed(KIND_FLOOR, *received, &parts)
+            }
         }
     }
 
@@ -114,6 +158,7 @@ impl Frame {
             KIND_DIAGRAM => decode_diagram(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),
+            KIND_FLOOR => decode_floor(received, body),
             found => Err(FrameError::Kind { found }),
         }
     }
@@ -154,6 +199,24 @@ fn decode_rules(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
     Ok(Frame::Rules { received, rules: Rules { interval, close_after, keep } })
 }
 
+fn decode_floor(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
+    let cut = || FrameError::Cut { kind: "floor" };
+    let wrong = |reason: String| FrameError::Lane { reason };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|e| wrong(e.to_string()));
+    let (epoch, rest) = body.split_first_chunk::<16>().ok_or_else(cut)?;
+    let (floor, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
+    let (length, rest) = rest.split_first().ok_or_else(cut)?;
+    let (hub, node) = rest.split_at_checked(usize::from(*length)).ok_or_else(cut)?;
+    let floor = BatchSeq::new(u64::from_le_bytes(*floor));
+    let lane = LaneKey {
+        hub: HubId::new(&text(hub)?).map_err(|e| wrong(e.to_string()))?,
+        node: NodeId::new(&text(node)?).map_err(|e| wrong(e.to_string()))?,
+        epoch: SpoolEpoch::new(*epoch),
+    };
+    let floor = floor.ok_or_else(|| wrong("its floor is 0".to_owned()))?;
+    Ok(Frame::Floor { received, lane, floor })
+}
+
 fn split_span(bytes: &[u8]) -> Option<(Millis, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<8>()?;
     Some((Millis::new(u64::from_le_bytes(*head)), rest))
@@ -176,7 +239,13 @@ mod tests {
         let head = [0x06, 0x05, 0x04, 0x03, 0x02, 0x01, 0, 0];
         let minute = Millis::new(60_000);
         let rules = Rules { interval: minute, close_after: minute, keep: minute };
-        let rows: [(Frame, u8, Vec<u8>); 7] = [
+        let lane = LaneKey {
+            hub: hub(),
+            node: NodeId::new("n1").expect("valid"),
+            epoch: SpoolEpoch::new([0xE0; 16]),
+        };
+        let floor = BatchSeq::new(258).expect("from 1");
+        let rows: [(Frame, u8, Vec<u8>); 8] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
@@ -193,6 +262,11 @@ mod tests {
             ),
             (Frame::Tick { received: AT }, 6, vec![]),
             (Frame::Rules { received: AT, rules }, 7, [0x60, 0xea, 0, 0, 0, 0, 0, 0].repeat(3)),
+            (
+                Frame::Floor { received: AT, lane, floor },
+                8,
+                [&[0xE0; 16][..], &[2, 1, 0, 0, 0, 0, 0, 0, 3], b"isbn1"].concat(),
+            ),
         ];
         for (frame, kind, body) in rows {
             let golden = [&[kind][..], &head, &body].concat();

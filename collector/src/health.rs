@@ -17,8 +17,7 @@ pub struct Health {
     pub batches: IntCounterVec,
     pub ingest_bytes: IntCounter,
     pub ingest_readings: IntCounter,
-    pub identity_forks: IntCounter,
-    pub sequences_skipped: IntCounter,
+    pub lanes: Lanes,
     pub group_commit_seconds: Histogram,
     pub group_frames: Histogram,
     pub journal_bytes: IntGauge,
@@ -30,6 +29,38 @@ pub struct Health {
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
+}
+
+/// What goes wrong with the sequences of senders.
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    pub forks: IntCounter,
+    pub contests: IntCounter,
+    pub skips: IntCounter,
+    pub floors: IntCounter,
+}
+
+impl Lanes {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            forks: made.counter(
+                "bijli_collector_identity_forks_total",
+                "Batches refused because another content has their sequence: two senders, one name.",
+            ),
+            contests: made.counter(
+                "bijli_collector_identity_contests_total",
+                "Batches held because a newer spool of their node is alive: two senders, one name.",
+            ),
+            skips: made.counter(
+                "bijli_collector_sequences_skipped_total",
+                "Times a sequence that never came was given up so that later ones are booked.",
+            ),
+            floors: made.counter(
+                "bijli_collector_sequence_floors_total",
+                "Times a sender said that sequences which are awaited will never come.",
+            ),
+        }
+    }
 }
 
 const COMMIT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -60,14 +91,7 @@ impl Health {
             ),
             ingest_readings: made
                 .counter("bijli_collector_ingest_readings_total", "Readings in accepted batches."),
-            identity_forks: made.counter(
-                "bijli_collector_identity_forks_total",
-                "Batches refused because another content has their sequence: two senders, one name.",
-            ),
-            sequences_skipped: made.counter(
-                "bijli_collector_sequences_skipped_total",
-                "Times a sequence that never came was given up so that later ones are booked.",
-            ),
+            lanes: Lanes::new(&made),
             group_commit_seconds: made.histogram(
                 "bijli_collector_group_commit_seconds",
                 "Time to write and fdatasync one group of frames.",

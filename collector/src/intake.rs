@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bijli_ledger::Rules;
+use bijli_wire::hello::Reached;
 use bijli_wire::{
     BatchError, BatchSeq, ContentHash, HubId, NodeId, Schema, SchemaId, UtcMillis, codec,
 };
@@ -17,6 +18,7 @@ use crate::allocation::Verdict;
 use crate::carried::Carried;
 use crate::frame::{Frame, FrameError};
 use crate::ingest::admission::{Admission, Admit, LaneKey};
+use crate::ingest::credits::Credits;
 
 /// Nodes of one hub that may ever send here.
 pub const NODES_PER_HUB_MAX: usize = 8_192;
@@ -67,6 +69,10 @@ pub enum Note {
     Allocation {
         reply: Reply<Verdict>,
     },
+    Floor {
+        lane: LaneKey,
+        floor: BatchSeq,
+    },
     Other,
 }
 
@@ -109,6 +115,12 @@ pub enum Fact {
     Tick {
         received: UtcMillis,
     },
+    /// What this lane has not sent below `floor` will never come.
+    Floor {
+        received: UtcMillis,
+        lane: LaneKey,
+        floor: BatchSeq,
+    },
     /// Not of the journal: answered when everything before it is booked.
     Barrier(Reply<()>),
 }
@@ -142,6 +154,8 @@ pub struct Intake {
     /// The diagram last journalled, by hub.
     diagrams: BTreeMap<HubId, String>,
     rules: Option<Rules>,
+    /// Not of the journal: who may have how much under way.
+    pub credits: Credits,
 }
 
 impl Intake {
@@ -191,6 +205,37 @@ impl Intake {
         self.admission.admit(lane, seq, hash, now)
     }
 
+    /// Whether one more node of this name may greet, and in this epoch.
+    #[must_use]
+    pub fn has_room(&self, lane: &LaneKey) -> bool {
+        let is_known = |nodes: &BTreeMap<NodeId, _>| {
+            nodes.contains_key(&lane.node) || nodes.len() < NODES_PER_HUB_MAX
+        };
+        self.nodes.get(&lane.hub).is_none_or(is_known) && self.admission.has_room(lane)
+    }
+
+    /// See [`Admission::reached`].
+    #[must_use]
+    pub fn reached(&self, lane: &LaneKey, floor: BatchSeq) -> Reached {
+        self.admission.reached(lane, floor)
+    }
+
+    /// As [`Intake::admit`], for a batch that its node made at `created`.
+    pub fn admit_made(
+        &mut self,
+        lane: &LaneKey,
+        (seq, hash): (BatchSeq, ContentHash),
+        created: UtcMillis,
+        now: UtcMillis,
+    ) -> Admit {
+        let admit = self.admission.admit(lane, seq, hash, now);
+        if admit == Admit::New && self.admission.is_contested(lane, created) {
+            self.admission.give_up(lane, seq);
+            return Admit::Contested;
+        }
+        admit
+    }
+
     /// See [`Admission::give_up`].
     pub fn give_up(&mut self, note: &Note) {
         if let Note::Batch { lane, seq, .. } = note {
@@ -224,7 +269,8 @@ impl Intake {
             | Frame::Batch { .. }
             | Frame::Diagram { .. }
             | Frame::Tick { .. }
-            | Frame::Rules { .. } => unreachable!("notes are made with their frames"),
+            | Frame::Rules { .. }
+            | Frame::Floor { .. } => unreachable!("notes are made with their frames"),
         }
         Ok(())
     }
@@ -249,8 +295,17 @@ impl Intake {
                     }
                     Err(_) => Fact::Tick { received },
                 };
+                facts.extend(self.admission.begin(&lane, received));
                 facts.extend(self.admission.settle(&lane, seq, hash, fact));
                 schema.map(|_| ())
+            }
+            (Frame::Floor { received, .. }, Note::Floor { lane, floor }) => {
+                let nodes = self.nodes.entry(lane.hub.clone()).or_default();
+                nodes.entry(lane.node.clone()).or_default();
+                facts.extend(self.admission.begin(&lane, received));
+                facts.extend(self.admission.floor(&lane, floor));
+                facts.push(Fact::Floor { received, lane, floor });
+                Ok(())
             }
             (Frame::Schema { received, .. }, Note::Schema { id, schema }) => {
                 let nodes = self.nodes.entry(schema.hub.clone()).or_default();
@@ -309,6 +364,9 @@ impl Note {
                     schema: envelope.schema,
                     carried: None,
                 })
+            }
+            Frame::Floor { lane, floor, .. } => {
+                Ok(Self::Floor { lane: lane.clone(), floor: *floor })
             }
             Frame::AllocationPut { .. } | Frame::AllocationEnd { .. } => {
                 Ok(Self::Allocation { reply: Reply::none() })

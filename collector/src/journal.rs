@@ -281,7 +281,7 @@ impl<D: Disk> Writer<D> {
                 }
                 replies.push(reply);
             }
-            self.setting.health.sequences_skipped.inc_by(intake.skips() - skips);
+            self.setting.health.lanes.skips.inc_by(intake.skips() - skips);
         }
         for reply in replies {
             reply.send(Outcome::Durable);
@@ -337,7 +337,7 @@ fn weight(request: &Request) -> usize {
         Frame::Schema { body, .. } | Frame::Batch { body, .. } => body.len(),
         Frame::AllocationPut { json, .. } | Frame::AllocationEnd { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
-        Frame::Tick { .. } | Frame::Rules { .. } => 0,
+        Frame::Tick { .. } | Frame::Rules { .. } | Frame::Floor { .. } => 0,
     }
 }
 

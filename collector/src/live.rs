@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bijli_wire::batch::{Event, Series, Subject};
 use bijli_wire::message::EventKind;
-use bijli_wire::{Batch, NodeId, Quantity, Schema, SchemaId, SubjectId, Table, UtcMillis};
+use bijli_wire::{Batch, Millis, NodeId, Quantity, Schema, SchemaId, SubjectId, Table, UtcMillis};
 
 /// Events kept per hub for pages; older ones are only in the journal.
 pub const EVENTS_MAX: usize = 512;
+/// What the collector says of a node itself, it says so often at most.
+const TELL_EVERY: Millis = Millis::new(60_000);
 
 /// Everything current about one hub's nodes.
 #[derive(Clone, Debug, Default)]
@@ -131,18 +133,32 @@ impl Live {
         node.take_readings(batch);
     }
 
+    /// Notes what the collector itself has to say of a node, at most once a minute and kind.
+    pub fn tell(&mut self, node: &NodeId, at: UtcMillis, kind: EventKind, text: String) {
+        let is_same = |event: &&NodeEvent| event.node == *node && event.kind == kind;
+        let last = self.events.iter().rev().find(is_same).map(|event| event.at);
+        if last.and_then(|last| at.since(last)).is_some_and(|since| since < TELL_EVERY) {
+            return;
+        }
+        self.push(NodeEvent { node: node.clone(), subject: None, at, kind, text });
+    }
+
     fn push_event(&mut self, schema: &Schema, node: &NodeId, event: &Event) {
         let subject = event.subject.and_then(|index| schema.subjects.get(index));
-        if self.events.len() >= EVENTS_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back(NodeEvent {
+        self.push(NodeEvent {
             node: node.clone(),
             subject: subject.map(|subject| subject.id.clone()),
             at: event.at,
             kind: event.kind,
             text: event.text.clone(),
         });
+    }
+
+    fn push(&mut self, event: NodeEvent) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
     }
 }
 

@@ -97,7 +97,7 @@ pub fn replay<D: Disk>(
             tracing::info!(frames, total, "replaying the journal");
         }
     }
-    state.health.sequences_skipped.inc_by(lock(intake).skips());
+    state.health.lanes.skips.inc_by(lock(intake).skips());
     state.health.replayed(started.elapsed(), frames);
 }
 

@@ -17,6 +17,18 @@ pub struct Ack {
     /// SHA-256 of the body as received, 64 hexadecimal digits.
     pub hash: String,
     pub verdict: AckVerdict,
+    /// How many batches this sender may have under way now; absent from older collectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credits: Option<u8>,
+    /// True on a duplicate of long ago: the sequence is on disk, and with which content is not
+    /// remembered any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unverified: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Whether the batch was new. Both mean: on disk, fsynced.
@@ -40,6 +52,8 @@ impl Ack {
             sequence: sequence.to_string(),
             hash: hash.to_string(),
             verdict,
+            credits: None,
+            unverified: false,
         }
     }
 

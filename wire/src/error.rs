@@ -44,6 +44,9 @@ pub enum ErrorCode {
     StorageFailed,
     /// A defect in the collector.
     Internal,
+    /// A newer spool of this node has begun since: two senders are alive under one name. The
+    /// second one is held until one of them is stopped.
+    IdentityContested,
 }
 
 impl ErrorCode {
@@ -57,7 +60,7 @@ impl ErrorCode {
             | Self::InvalidRequest => 400,
             Self::UnknownHub | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
-            Self::IdentityFork | Self::Conflict => 409,
+            Self::IdentityFork | Self::Conflict | Self::IdentityContested => 409,
             Self::BodyTooLarge => 413,
             Self::UnknownSchema => 424,
             Self::SequenceGap => 425,
@@ -77,7 +80,8 @@ impl ErrorCode {
             | Self::Overloaded
             | Self::DiskFull
             | Self::StorageFailed
-            | Self::Internal => true,
+            | Self::Internal
+            | Self::IdentityContested => true,
             Self::MalformedBody
             | Self::UnsupportedVersion
             | Self::BodyTooLarge
@@ -104,6 +108,7 @@ impl ErrorCode {
             | Self::FromTheFuture
             | Self::FromThePast
             | Self::IdentityFork
+            | Self::IdentityContested
             | Self::SequenceGap
             | Self::UnknownHub
             | Self::InvalidRequest

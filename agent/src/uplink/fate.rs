@@ -34,7 +34,8 @@ impl Fate {
             | ErrorCode::UnknownHub
             | ErrorCode::InvalidRequest
             | ErrorCode::NotFound
-            | ErrorCode::MethodNotAllowed => Self::Person,
+            | ErrorCode::MethodNotAllowed
+            | ErrorCode::IdentityContested => Self::Person,
             ErrorCode::MalformedBody
             | ErrorCode::BodyTooLarge
             | ErrorCode::FromTheFuture
@@ -55,6 +56,7 @@ mod tests {
             ErrorCode::UnknownSchema,
             ErrorCode::SequenceGap,
             ErrorCode::UnknownHub,
+            ErrorCode::IdentityContested,
             ErrorCode::Overloaded,
             ErrorCode::DiskFull,
             ErrorCode::StorageFailed,

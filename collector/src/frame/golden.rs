@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bijli_ledger::Rules;
 use bijli_seglog::{Disk, DiskFile, RealDisk};
-use bijli_wire::{Batch, BatchSeq, HubId, SubjectId, UtcMillis, codec};
+use bijli_wire::{Batch, BatchSeq, HubId, NodeId, SpoolEpoch, SubjectId, UtcMillis, codec};
 
 use super::Frame;
 use crate::allocation::{EndText, PutText};
@@ -15,11 +15,12 @@ use crate::bookkeeper::Bookkeeper;
 use crate::clock::Clock;
 use crate::diagram::{Plan, PlanNode, PlanPoint, PlanRole};
 use crate::health::Health;
+use crate::ingest::admission::LaneKey;
 use crate::intake::Intake;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -27,6 +28,7 @@ const NAMES: [&str; 7] = [
     "3-allocation-put.frame",
     "4-allocation-end.frame",
     "6-tick.frame",
+    "8-floor.frame",
 ];
 
 fn golden() -> PathBuf {
@@ -92,10 +94,16 @@ fn bodies() -> (Vec<u8>, Vec<u8>) {
     (body("schema.pb"), codec::encode_batch(&batch).expect("valid"))
 }
 
-fn frames() -> [Frame; 7] {
+fn lane() -> LaneKey {
+    let node = NodeId::new("lhe-n001").expect("valid");
+    LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
+}
+
+fn frames() -> [Frame; 8] {
     let (schema, batch) = bodies();
     let end =
         EndText { hub: "lahore".into(), id: "1042".into(), at: "2025-10-09T08:53:22Z".into() };
+    let floor = BatchSeq::new(17_281).expect("from 1");
     [
         Frame::Rules { received: at(0), rules: Rules::default() },
         Frame::Diagram { received: at(0), from: at(-800), hub: hub(), toml: plan().to_toml() },
@@ -104,6 +112,7 @@ fn frames() -> [Frame; 7] {
         Frame::AllocationPut { received: at(6), json: put().to_json() },
         Frame::AllocationEnd { received: at(7), json: end.to_json() },
         Frame::Tick { received: at(1_200) },
+        Frame::Floor { received: at(1_201), lane: lane(), floor },
     ]
 }
 
@@ -117,7 +126,8 @@ fn plain(frame: Frame) -> Frame {
         | Frame::AllocationEnd { .. }
         | Frame::Diagram { .. }
         | Frame::Tick { .. }
-        | Frame::Rules { .. } => frame,
+        | Frame::Rules { .. }
+        | Frame::Floor { .. } => frame,
     }
 }
 
@@ -143,7 +153,7 @@ fn a_reader_written_from_the_document_agrees() {
     let number = |bytes: &[u8], at: usize| {
         bytes[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
-    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 1_200_000];
+    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 1_200_000, 1_201_000];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
         assert_eq!(name.as_bytes()[0] - b'0', bytes[0], "the kind is the name's number");
@@ -162,6 +172,11 @@ fn a_reader_written_from_the_document_agrees() {
                 assert!(body[15..].starts_with(b"pue_category = 2\n\n[[point]]\nid = \"incomer\"\n"));
             }
             6 => assert!(body.is_empty()),
+            8 => {
+                assert_eq!((&body[..16], number(body, 16)), (&[0xab; 16][..], 17_281));
+                assert_eq!((body[24], &body[25..31]), (6, &b"lahore"[..]));
+                assert_eq!(&body[31..], b"lhe-n001");
+            }
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));
                 assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);
@@ -193,7 +208,7 @@ fn version_1_is_booked_alike() {
     assert_eq!(books.imbalance(), 0);
 }
 
-/// What the seven frames book; see `docs/formats/ledger.md`.
+/// What the frames book; see `docs/formats/ledger.md`.
 const ENTRIES: [&str; 6] = [
     "entry=1 interval=1759999500000 debit=point:pdu-a credit=main \
      class=measured amount_mj=2000000 rule=1",

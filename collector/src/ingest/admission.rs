@@ -7,19 +7,29 @@
 //! # Invariants
 //! - Every (lane, sequence) is handed out at most once, and never before it is durable.
 //! - Two requests with one sequence are never both on their way to the journal.
-//! - A sequence that never comes does not block its lane for ever: see [`PATIENCE`].
-//! - At most [`SEQUENCE_WINDOW`] items of a lane are held back.
+//! - A sequence that never comes does not block its lane for ever: its sender says so
+//!   ([`Admission::floor`]), begins another epoch ([`Admission::begin`]), or [`PATIENCE`] ends.
+//! - At most [`SEQUENCE_WINDOW`] items of a lane are held back, and what is remembered of a lane
+//!   is bounded (`known.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
-use bijli_wire::limits::SEQUENCE_WINDOW;
+use bijli_wire::hello::Reached;
+use bijli_wire::limits::{FUTURE_MS_MAX, SEQUENCE_WINDOW};
 use bijli_wire::{BatchSeq, ContentHash, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
+
+use super::known::{Found, Known, Prefix};
 
 /// Spool epochs of one node; a new one begins when its spool was lost or its disk imaged anew.
 pub const EPOCHS_PER_NODE_MAX: usize = 256;
 /// How long a lane may be refused for a sequence that does not come. Its sender put it aside or
 /// lost it; after this its later batches are taken, and the lost one still may come late.
 pub const PATIENCE: Millis = Millis::new(2 * 60 * 1_000);
+
+/// A batch that was made so long after a newer epoch of its node began cannot be a left-over of
+/// the elder one: clocks differ by less, or the batch is refused for its times.
+const CONTEST_GRACE_MS: i64 = 2 * FUTURE_MS_MAX;
 
 /// Names a lane.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,24 +46,18 @@ pub enum Admit {
     New,
     /// It is durable already: acknowledge it again.
     Duplicate,
+    /// Its sequence is durable, so long ago that its hash is not kept.
+    Forgotten,
     /// Another content is durable under its sequence.
     Fork,
+    /// It was made while a newer epoch of its node was alive: two senders, one name.
+    Contested,
     /// Another request with its sequence is on its way to the journal.
     Busy,
     /// Too far ahead; `next` is awaited.
     Gap { next: BatchSeq },
     /// This node has begun too many spools.
     TooManyEpochs,
-}
-
-/// The first 8 bytes of a content hash: enough to tell a duplicate from a fork.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Prefix([u8; 8]);
-
-impl Prefix {
-    fn of(hash: ContentHash) -> Self {
-        Self(*hash.as_bytes().first_chunk::<8>().expect("a hash has 32 bytes"))
-    }
 }
 
 /// All lanes. `T` is what is handed out.
@@ -67,13 +71,18 @@ pub struct Admission<T> {
 struct Lane<T> {
     /// Every sequence before it was handed out or given up.
     next: u64,
-    /// Durable: by first sequence, the prefixes of consecutive ones.
-    runs: BTreeMap<u64, Vec<Prefix>>,
+    /// What is not durable below it will never come: its sender has said so.
+    floor: u64,
+    known: Known,
     /// Durable, and waiting for an elder one.
     held: BTreeMap<u64, T>,
     in_flight: BTreeSet<u64>,
     /// When it was first refused for the sequence that is awaited now.
     stalled: Option<UtcMillis>,
+    is_begun: bool,
+    /// When the node first wrote in another epoch after this one: nothing is awaited here any
+    /// more, what comes is booked as it comes.
+    left: Option<UtcMillis>,
 }
 
 impl<T> Default for Admission<T> {
@@ -92,13 +101,20 @@ impl<T> Admission<T> {
         now: UtcMillis,
     ) -> Admit {
         if !self.lanes.contains_key(key) {
-            if self.epochs_of(key) >= EPOCHS_PER_NODE_MAX {
+            if !self.has_room(key) {
                 return Admit::TooManyEpochs;
             }
             self.lanes.insert(key.clone(), Lane::new());
         }
         let lane = self.lanes.get_mut(key).expect("inserted above");
         lane.admit(seq.get(), Prefix::of(hash), now)
+    }
+
+    /// Whether the node may write in this epoch.
+    #[must_use]
+    pub fn has_room(&self, key: &LaneKey) -> bool {
+        self.lanes.contains_key(key)
+            || self.lanes.range(epochs_of(key)).count() < EPOCHS_PER_NODE_MAX
     }
 
     /// A reserved batch did not become durable: its sequence is free again.
@@ -117,39 +133,95 @@ impl<T> Admission<T> {
         ready
     }
 
+    /// A frame of a lane, received then, became durable. If it is the lane's first, the node has
+    /// left its elder lanes: returns what was held back in them, in booking order.
+    #[must_use]
+    pub fn begin(&mut self, key: &LaneKey, received: UtcMillis) -> Vec<T> {
+        let lane = self.lanes.entry(key.clone()).or_insert_with(Lane::new);
+        let mut ready = Vec::new();
+        if std::mem::replace(&mut lane.is_begun, true) {
+            return ready;
+        }
+        for (elder, lane) in self.lanes.range_mut(epochs_of(key)) {
+            if lane.is_begun && elder != key {
+                lane.leave(received, &mut ready);
+            }
+        }
+        ready
+    }
+
+    /// The sender has nothing below `floor` any more. Returns what may be booked now.
+    #[must_use]
+    pub fn floor(&mut self, key: &LaneKey, floor: BatchSeq) -> Vec<T> {
+        let lane = self.lanes.entry(key.clone()).or_insert_with(Lane::new);
+        let mut ready = Vec::new();
+        lane.raise_floor(floor.get(), &mut ready);
+        ready
+    }
+
+    /// How far a lane is, if nothing below `floor` comes any more.
+    #[must_use]
+    pub fn reached(&self, key: &LaneKey, floor: BatchSeq) -> Reached {
+        let below = floor.get() - 1;
+        self.lanes.get(key).map_or(Reached { contiguous: below, newest: 0 }, |lane| Reached {
+            contiguous: lane.known.through(floor.get().max(lane.floor)),
+            newest: lane.known.newest(),
+        })
+    }
+
+    /// Whether a batch was made while a newer epoch of its node was alive already.
+    #[must_use]
+    pub fn is_contested(&self, key: &LaneKey, created: UtcMillis) -> bool {
+        let left = self.lanes.get(key).and_then(|lane| lane.left);
+        left.is_some_and(|left| created.get() > left.get().saturating_add(CONTEST_GRACE_MS))
+    }
+
     /// How often a sequence was given up since the journal begins.
     #[must_use]
     pub const fn skips(&self) -> u64 {
         self.skips
     }
+}
 
-    fn epochs_of(&self, key: &LaneKey) -> usize {
-        let first = LaneKey { epoch: SpoolEpoch::new([0; 16]), ..key.clone() };
-        let last = LaneKey { epoch: SpoolEpoch::new([0xff; 16]), ..key.clone() };
-        self.lanes.range(first..=last).count()
-    }
+/// Every lane of the same node.
+fn epochs_of(key: &LaneKey) -> RangeInclusive<LaneKey> {
+    let first = LaneKey { epoch: SpoolEpoch::new([0; 16]), ..key.clone() };
+    let last = LaneKey { epoch: SpoolEpoch::new([0xff; 16]), ..key.clone() };
+    first..=last
 }
 
 impl<T> Lane<T> {
     fn new() -> Self {
-        let (runs, held, in_flight) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { next: BatchSeq::FIRST.get(), runs, held, in_flight, stalled: None }
+        Self {
+            next: BatchSeq::FIRST.get(),
+            floor: BatchSeq::FIRST.get(),
+            known: Known::default(),
+            held: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            stalled: None,
+            is_begun: false,
+            left: None,
+        }
     }
 
     fn admit(&mut self, seq: u64, prefix: Prefix, now: UtcMillis) -> Admit {
         if planted!(WatermarkOffByOne) && seq > 1 && seq == self.next {
             return Admit::Duplicate;
         }
-        if planted!(BookEachReceipt) && self.durable(seq) == Some(prefix) {
+        if planted!(BookEachReceipt) && self.known.find(seq) == Some(Found::Content(prefix)) {
             return Admit::New;
         }
-        if let Some(durable) = self.durable(seq) {
-            return if durable == prefix { Admit::Duplicate } else { Admit::Fork };
+        match self.known.find(seq) {
+            Some(Found::Content(found)) if found == prefix => return Admit::Duplicate,
+            Some(Found::Content(_) | Found::Blurred) => return Admit::Fork,
+            Some(Found::Forgotten) => return Admit::Forgotten,
+            None => {}
         }
         if self.in_flight.contains(&seq) {
             return Admit::Busy;
         }
-        if seq.saturating_sub(self.next) >= SEQUENCE_WINDOW && !self.is_out_of_patience(now) {
+        let is_ahead = seq.saturating_sub(self.next) >= SEQUENCE_WINDOW;
+        if is_ahead && self.left.is_none() && !self.is_out_of_patience(now) {
             let next = BatchSeq::new(self.next).expect("it starts at 1 and rises");
             return Admit::Gap { next };
         }
@@ -177,14 +249,14 @@ impl<T> Lane<T> {
     /// Returns how often an awaited sequence was given up.
     fn settle(&mut self, seq: u64, prefix: Prefix, item: T, ready: &mut Vec<T>) -> u64 {
         self.in_flight.remove(&seq);
-        if self.durable(seq).is_some() {
+        if self.known.find(seq).is_some() {
             if planted!(BookEachReceipt) {
                 ready.push(item);
             }
             return 0;
         }
-        self.record(seq, prefix);
-        if seq < self.next {
+        self.known.record(seq, prefix);
+        if seq < self.next || self.left.is_some() {
             // Given up earlier and come after all: late, and still booked once.
             ready.push(item);
             return 0;
@@ -216,29 +288,24 @@ impl<T> Lane<T> {
         self.stalled = None;
     }
 
-    fn durable(&self, seq: u64) -> Option<Prefix> {
-        let (first, run) = self.runs.range(..=seq).next_back()?;
-        run.get(usize::try_from(seq - first).ok()?).copied()
+    fn raise_floor(&mut self, floor: u64, ready: &mut Vec<T>) {
+        if floor <= self.floor {
+            return;
+        }
+        self.floor = floor;
+        while let Some(held) = self.held.first_entry().filter(|held| *held.key() < floor) {
+            ready.push(held.remove());
+        }
+        if floor > self.next {
+            self.advance(floor);
+            self.release(ready);
+        }
     }
 
-    fn record(&mut self, seq: u64, prefix: Prefix) {
-        let before = self.runs.range_mut(..seq).next_back();
-        let joined = before.filter(|(first, run)| {
-            u64::try_from(run.len()).is_ok_and(|length| *first + length == seq)
-        });
-        let first = match joined {
-            Some((first, run)) => {
-                run.push(prefix);
-                *first
-            }
-            None => {
-                self.runs.insert(seq, vec![prefix]);
-                seq
-            }
-        };
-        // The hole behind it may just have been filled.
-        if let Some(behind) = seq.checked_add(1).and_then(|next| self.runs.remove(&next)) {
-            self.runs.entry(first).or_default().extend(behind);
+    fn leave(&mut self, received: UtcMillis, ready: &mut Vec<T>) {
+        if self.left.is_none() {
+            self.left = Some(received);
+            ready.extend(std::mem::take(&mut self.held).into_values());
         }
     }
 }
@@ -373,6 +440,78 @@ mod tests {
         );
     }
 
+    fn contiguous(admission: &Admission<u64>) -> u64 {
+        admission.reached(&key(), BatchSeq::FIRST).contiguous
+    }
+
+    fn settled(admission: &mut Admission<u64>, key: &LaneKey, seqs: &[u64]) -> Vec<u64> {
+        let seq = |n| BatchSeq::new(n).expect("from 1");
+        let settle = |n: &u64| admission.settle(key, seq(*n), hash(1), *n);
+        seqs.iter().flat_map(settle).collect()
+    }
+
+    /// Goal: what the sender has no more is not awaited, and what it has is still asked for.
+    #[test]
+    fn c10_a_floor_lets_the_lane_go_on_and_moves_what_is_contiguous() {
+        let mut admission = Admission::default();
+        let floor = |n| BatchSeq::new(n).expect("from 1");
+        assert_eq!(contiguous(&admission), 0);
+        assert_eq!(settled(&mut admission, &key(), &[5, 9, 10]), [0; 0]);
+        assert_eq!(contiguous(&admission), 0);
+        assert_eq!(admission.floor(&key(), floor(8)), [5]);
+        assert_eq!(contiguous(&admission), 7);
+        assert_eq!(settled(&mut admission, &key(), &[8]), [8, 9, 10]);
+        assert_eq!(contiguous(&admission), 10);
+        assert_eq!(admission.floor(&key(), floor(3)), [0; 0], "it never goes down");
+        // One that was said never to come and comes all the same is booked once.
+        assert_eq!(settled(&mut admission, &key(), &[6, 6]), [6]);
+        assert_eq!(contiguous(&admission), 10);
+    }
+
+    /// Goal: D5. A hole that a lost record left is named, though the lane went on long ago.
+    #[test]
+    fn d5_a_hole_that_was_given_up_is_still_asked_for() {
+        let mut admission = Admission::default();
+        let rest: Vec<u64> = (4..200).collect();
+        assert_eq!(settled(&mut admission, &key(), &[1, 2]), [1, 2]);
+        assert_eq!(settled(&mut admission, &key(), &rest).len(), rest.len());
+        assert_eq!((admission.skips(), contiguous(&admission)), (1, 2));
+        assert_eq!(settled(&mut admission, &key(), &[3]), [3]);
+        assert_eq!(contiguous(&admission), 199);
+    }
+
+    /// Goal: A8, A10. What a lane holds back is booked when its node goes on in another epoch.
+    #[test]
+    fn a8_nothing_is_awaited_in_an_epoch_that_its_node_has_left() {
+        let mut admission = Admission::default();
+        let at = UtcMillis::new(1_000_000);
+        let newer = LaneKey { epoch: SpoolEpoch::new([1; 16]), ..key() };
+        let stranger = LaneKey { node: NodeId::new("n02").expect("valid"), ..newer.clone() };
+        assert_eq!(admission.begin(&key(), at), [0; 0]);
+        assert_eq!(settled(&mut admission, &key(), &[2, 3]), [0; 0]);
+        assert_eq!(admission.begin(&stranger, at), [0; 0], "another node's");
+        assert_eq!(admission.begin(&newer, at), [2, 3]);
+        assert_eq!(admission.begin(&newer, at), [0; 0]);
+        // Left-overs are booked as they come, however far ahead.
+        assert_eq!(settled(&mut admission, &key(), &[900, 1]), [900, 1]);
+        let seq = BatchSeq::new(5_000).expect("from 1");
+        assert_eq!(admission.admit(&key(), seq, hash(1), at), Admit::New);
+        assert_eq!(settled(&mut admission, &newer, &[1]), [1]);
+    }
+
+    #[test]
+    fn a9_an_elder_epoch_that_is_still_alive_is_contested() {
+        let mut admission: Admission<u64> = Admission::default();
+        let newer = LaneKey { epoch: SpoolEpoch::new([1; 16]), ..key() };
+        let at = |ms| UtcMillis::new(ms);
+        assert!(admission.begin(&key(), at(0)).is_empty());
+        assert!(!admission.is_contested(&key(), at(9_000_000)), "there is no other one");
+        assert!(admission.begin(&newer, at(1_000_000)).is_empty());
+        assert!(!admission.is_contested(&key(), at(1_600_000)), "clocks may differ so much");
+        assert!(admission.is_contested(&key(), at(1_600_001)));
+        assert!(!admission.is_contested(&newer, at(9_000_000)));
+    }
+
     #[test]
     fn a_node_cannot_begin_spools_without_end() {
         let mut admission: Admission<()> = Admission::default();
@@ -408,7 +547,13 @@ mod tests {
                     Admit::New => admission.give_up(&key(), seq),
                     Admit::Duplicate => prop_assert!(journal.contains(&(seq, content))),
                     Admit::Gap { next } => prop_assert!(n >= next.get() + SEQUENCE_WINDOW),
-                    Admit::Fork | Admit::Busy | Admit::TooManyEpochs => prop_assert!(false),
+                    Admit::Fork
+                    | Admit::Forgotten
+                    | Admit::Contested
+                    | Admit::Busy
+                    | Admit::TooManyEpochs => {
+                        prop_assert!(false);
+                    }
                 }
             }
             // In order, without a hole, and each once.

@@ -13,12 +13,15 @@
 use std::sync::{Arc, Mutex};
 
 use bijli_wire::batch::Envelope;
+use bijli_wire::hello::CREDITS_MAX;
+use bijli_wire::message::EventKind;
 use bijli_wire::{
-    Ack, AckVerdict, Batch, BatchSeq, ErrorCode, HubId, Schema, SchemaId, Table, UtcMillis, codec,
-    limits,
+    Ack, AckVerdict, Batch, BatchSeq, ErrorCode, Greeting, Hello, HubId, Schema, SchemaId, Table,
+    UtcMillis, Welcome, codec, limits,
 };
 use bytes::Bytes;
 
+use super::credits;
 use super::refusal::Refusal;
 use crate::carried::Carried;
 use crate::frame::Frame;
@@ -137,17 +140,30 @@ impl Door<'_> {
     /// Decides about a batch; the sequence of one to be journalled is reserved.
     ///
     /// # Errors
-    /// When its sequence is taken by another content, on its way, or too far ahead.
+    /// When its sequence is taken by another content, on its way, or too far ahead, or when two
+    /// senders are alive.
     pub fn admit_batch(&self, read: ReadBatch, now: UtcMillis) -> Result<Decision<Ack>, Refusal> {
         let ReadBatch { envelope, body, carried, .. } = read;
-        let Envelope { hub, node, epoch, sequence, hash, schema, .. } = envelope;
+        let Envelope { hub, node, epoch, sequence, hash, schema, created } = envelope;
         let lane = LaneKey { hub, node, epoch };
-        let admit = lock(self.intake).admit(&lane, sequence, hash, now);
+        let (admit, credits) = {
+            let mut intake = lock(self.intake);
+            let is_behind = credits::is_behind(created, now);
+            let credits = intake.credits.share(&lane.hub, &lane.node, is_behind, now);
+            (intake.admit_made(&lane, (sequence, hash), created, now), credits)
+        };
         if let Some(refusal) = refusal_of(admit, &lane, sequence) {
+            if matches!(admit, Admit::Fork | Admit::Contested) {
+                self.tell_of_fork(&lane, &refusal.message, now);
+            }
             return Err(refusal);
         }
-        let ack = |verdict| Ack::new(epoch, sequence, hash, verdict);
-        if admit == Admit::Duplicate {
+        let ack = |verdict| Ack {
+            credits: Some(credits),
+            unverified: admit == Admit::Forgotten,
+            ..Ack::new(epoch, sequence, hash, verdict)
+        };
+        if matches!(admit, Admit::Duplicate | Admit::Forgotten) {
             return Ok(Decision::Answer(ack(AckVerdict::Duplicate)));
         }
         Ok(Decision::Journal {
@@ -155,6 +171,47 @@ impl Door<'_> {
             note: Note::Batch { lane, seq: sequence, hash, schema, carried },
             answer: ack(AckVerdict::Accepted),
         })
+    }
+
+    /// Answers a hello; what its sender has no more is journalled first.
+    ///
+    /// # Errors
+    /// When it is no hello, or names no hub of this collector.
+    pub fn greet(&self, body: &[u8], now: UtcMillis) -> Result<Decision<Welcome>, Refusal> {
+        let hello: Hello = serde_json::from_slice(body)
+            .map_err(|error| Refusal::new(ErrorCode::InvalidRequest, error.to_string()))?;
+        let greeting = hello.read().ok_or_else(|| {
+            let message = "a hello names hub, node and epoch, and oldest is not above next";
+            Refusal::new(ErrorCode::InvalidRequest, message)
+        })?;
+        self.is_hub(&greeting.hub)?;
+        let Greeting { hub, node, epoch, span } = greeting;
+        let lane = LaneKey { hub, node, epoch };
+        let mut intake = lock(self.intake);
+        if !intake.has_room(&lane) {
+            return Err(overloaded("this hub has too many nodes, or this node too many spools"));
+        }
+        let floor = span.oldest;
+        let before = intake.reached(&lane, BatchSeq::FIRST).contiguous;
+        let is_floored = floor.get() > before.saturating_add(1);
+        let reached = intake.reached(&lane, if is_floored { floor } else { BatchSeq::FIRST });
+        let is_behind = span.next.get() > reached.contiguous.saturating_add(u64::from(CREDITS_MAX));
+        let credits = intake.credits.share(&lane.hub, &lane.node, is_behind, now);
+        drop(intake);
+        let answer = Welcome::new(epoch, reached, now, credits);
+        if !is_floored {
+            return Ok(Decision::Answer(answer));
+        }
+        tracing::warn!(hub = %lane.hub, node = %lane.node, %floor, "sequences will never come");
+        let note = Note::Floor { lane: lane.clone(), floor };
+        Ok(Decision::Journal { frame: Frame::Floor { received: now, lane, floor }, note, answer })
+    }
+
+    fn tell_of_fork(&self, lane: &LaneKey, message: &str, now: UtcMillis) {
+        if let Some(hub) = self.state.hub(&lane.hub) {
+            let kind = EventKind::IdentityForked;
+            hub.live_mut().tell(&lane.node, now, kind, message.to_owned());
+        }
     }
 
     fn is_hub(&self, hub: &HubId) -> Result<(), Refusal> {
@@ -168,7 +225,7 @@ impl Door<'_> {
 
 fn refusal_of(admit: Admit, lane: &LaneKey, sequence: BatchSeq) -> Option<Refusal> {
     match admit {
-        Admit::New | Admit::Duplicate => None,
+        Admit::New | Admit::Duplicate | Admit::Forgotten => None,
         Admit::Fork => {
             tracing::warn!(hub = %lane.hub, node = %lane.node, %sequence, "identity fork");
             Some(Refusal::new(
@@ -176,6 +233,17 @@ fn refusal_of(admit: Admit, lane: &LaneKey, sequence: BatchSeq) -> Option<Refusa
                 format!(
                     "sequence {sequence} of node {} is known with another content: two senders \
                      use one name, or a spool was restored from a backup",
+                    lane.node
+                ),
+            ))
+        }
+        Admit::Contested => {
+            tracing::warn!(hub = %lane.hub, node = %lane.node, %sequence, "two senders alive");
+            Some(Refusal::new(
+                ErrorCode::IdentityContested,
+                format!(
+                    "node {} has begun a newer spool and this one is still alive: two senders use \
+                     one name; stop one of them, then start the other one anew",
                     lane.node
                 ),
             ))

@@ -12,7 +12,9 @@
 
 pub mod admission;
 pub mod allocations;
+pub mod credits;
 pub mod door;
+mod known;
 pub mod refusal;
 pub mod server;
 #[cfg(test)]
@@ -27,7 +29,7 @@ use axum::extract::{Path, Request, State as Shared};
 use axum::http::header::CONTENT_LENGTH;
 use axum::routing::{get, post, put};
 use axum::{Json, body::Body};
-use bijli_wire::{Ack, AckVerdict, ErrorCode, SchemaId, limits};
+use bijli_wire::{Ack, AckVerdict, ErrorCode, SchemaId, Welcome, limits};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
@@ -113,6 +115,7 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/v1/schemas/{id}", put(put_schema))
         .route("/v1/batches", post(post_batch))
+        .route("/v1/hello", post(post_hello))
         .route("/v1/allocations", get(allocations::list).put(allocations::put_unnamed))
         .route(
             "/v1/allocations/{id}",
@@ -196,6 +199,18 @@ async fn put_schema(
     Ok(Json(SchemaAnswer { schema, verdict: carry_out(journal, decision).await? }))
 }
 
+/// `POST /v1/hello`: how far each side is. Releases nothing.
+async fn post_hello(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    request: Request,
+) -> Result<Json<Welcome>, Refusal> {
+    let journal = ingest.journal()?;
+    let _place = ingest.place()?;
+    let body = read_body(request).await?;
+    let decision = ingest.door()?.greet(&body, ingest.state.clock.now())?;
+    carry_out(journal, decision).await.map(Json)
+}
+
 /// `POST /v1/batches`: readings. A 200 says that they are on disk.
 async fn post_batch(
     Shared(ingest): Shared<Arc<Ingest>>,
@@ -208,8 +223,12 @@ async fn post_batch(
         Err(_) => "rejected",
     };
     ingest.state.health.batches.with_label_values(&[outcome]).inc();
-    if answer.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::IdentityFork) {
-        ingest.state.health.identity_forks.inc();
+    if let Err(refusal) = &answer {
+        if refusal.code == ErrorCode::IdentityFork {
+            ingest.state.health.lanes.forks.inc();
+        } else if refusal.code == ErrorCode::IdentityContested {
+            ingest.state.health.lanes.contests.inc();
+        }
     }
     answer.map(Json)
 }

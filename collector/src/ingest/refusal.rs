@@ -33,6 +33,7 @@ impl Refusal {
             ErrorCode::Overloaded => Some(1),
             ErrorCode::DiskFull => Some(15),
             ErrorCode::StorageFailed => Some(30),
+            ErrorCode::IdentityContested => Some(60),
             ErrorCode::MalformedBody
             | ErrorCode::UnsupportedVersion
             | ErrorCode::BodyTooLarge

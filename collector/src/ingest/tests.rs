@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use bijli_wire::batch::{Group, Register, Series, Subject};
+use bijli_wire::hello::Span;
 use bijli_wire::{
-    Ack, AckVerdict, Batch, BatchSeq, ErrorBody, ErrorCode, HubId, Matrix, Method, Millis,
-    Milliwatts, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, SubjectId, SubjectKind, UtcMillis,
-    codec, limits,
+    Ack, AckVerdict, Batch, BatchSeq, ErrorBody, ErrorCode, Greeting, Hello, HubId, Matrix, Method,
+    Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, SubjectId, SubjectKind,
+    UtcMillis, Welcome, codec, limits,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -355,4 +356,107 @@ fn other_rules_than_the_journals_are_refused() {
     });
     let words = refused.expect("a runtime").expect_err("refused").to_string();
     assert!(words.contains("begun with interval 10000 ms"), "{words}");
+}
+
+fn hello(oldest: u64, next: u64) -> Hello {
+    let seq = |n| BatchSeq::new(n).expect("from 1");
+    let greeting = Greeting {
+        hub: HubId::new("isb").expect("valid"),
+        node: NodeId::new("n01").expect("valid"),
+        epoch: SpoolEpoch::new([3; 16]),
+        span: Span { oldest: seq(oldest), next: seq(next) },
+    };
+    Hello::new(&greeting, Clock.now())
+}
+
+fn greeted(address: SocketAddr, hello: &Hello) -> u64 {
+    let body = serde_json::to_vec(hello).expect("encodes");
+    let (status, answer) = ask(address, "POST", "/v1/hello", &body);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    let welcome: Welcome = serde_json::from_slice(&answer).expect("a welcome");
+    assert!((1..=16).contains(&welcome.credits.expect("told")));
+    welcome.reached(SpoolEpoch::new([3; 16])).expect("the same epoch").contiguous
+}
+
+fn sent(address: SocketAddr, id: SchemaId, sequence: u64, begin: UtcMillis) -> AckVerdict {
+    let body = codec::encode_batch(&batch(id, sequence, begin)).expect("encodes");
+    acked(&ask(address, "POST", "/v1/batches", &body), &body, sequence)
+}
+
+/// Goal: C10, C11. Each side learns how far the other is, and what will never come is not
+/// awaited, before and after a restart.
+#[test]
+fn c10_a_hello_tells_what_is_there_and_journals_what_will_never_come() {
+    let begin = a_minute_ago();
+    let folder = with_collector(move |address| {
+        assert_eq!(greeted(address, &hello(1, 1)), 0);
+        let id = taught(address);
+        for sequence in [1, 2, 4, 9] {
+            assert_eq!(sent(address, id, sequence, begin), AckVerdict::Accepted);
+        }
+        assert_eq!(greeted(address, &hello(1, 10)), 2);
+        assert_eq!(greeted(address, &hello(3, 10)), 2, "the third may still come");
+        assert_eq!(greeted(address, &hello(4, 10)), 4, "it will not");
+        assert_eq!(greeted(address, &hello(4, 10)), 4, "and is not journalled again");
+        assert_eq!(greeted(address, &hello(8, 10)), 7);
+        assert_eq!(sent(address, id, 8, begin), AckVerdict::Accepted);
+        assert_eq!(greeted(address, &hello(8, 10)), 9);
+        let (_, events) = ask(address, "GET", "/v1/hubs/isb/events", b"");
+        let events = String::from_utf8_lossy(&events).into_owned();
+        assert!(events.contains("sequences_floored"), "{events}");
+        let (_, metrics) = ask(address, "GET", "/metrics", b"");
+        let metrics = String::from_utf8_lossy(&metrics).into_owned();
+        assert!(metrics.contains("bijli_collector_sequence_floors_total 2"), "{metrics}");
+    });
+    let first = replay::offline(&folder.path().join("data")).expect("a journal");
+    block_on(async {
+        let collector = ready(folder.path()).await;
+        let address = collector.address;
+        let asked = tokio::task::spawn_blocking(move || greeted(address, &hello(8, 10)));
+        assert_eq!(asked.await.expect("asked"), 9, "a replay knows the same");
+        collector.stop().await.expect("stops");
+    })
+    .expect("a runtime");
+    let second = replay::offline(&folder.path().join("data")).expect("a journal");
+    assert_eq!((first.sha256, first.frames), (second.sha256, second.frames));
+}
+
+#[test]
+fn a_hello_that_is_none_is_refused() {
+    with_collector(|address| {
+        let refuse = |hello: &Hello| {
+            let body = serde_json::to_vec(hello).expect("encodes");
+            refused(&ask(address, "POST", "/v1/hello", &body))
+        };
+        assert_eq!(refused(&ask(address, "POST", "/v1/hello", b"{}")), ErrorCode::InvalidRequest);
+        let elsewhere = Hello { hub: "khi".to_owned(), ..hello(1, 1) };
+        assert_eq!(refuse(&elsewhere), ErrorCode::UnknownHub);
+        let backwards = Hello { next: "3".to_owned(), ..hello(4, 9) };
+        assert_eq!(refuse(&backwards), ErrorCode::InvalidRequest);
+    });
+}
+
+/// Goal: A9. A clone with a life of its own is held, and people hear of it.
+#[test]
+fn a9_a_spool_that_lives_on_beside_a_newer_one_is_held() {
+    with_collector(|address| {
+        let id = taught(address);
+        let begin = a_minute_ago();
+        assert_eq!(sent(address, id, 1, begin), AckVerdict::Accepted);
+        let newer = Batch { epoch: SpoolEpoch::new([4; 16]), ..batch(id, 1, begin) };
+        let body = codec::encode_batch(&newer).expect("encodes");
+        assert_eq!(ask(address, "POST", "/v1/batches", &body).0, 200);
+        // Left over in the elder spool, and made long after the newer one began.
+        assert_eq!(sent(address, id, 2, begin), AckVerdict::Accepted);
+        let later = UtcMillis::new(Clock.now().get() + 1_200_000);
+        let clone = Batch { created: later, ..batch(id, 3, begin) };
+        let body = codec::encode_batch(&clone).expect("encodes");
+        let answer = ask(address, "POST", "/v1/batches", &body);
+        assert_eq!(refused(&answer), ErrorCode::IdentityContested);
+        let (_, events) = ask(address, "GET", "/v1/hubs/isb/events", b"");
+        assert!(String::from_utf8_lossy(&events).contains("identity_forked"));
+        let (_, metrics) = ask(address, "GET", "/metrics", b"");
+        let counted = "bijli_collector_identity_contests_total 1";
+        assert!(String::from_utf8_lossy(&metrics).contains(counted));
+    });
 }
