@@ -278,7 +278,7 @@ fn every_subcommand_explains_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     for (program, commands) in [
         ("bijli-agent", &["", "run", "check", "once", "simulate"][..]),
-        ("bijli-collector", &["", "serve", "check", "status", "replay", "demo"]),
+        ("bijli-collector", &["", "serve", "check", "status", "replay", "demo", "ca"]),
     ] {
         let mut all = String::new();
         for command in commands {

@@ -58,6 +58,27 @@ const BANS: &[Ban] = &[
         allowed: &["agent/src/probe/nvml/real.rs", "tests/fakenvml/"],
         instead: "use our own trait in agent/src/probe/nvml",
     },
+    // Who may speak TLS, and who may make certificates.
+    Ban {
+        word: "rustls",
+        allowed: &["identity/src/", "agent/src/uplink/tls.rs", "collector/src/ingest/tls.rs"],
+        instead: "ask bijli_identity",
+    },
+    Ban {
+        word: "tokio_rustls",
+        allowed: &["agent/src/uplink/tls.rs", "collector/src/ingest/tls.rs"],
+        instead: "wrap the socket where it is opened or accepted",
+    },
+    Ban {
+        word: "rcgen",
+        allowed: &["collector/src/ca/", "identity/src/testing.rs"],
+        instead: "issue with collector/src/ca",
+    },
+    Ban {
+        word: "x509_parser",
+        allowed: &["identity/src/certificate.rs"],
+        instead: "ask bijli_identity::Certificate",
+    },
     Ban { word: "sysinfo::", allowed: &["agent/src/probe/host.rs"], instead: "ask the host probe" },
     Ban {
         word: "prometheus::",
@@ -201,10 +222,11 @@ fn the_crates_point_one_way() {
     for (manifest, may_use) in [
         ("wire", &[][..]),
         ("seglog", &[]),
+        ("identity", &["bijli-wire"]),
         ("collector/ledger", &["bijli-wire"]),
         ("agent/fleet", &["bijli-wire"]),
-        ("agent", &["bijli-wire", "bijli-seglog", "bijli-fleet"]),
-        ("collector", &["bijli-wire", "bijli-seglog", "bijli-ledger"]),
+        ("agent", &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-fleet"]),
+        ("collector", &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-ledger"]),
     ] {
         let text = fs::read_to_string(root().join(manifest).join("Cargo.toml")).expect("manifest");
         for line in text.lines().filter(|line| line.starts_with("bijli-")) {

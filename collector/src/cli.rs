@@ -1,12 +1,14 @@
-//! The command line: `serve`, `check`, `status`, `replay`, `demo`.
+//! The command line: `serve`, `check`, `status`, `replay`, `demo`, `ca`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bijli_wire::{Millis, quantity};
+use bijli_wire::{HubId, Millis, NodeId, quantity};
 use clap::{Args, Parser, Subcommand};
 
+use crate::ca;
+use crate::clock::Clock;
 use crate::collector::{block_on, serve};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::demo::{self, Plan};
@@ -38,6 +40,44 @@ enum Command {
     Replay(Replay),
     /// Plays a simulated hub against a collector of its own, on this machine, and shows it.
     Demo(Demo),
+    /// Makes a hub's authority, and certificates for its nodes and collector.
+    #[command(subcommand)]
+    Ca(Ca),
+}
+
+#[derive(Debug, Subcommand)]
+enum Ca {
+    /// Makes the authority of a hub: ca.pem, and ca.key.pem, which is to be kept offline.
+    Init {
+        #[arg(long)]
+        hub: HubId,
+        /// Where the authority is kept.
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long, default_value = ca::AUTHORITY_FOR, value_parser = quantity::duration)]
+        valid_for: Millis,
+    },
+    /// Makes ca.pem, certificate.pem and key.pem for a node or a collector; asked again for the
+    /// same folder, it renews the certificate and keeps the key.
+    Issue {
+        /// Where the authority is kept.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Refuses to go on if the authority is another hub's.
+        #[arg(long)]
+        hub: Option<HubId>,
+        /// For this node's agent.
+        #[arg(long, required_unless_present = "server", conflicts_with = "server")]
+        node: Option<NodeId>,
+        /// For a collector, by every DNS name and address that agents reach it under.
+        #[arg(long, num_args = 1.., value_name = "NAME")]
+        server: Vec<String>,
+        /// Where the three files go.
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long, default_value = ca::CERTIFICATE_FOR, value_parser = quantity::duration)]
+        valid_for: Millis,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -83,7 +123,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.command {
         Command::Demo(_) | Command::Replay(_) => tracing::Level::WARN,
-        Command::Serve(_) | Command::Check(_) | Command::Status { .. } => tracing::Level::INFO,
+        Command::Serve(_) | Command::Check(_) | Command::Status { .. } | Command::Ca(_) => {
+            tracing::Level::INFO
+        }
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -113,7 +155,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         }
         Command::Check(at) => {
             let config = load(&at.config).context("the configuration is refused")?;
-            print!("{}\nno problem found\n", config.explain());
+            print!("{}\nno problem found\n", config.explain(Clock.now()));
             Ok(())
         }
         Command::Status { url, json } => {
@@ -122,11 +164,26 @@ fn perform(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Replay(asked) => replay_offline(&asked),
+        Command::Ca(asked) => {
+            print!("{}", authority(asked)?.show());
+            Ok(())
+        }
         Command::Demo(asked) => {
             let Demo { live_for, json, port, dir, history } = asked;
             let plan = Plan { live_for, is_json: json, port, dir, history };
             block_on(demo::run(plan))??;
             Ok(())
+        }
+    }
+}
+
+fn authority(asked: Ca) -> Result<ca::Made, ca::CaError> {
+    let now = Clock.now();
+    match asked {
+        Ca::Init { hub, dir, valid_for } => ca::init(&ca::Init { hub, dir, valid_for }, now),
+        Ca::Issue { dir, hub, node, server, out, valid_for } => {
+            let whom = node.map_or(ca::Whom::Server(server), ca::Whom::Node);
+            ca::issue(&ca::Issue { dir, hub, whom, out, valid_for }, now)
         }
     }
 }

@@ -23,7 +23,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::frame::Frame;
 use crate::health::Health;
-use crate::ingest::{self, Ingest, allocations, server};
+use crate::ingest::server::Entrance;
+use crate::ingest::tls::{Gate, GateError};
+use crate::ingest::{self, Ingest, allocations, server, tls};
 use crate::intake::{Fact, Intake, Note, Reply};
 use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Setting, chain};
 use crate::refusal::{self, Refusal};
@@ -40,6 +42,8 @@ pub enum CollectorError {
     Runtime(#[source] std::io::Error),
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("nobody can come to the agents' listener")]
+    Gate(#[from] GateError),
     #[error("cannot open the journal in {dir}", dir = dir.display())]
     Journal { dir: PathBuf, source: LogError },
     #[error(
@@ -68,9 +72,11 @@ pub enum CollectorError {
 #[derive(Debug)]
 pub struct Collector {
     pub address: SocketAddr,
+    /// Of the agents' own listener, if there is one.
+    pub agents: Option<SocketAddr>,
     pub state: Shared,
     stop: watch::Sender<bool>,
-    server: JoinHandle<()>,
+    servers: Vec<JoinHandle<()>>,
     work: JoinHandle<Result<(), CollectorError>>,
 }
 
@@ -90,6 +96,12 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CollectorError> {
 pub async fn serve(config: Config) -> Result<(), CollectorError> {
     let mut collector = start(config, None).await?;
     tracing::info!("listening on http://{}", collector.address);
+    match collector.agents {
+        Some(address) => tracing::info!("agents come to https://{address}"),
+        None => tracing::warn!(
+            "there is no [agents] section: agents are believed by the names they claim"
+        ),
+    }
     tokio::select! {
         () = told_to_stop() => tracing::info!("stopping"),
         () = collector.ended() => {}
@@ -117,10 +129,7 @@ pub async fn told_to_stop() {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn start(config: Config, banner: Option<String>) -> Result<Collector, CollectorError> {
-    let listen = config.listen;
-    let refuse = |source| CollectorError::Listen { address: listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(refuse)?;
-    let address = listener.local_addr().map_err(refuse)?;
+    let (listener, address) = listen_on(config.listen).await?;
     let health = Health::new();
     let state = Arc::new(State::new(Clock, config.rules, health.clone(), banner));
     for hub in &config.hubs {
@@ -128,10 +137,28 @@ pub async fn start(config: Config, banner: Option<String>) -> Result<Collector, 
     }
     let ingest = Arc::new(Ingest::new(Arc::clone(&state)));
     let (stop, stopped) = watch::channel(false);
-    let router = router(&state, Arc::clone(&ingest));
-    let server = tokio::spawn(server::serve(listener, router, health, stopped.clone()));
+    let (mut servers, mut agents) = (Vec::new(), None);
+    if let Some(asked) = &config.agents {
+        let gate = Arc::new(Gate::open(asked, health.clone())?);
+        let (listener, address) = listen_on(asked.listen).await?;
+        agents = Some(address);
+        let router = agents_router(Arc::clone(&ingest), &gate);
+        let entrance = Entrance::Agents(router, Arc::clone(&gate));
+        servers.push(tokio::spawn(gate.watch(stopped.clone())));
+        let serving = server::serve(listener, entrance, health.clone(), stopped.clone());
+        servers.push(tokio::spawn(serving));
+    }
+    let entrance = Entrance::Plain(router(&state, &ingest, agents.is_none()));
+    servers.push(tokio::spawn(server::serve(listener, entrance, health, stopped.clone())));
     let work = tokio::spawn(work(config, ingest, stopped));
-    Ok(Collector { address, state, stop, server, work })
+    Ok(Collector { address, agents, state, stop, servers, work })
+}
+
+async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CollectorError> {
+    let refuse = |source| CollectorError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(refuse)?;
+    let bound = listener.local_addr().map_err(refuse)?;
+    Ok((listener, bound))
 }
 
 impl Collector {
@@ -161,19 +188,31 @@ impl Collector {
     pub async fn stop(self) -> Result<(), CollectorError> {
         // Nobody listening means that it has ended already.
         let _was = self.stop.send_replace(true);
-        self.server.await.map_err(|_| CollectorError::Ended)?;
+        for server in self.servers {
+            server.await.map_err(|_| CollectorError::Ended)?;
+        }
         self.work.await.map_err(|_| CollectorError::Ended)?
     }
 }
 
-/// Every route of the collector.
-fn router(state: &Shared, ingest: Arc<Ingest>) -> Router {
+/// Every route of the agents' listener; each asks first whether the key is denied.
+fn agents_router(ingest: Arc<Ingest>, gate: &Arc<Gate>) -> Router {
+    ingest::agents_router(ingest)
+        .fallback(refusal::not_found)
+        .method_not_allowed_fallback(refusal::method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(gate), tls::allowed))
+}
+
+/// Every route of the plain listener; the agents' too, where they have none of their own.
+fn router(state: &Shared, ingest: &Arc<Ingest>, has_agents: bool) -> Router {
     let own = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(state));
-    own.merge(ingest::router(ingest))
+    let agents = if has_agents { ingest::agents_router(Arc::clone(ingest)) } else { Router::new() };
+    own.merge(agents)
+        .merge(ingest::allocations_router(Arc::clone(ingest)))
         .merge(crate::status::router(Arc::clone(state)))
         .merge(crate::api::router(Arc::clone(state)))
         .merge(crate::page::router(Arc::clone(state)))

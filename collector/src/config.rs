@@ -1,14 +1,19 @@
 //! The configuration: a TOML file, strict. An unknown key or a number without its unit is refused
 //! with its line; everything else that is wrong is listed at once, each with what to do.
 
+mod agents;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bijli_ledger::Rules;
-use bijli_wire::{HubId, Millis, quantity};
+use bijli_wire::{HubId, Millis, UtcMillis, quantity};
 use serde::Deserialize;
+
+use agents::AgentsText;
+pub use agents::{AgentsConfig, AgentsOverrides};
 
 use crate::allocation::PutText;
 use crate::diagram::{Plan, PlanNode, PlanPoint};
@@ -23,6 +28,8 @@ const DAY_MS: u64 = 24 * 3_600 * 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// Where nodes come to; `None`: to `listen`, with the names that they claim.
+    pub agents: Option<AgentsConfig>,
     /// The journal is in `journal/` below it.
     pub dir: PathBuf,
     pub rules: Rules,
@@ -94,6 +101,8 @@ struct Text {
     allocations: Option<PathBuf>,
     #[serde(default)]
     journal: JournalText,
+    #[serde(default)]
+    agents: Option<AgentsText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
 }
@@ -142,15 +151,18 @@ fn default_dir() -> PathBuf {
 pub struct Overrides {
     pub listen: Option<String>,
     pub dir: Option<PathBuf>,
+    pub agents: AgentsOverrides,
 }
 
 impl Overrides {
-    /// `BIJLI_COLLECTOR_LISTEN` and `BIJLI_COLLECTOR_DIR`.
+    /// `BIJLI_COLLECTOR_LISTEN`, `_DIR`, and `BIJLI_COLLECTOR_AGENTS_LISTEN`, `_CA`,
+    /// `_CERTIFICATE`, `_KEY`.
     #[must_use]
     pub fn from_env() -> Self {
         Self {
             listen: std::env::var("BIJLI_COLLECTOR_LISTEN").ok(),
             dir: std::env::var_os("BIJLI_COLLECTOR_DIR").map(PathBuf::from),
+            agents: AgentsOverrides::from_env(),
         }
     }
 }
@@ -168,18 +180,20 @@ impl Config {
             Some(file) => load_allocations(&folder.join(file))?,
             None => Vec::new(),
         };
-        Self::checked(text, allocations, overrides)
+        Self::checked(text, allocations, folder, overrides)
             .map_err(|problems| ConfigError::Problems { problems })
     }
 
     fn checked(
         text: Text,
         allocations: Vec<PutText>,
+        folder: &Path,
         overrides: &Overrides,
     ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let listen = overrides.listen.as_deref().unwrap_or(&text.listen);
         let listen = check_listen(listen, text.allow_plain_http, &mut problems);
+        let agents = agents::check(text.agents.clone(), folder, overrides, &mut problems);
         let rules = check_rules(&text, &mut problems);
         let segment_bytes = text.journal.segment.unwrap_or(64 << 20);
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
@@ -190,9 +204,16 @@ impl Config {
         let dir = overrides.dir.clone().unwrap_or(text.dir);
         let reserve_bytes = text.disk_reserve.unwrap_or(256 << 20);
         match listen {
-            Some(listen) if problems.is_empty() => {
-                Ok(Self { listen, dir, rules, segment_bytes, reserve_bytes, hubs, allocations })
-            }
+            Some(listen) if problems.is_empty() => Ok(Self {
+                listen,
+                agents,
+                dir,
+                rules,
+                segment_bytes,
+                reserve_bytes,
+                hubs,
+                allocations,
+            }),
             Some(_) | None => Err(problems),
         }
     }
@@ -239,7 +260,8 @@ fn check_listen(
             problems,
             "listen",
             format!("{address} is reachable from other machines, without encryption or identity"),
-            "listen on 127.0.0.1 behind a TLS proxy, or set allow_plain_http = true",
+            "listen on 127.0.0.1: agents come to [agents], readers through a TLS proxy; or set \
+             allow_plain_http = true",
         );
     }
     Some(address)
@@ -322,7 +344,7 @@ fn check_allocations(
 impl Config {
     /// The whole configuration in words, for `check`.
     #[must_use]
-    pub fn explain(&self) -> String {
+    pub fn explain(&self, now: UtcMillis) -> String {
         let rows = [
             ("listen", self.listen.to_string()),
             ("dir", self.dir.display().to_string()),
@@ -334,6 +356,12 @@ impl Config {
         ];
         let mut text: String =
             rows.iter().map(|(name, value)| format!("{name:16}  {value}\n")).collect();
+        match &self.agents {
+            Some(agents) => text.push_str(&agents.explain(now)),
+            None => {
+                text.push_str("agents            on listen, believed by the names they claim\n")
+            }
+        }
         for hub in &self.hubs {
             text.push_str(&hub.explain());
         }
@@ -376,7 +404,7 @@ mod tests {
     fn load(text: &str) -> Result<Config, ConfigError> {
         let path = Path::new("test.toml");
         let text: Text = parse(path, text)?;
-        Config::checked(text, Vec::new(), &Overrides::default())
+        Config::checked(text, Vec::new(), Path::new("."), &Overrides::default())
             .map_err(|problems| ConfigError::Problems { problems })
     }
 
@@ -397,7 +425,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8640");
         assert_eq!(config.rules, Rules::default());
         assert_eq!((config.segment_bytes, config.reserve_bytes), (64 << 20, 256 << 20));
-        assert!(config.explain().contains("incomer"), "{}", config.explain());
+        assert!(config.explain(UtcMillis::ZERO).contains("incomer"), "{config:?}");
     }
 
     /// Goal: an error that is the source of another says its words once.
@@ -460,7 +488,8 @@ mod tests {
     fn the_environment_wins() {
         let text: Text = parse(Path::new("t"), HUB).expect("valid");
         let (listen, dir) = (Some("[::1]:1".to_owned()), Some(PathBuf::from("/x")));
-        let config = Config::checked(text, Vec::new(), &Overrides { listen, dir }).expect("valid");
+        let overrides = Overrides { listen, dir, ..Overrides::default() };
+        let config = Config::checked(text, Vec::new(), Path::new("."), &overrides).expect("valid");
         assert_eq!((config.listen.to_string().as_str(), config.dir), ("[::1]:1", "/x".into()));
     }
 

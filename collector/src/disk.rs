@@ -1,7 +1,7 @@
 //! The few files that this crate touches itself; the journal's are `bijli_seglog`'s.
 #![expect(clippy::disallowed_methods, reason = "this is the disk.rs that may touch files")]
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The text of a small file, e.g. a configuration.
@@ -18,6 +18,31 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 /// When it cannot be written.
 pub fn write_text(path: &Path, text: &str) -> io::Result<()> {
     std::fs::write(path, text)
+}
+
+/// Writes a file that only its owner may read, durably. Never replaces one.
+///
+/// # Errors
+/// When it is there already, or cannot be written.
+pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Writes a small file whole or not at all: who reads it meanwhile sees the old one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace_text(path: &Path, text: &str) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
 }
 
 /// An empty file for a child's log.

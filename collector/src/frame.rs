@@ -12,7 +12,8 @@
 //! canonical TOML. 6 tick: nothing. 7 rules: interval, close-after and keep in milliseconds (`u64`
 //! little endian each); the first record of every journal. 8 floor: spool epoch (16 bytes), first
 //! sequence that may still come (`u64` little endian), length of the hub id (1 byte), hub id, node
-//! id.
+//! id. 10 incident: hub id, node id and error code (each its length in 1 byte, then its bytes), then
+//! words.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -20,7 +21,7 @@
 mod golden;
 
 use bijli_ledger::Rules;
-use bijli_wire::{BatchSeq, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
+use bijli_wire::{BatchSeq, ErrorCode, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
 
 use crate::ingest::admission::LaneKey;
 
@@ -62,6 +63,22 @@ pub enum Frame {
         lane: LaneKey,
         floor: BatchSeq,
     },
+    /// Somebody tried what he may not. It is on record, and books nothing.
+    Incident {
+        received: UtcMillis,
+        incident: Incident,
+    },
+}
+
+/// Who tried what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// By the certificate.
+    pub hub: HubId,
+    pub node: NodeId,
+    pub code: ErrorCode,
+    /// What was tried, for people.
+    pub text: String,
 }
 
 /// Why a record is no frame of this format.
@@ -75,10 +92,14 @@ pub enum FrameError {
     Cut { kind: &'static str },
     #[error("a diagram frame names no valid hub: {reason}")]
     Hub { reason: String },
-    #[error("a diagram frame is not UTF-8")]
+    #[error("a text in a frame is not UTF-8")]
     NotText,
     #[error("a floor frame names no valid lane: {reason}")]
     Lane { reason: String },
+    #[error("an incident frame names no valid node: {reason}")]
+    Node { reason: String },
+    #[error("an incident frame has no known error code")]
+    Code,
 }
 
 const HEAD_BYTES: usize = 9;
@@ -90,6 +111,7 @@ const KIND_DIAGRAM: u8 = 5;
 const KIND_TICK: u8 = 6;
 const KIND_RULES: u8 = 7;
 const KIND_FLOOR: u8 = 8;
+const KIND_INCIDENT: u8 = 10;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -103,7 +125,8 @@ impl Frame {
             | Self::Diagram { received, .. }
             | Self::Tick { received }
             | Self::Rules { received, .. }
-            | Self::Floor { received, .. } => *received,
+            | Self::Floor { received, .. }
+            | Self::Incident { received, .. } => *received,
         }
     }
 
@@ -139,6 +162,9 @@ impl Frame {
                 let parts = [&lane.epoch.as_bytes()[..], &floor, &[length], hub, node];
                 framed(KIND_FLOOR, *received, &parts)
             }
+            Self::Incident { received, incident } => {
+                framed(KIND_INCIDENT, *received, &[&incident.encode()])
+            }
         }
     }
 
@@ -159,8 +185,35 @@ impl Frame {
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),
             KIND_FLOOR => decode_floor(received, body),
+            KIND_INCIDENT => Ok(Self::Incident { received, incident: Incident::decode(body)? }),
             found => Err(FrameError::Kind { found }),
         }
+    }
+}
+
+impl Incident {
+    fn encode(&self) -> Vec<u8> {
+        let code = serde_json::to_value(self.code).ok();
+        let code = code.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
+        let mut body = Vec::new();
+        for name in [self.hub.as_str(), self.node.as_str(), code] {
+            body.push(u8::try_from(name.len()).expect("an id has at most 96 bytes"));
+            body.extend_from_slice(name.as_bytes());
+        }
+        body.extend_from_slice(self.text.as_bytes());
+        body
+    }
+
+    fn decode(body: &[u8]) -> Result<Self, FrameError> {
+        let (hub, rest) = split_name(body, "incident")?;
+        let (node, rest) = split_name(rest, "incident")?;
+        let (code, text) = split_name(rest, "incident")?;
+        let hub = HubId::new(hub).map_err(|error| FrameError::Hub { reason: error.to_string() })?;
+        let node =
+            NodeId::new(node).map_err(|error| FrameError::Node { reason: error.to_string() })?;
+        let code = serde_json::from_value(code.into()).map_err(|_| FrameError::Code)?;
+        let text = std::str::from_utf8(text).map_err(|_| FrameError::NotText)?.to_owned();
+        Ok(Self { hub, node, code, text })
     }
 }
 
@@ -180,12 +233,18 @@ fn split_i64(bytes: &[u8]) -> Option<(UtcMillis, &[u8])> {
     Some((UtcMillis::new(i64::from_le_bytes(*head)), rest))
 }
 
+/// A text behind its length in one byte.
+fn split_name<'a>(bytes: &'a [u8], kind: &'static str) -> Result<(&'a str, &'a [u8]), FrameError> {
+    let cut = || FrameError::Cut { kind };
+    let (length, rest) = bytes.split_first().ok_or_else(cut)?;
+    let (name, rest) = rest.split_at_checked(usize::from(*length)).ok_or_else(cut)?;
+    Ok((std::str::from_utf8(name).map_err(|_| FrameError::NotText)?, rest))
+}
+
 fn decode_diagram(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
     let cut = || FrameError::Cut { kind: "diagram" };
     let (from, rest) = split_i64(body).ok_or_else(cut)?;
-    let (length, rest) = rest.split_first().ok_or_else(cut)?;
-    let (hub, toml) = rest.split_at_checked(usize::from(*length)).ok_or_else(cut)?;
-    let hub = std::str::from_utf8(hub).map_err(|_| FrameError::NotText)?;
+    let (hub, toml) = split_name(rest, "diagram")?;
     let hub = HubId::new(hub).map_err(|error| FrameError::Hub { reason: error.to_string() })?;
     let toml = std::str::from_utf8(toml).map_err(|_| FrameError::NotText)?.to_owned();
     Ok(Frame::Diagram { received, from, hub, toml })
@@ -245,7 +304,13 @@ mod tests {
             epoch: SpoolEpoch::new([0xE0; 16]),
         };
         let floor = BatchSeq::new(258).expect("from 1");
-        let rows: [(Frame, u8, Vec<u8>); 8] = [
+        let incident = Incident {
+            hub: hub(),
+            node: NodeId::new("n1").expect("valid"),
+            code: ErrorCode::ForeignIdentity,
+            text: "x".into(),
+        };
+        let rows: [(Frame, u8, Vec<u8>); 9] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
@@ -266,6 +331,11 @@ mod tests {
                 Frame::Floor { received: AT, lane, floor },
                 8,
                 [&[0xE0; 16][..], &[2, 1, 0, 0, 0, 0, 0, 0, 3], b"isbn1"].concat(),
+            ),
+            (
+                Frame::Incident { received: AT, incident },
+                10,
+                b"\x03isb\x02n1\x10foreign_identityx".to_vec(),
             ),
         ];
         for (frame, kind, body) in rows {

@@ -18,6 +18,7 @@ pub struct Health {
     pub ingest_bytes: IntCounter,
     pub ingest_readings: IntCounter,
     pub lanes: Lanes,
+    pub identity: IdentityHealth,
     pub group_commit_seconds: Histogram,
     pub group_frames: Histogram,
     pub journal_bytes: IntGauge,
@@ -92,6 +93,7 @@ impl Health {
             ingest_readings: made
                 .counter("bijli_collector_ingest_readings_total", "Readings in accepted batches."),
             lanes: Lanes::new(&made),
+            identity: IdentityHealth::new(&made),
             group_commit_seconds: made.histogram(
                 "bijli_collector_group_commit_seconds",
                 "Time to write and fdatasync one group of frames.",
@@ -154,6 +156,39 @@ impl Health {
 impl Default for Health {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Who came to the agents' listener, and who was turned away.
+#[derive(Clone, Debug)]
+pub struct IdentityHealth {
+    pub foreign: IntCounter,
+    pub denied: IntCounter,
+    pub handshakes: IntCounterVec,
+    pub certificate_seconds: IntGauge,
+}
+
+impl IdentityHealth {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            foreign: made.counter(
+                "bijli_collector_foreign_identities_total",
+                "Requests refused because they name another node than their sender's certificate.",
+            ),
+            denied: made.counter(
+                "bijli_collector_denied_total",
+                "Requests refused because their sender's key is on the deny list.",
+            ),
+            handshakes: made.counters(
+                "bijli_collector_handshakes_total",
+                "TLS handshakes of agents by outcome: accepted, refused, late, crowded.",
+                "outcome",
+            ),
+            certificate_seconds: made.gauge(
+                "bijli_collector_certificate_left_seconds",
+                "Until the certificate of the agents' listener expires; 0 without such a listener.",
+            ),
+        }
     }
 }
 

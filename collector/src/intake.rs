@@ -270,7 +270,8 @@ impl Intake {
             | Frame::Diagram { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }
-            | Frame::Floor { .. } => unreachable!("notes are made with their frames"),
+            | Frame::Floor { .. }
+            | Frame::Incident { .. } => unreachable!("notes are made with their frames"),
         }
         Ok(())
     }
@@ -371,7 +372,10 @@ impl Note {
             Frame::AllocationPut { .. } | Frame::AllocationEnd { .. } => {
                 Ok(Self::Allocation { reply: Reply::none() })
             }
-            Frame::Diagram { .. } | Frame::Tick { .. } | Frame::Rules { .. } => Ok(Self::Other),
+            Frame::Diagram { .. }
+            | Frame::Tick { .. }
+            | Frame::Rules { .. }
+            | Frame::Incident { .. } => Ok(Self::Other),
         }
     }
 }

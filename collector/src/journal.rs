@@ -337,6 +337,7 @@ fn weight(request: &Request) -> usize {
         Frame::Schema { body, .. } | Frame::Batch { body, .. } => body.len(),
         Frame::AllocationPut { json, .. } | Frame::AllocationEnd { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
+        Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. } | Frame::Rules { .. } | Frame::Floor { .. } => 0,
     }
 }

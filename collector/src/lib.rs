@@ -28,6 +28,7 @@ pub mod activity;
 pub mod allocation;
 pub mod api;
 pub mod bookkeeper;
+pub mod ca;
 pub mod calendar;
 pub mod carried;
 pub mod cli;

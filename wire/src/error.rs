@@ -47,6 +47,10 @@ pub enum ErrorCode {
     /// A newer spool of this node has begun since: two senders are alive under one name. The
     /// second one is held until one of them is stopped.
     IdentityContested,
+    /// The body names another hub or node than the sender's certificate.
+    ForeignIdentity,
+    /// The sender's key is on the collector's deny list. Nothing was lost; a person is needed.
+    IdentityDenied,
 }
 
 impl ErrorCode {
@@ -58,6 +62,7 @@ impl ErrorCode {
             | Self::FromTheFuture
             | Self::FromThePast
             | Self::InvalidRequest => 400,
+            Self::ForeignIdentity | Self::IdentityDenied => 403,
             Self::UnknownHub | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::IdentityFork | Self::Conflict | Self::IdentityContested => 409,
@@ -81,7 +86,9 @@ impl ErrorCode {
             | Self::DiskFull
             | Self::StorageFailed
             | Self::Internal
-            | Self::IdentityContested => true,
+            | Self::IdentityContested
+            // With another certificate, or when the list was wrong.
+            | Self::IdentityDenied => true,
             Self::MalformedBody
             | Self::UnsupportedVersion
             | Self::BodyTooLarge
@@ -91,7 +98,8 @@ impl ErrorCode {
             | Self::InvalidRequest
             | Self::NotFound
             | Self::MethodNotAllowed
-            | Self::Conflict => false,
+            | Self::Conflict
+            | Self::ForeignIdentity => false,
         }
     }
 
@@ -116,7 +124,9 @@ impl ErrorCode {
             | Self::MethodNotAllowed
             | Self::Conflict
             | Self::Overloaded
-            | Self::DiskFull => true,
+            | Self::DiskFull
+            | Self::ForeignIdentity
+            | Self::IdentityDenied => true,
         }
     }
 

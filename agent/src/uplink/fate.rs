@@ -35,7 +35,10 @@ impl Fate {
             | ErrorCode::InvalidRequest
             | ErrorCode::NotFound
             | ErrorCode::MethodNotAllowed
-            | ErrorCode::IdentityContested => Self::Person,
+            | ErrorCode::IdentityContested
+            // The certificate is another's, or denied: the batches are true all the same.
+            | ErrorCode::ForeignIdentity
+            | ErrorCode::IdentityDenied => Self::Person,
             ErrorCode::MalformedBody
             | ErrorCode::BodyTooLarge
             | ErrorCode::FromTheFuture
@@ -61,9 +64,17 @@ mod tests {
             ErrorCode::DiskFull,
             ErrorCode::StorageFailed,
             ErrorCode::Internal,
+            ErrorCode::IdentityDenied,
         ] {
             assert!(code.is_retryable());
             assert!(!matches!(Fate::of(code), Fate::Never | Fate::Known), "{code:?}");
         }
+    }
+
+    /// Goal: whoever mixes up certificates can put them right, and has lost nothing.
+    #[test]
+    fn x1_a_wrong_certificate_costs_no_batch() {
+        assert_eq!(Fate::of(ErrorCode::ForeignIdentity), Fate::Person);
+        assert_eq!(Fate::of(ErrorCode::IdentityDenied), Fate::Person);
     }
 }

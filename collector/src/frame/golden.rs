@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use bijli_ledger::Rules;
 use bijli_seglog::{Disk, DiskFile, RealDisk};
-use bijli_wire::{Batch, BatchSeq, HubId, NodeId, SpoolEpoch, SubjectId, UtcMillis, codec};
+use bijli_wire::{
+    Batch, BatchSeq, ErrorCode, HubId, NodeId, SpoolEpoch, SubjectId, UtcMillis, codec,
+};
 
-use super::Frame;
+use super::{Frame, Incident};
 use crate::allocation::{EndText, PutText};
 use crate::bookkeeper::Bookkeeper;
 use crate::clock::Clock;
@@ -20,13 +22,14 @@ use crate::intake::Intake;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
     "2-batch.frame",
     "3-allocation-put.frame",
     "4-allocation-end.frame",
+    "10-incident.frame",
     "6-tick.frame",
     "8-floor.frame",
 ];
@@ -85,6 +88,15 @@ fn put() -> PutText {
     }
 }
 
+fn incident() -> Incident {
+    Incident {
+        hub: hub(),
+        node: NodeId::new("lhe-n002").expect("valid"),
+        code: ErrorCode::ForeignIdentity,
+        text: "sent as lhe-n001 of hub lahore".into(),
+    }
+}
+
 /// The schema and the batch are the golden ones of the wire, the batch as its sender's first.
 fn bodies() -> (Vec<u8>, Vec<u8>) {
     let body = |name| codec::compress(&read(&golden().join("wire/v1").join(name))).expect("small");
@@ -99,7 +111,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 8] {
+fn frames() -> [Frame; 9] {
     let (schema, batch) = bodies();
     let end =
         EndText { hub: "lahore".into(), id: "1042".into(), at: "2025-10-09T08:53:22Z".into() };
@@ -111,6 +123,7 @@ fn frames() -> [Frame; 8] {
         Frame::Batch { received: at(5), body: batch },
         Frame::AllocationPut { received: at(6), json: put().to_json() },
         Frame::AllocationEnd { received: at(7), json: end.to_json() },
+        Frame::Incident { received: at(8), incident: incident() },
         Frame::Tick { received: at(1_200) },
         Frame::Floor { received: at(1_201), lane: lane(), floor },
     ]
@@ -127,7 +140,8 @@ fn plain(frame: Frame) -> Frame {
         | Frame::Diagram { .. }
         | Frame::Tick { .. }
         | Frame::Rules { .. }
-        | Frame::Floor { .. } => frame,
+        | Frame::Floor { .. }
+        | Frame::Incident { .. } => frame,
     }
 }
 
@@ -153,10 +167,11 @@ fn a_reader_written_from_the_document_agrees() {
     let number = |bytes: &[u8], at: usize| {
         bytes[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
-    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 1_200_000, 1_201_000];
+    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
-        assert_eq!(name.as_bytes()[0] - b'0', bytes[0], "the kind is the name's number");
+        let kind = name.split('-').next().expect("a name");
+        assert_eq!(kind, bytes[0].to_string(), "the kind is the name's number");
         assert_eq!(number(&bytes, 1), 1_760_000_000_000 + received, "{name}");
         let body = &bytes[9..];
         match bytes[0] {
@@ -177,6 +192,10 @@ fn a_reader_written_from_the_document_agrees() {
                 assert_eq!((body[24], &body[25..31]), (6, &b"lahore"[..]));
                 assert_eq!(&body[31..], b"lhe-n001");
             }
+            10 => assert_eq!(
+                body,
+                b"\x06lahore\x08lhe-n002\x10foreign_identitysent as lhe-n001 of hub lahore"
+            ),
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));
                 assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);

@@ -12,12 +12,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use bijli_identity::NodeName;
+use bijli_identity::server::Proven;
 use bijli_wire::batch::Envelope;
 use bijli_wire::hello::CREDITS_MAX;
 use bijli_wire::message::EventKind;
 use bijli_wire::{
-    Ack, AckVerdict, Batch, BatchSeq, ErrorCode, Greeting, Hello, HubId, Schema, SchemaId, Table,
-    UtcMillis, Welcome, codec, limits,
+    Ack, AckVerdict, Batch, BatchSeq, ErrorCode, Greeting, Hello, HubId, NodeId, Schema, SchemaId,
+    Table, UtcMillis, Welcome, codec, limits,
 };
 use bytes::Bytes;
 
@@ -35,6 +37,8 @@ use crate::state::State;
 pub enum Peer {
     /// Nobody in particular: what a body says of its sender is believed.
     Claimed,
+    /// The node in a certificate that its hub's authority signed.
+    Proven(Arc<Proven>),
 }
 
 /// What is to be done with what was sent.
@@ -91,6 +95,7 @@ impl Door<'_> {
             let message = format!("the body is schema {id}, the address names {asked}");
             return Err(Refusal::new(ErrorCode::MalformedBody, message));
         }
+        self.is_own(&schema.hub, &schema.node)?;
         self.is_hub(&schema.hub)?;
         Ok(ReadSchema { id, schema, body })
     }
@@ -125,6 +130,7 @@ impl Door<'_> {
     pub fn read_batch(&self, body: Bytes, now: UtcMillis) -> Result<ReadBatch, Refusal> {
         let opened = codec::open(&body).map_err(|error| refuse_body(&error))?;
         let envelope = opened.envelope.clone();
+        self.is_own(&envelope.hub, &envelope.node)?;
         self.is_hub(&envelope.hub)?;
         let schema = lock(self.intake).schema(envelope.schema).ok_or_else(|| {
             let message = format!("schema {} was never sent here; send it first", envelope.schema);
@@ -184,6 +190,7 @@ impl Door<'_> {
             let message = "a hello names hub, node and epoch, and oldest is not above next";
             Refusal::new(ErrorCode::InvalidRequest, message)
         })?;
+        self.is_own(&greeting.hub, &greeting.node)?;
         self.is_hub(&greeting.hub)?;
         let Greeting { hub, node, epoch, span } = greeting;
         let lane = LaneKey { hub, node, epoch };
@@ -211,6 +218,24 @@ impl Door<'_> {
         if let Some(hub) = self.state.hub(&lane.hub) {
             let kind = EventKind::IdentityForked;
             hub.live_mut().tell(&lane.node, now, kind, message.to_owned());
+        }
+    }
+
+    /// A node writes for itself. (A schema or batch of another node would be booked as his.)
+    ///
+    /// # Errors
+    /// When the peer is proven to be somebody else.
+    pub fn is_own(&self, hub: &HubId, node: &NodeId) -> Result<(), Refusal> {
+        match self.peer {
+            Peer::Claimed => Ok(()),
+            Peer::Proven(proven) if proven.name.hub == *hub && proven.name.node == *node => Ok(()),
+            Peer::Proven(proven) => {
+                let NodeName { hub: own_hub, node: own } = &proven.name;
+                let message = format!(
+                    "sent as {node} of hub {hub}, by the certificate of {own} of hub {own_hub}"
+                );
+                Err(Refusal::new(ErrorCode::ForeignIdentity, message))
+            }
         }
     }
 

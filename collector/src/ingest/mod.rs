@@ -13,12 +13,15 @@
 pub mod admission;
 pub mod allocations;
 pub mod credits;
+pub mod denied;
 pub mod door;
+mod incidents;
 mod known;
 pub mod refusal;
 pub mod server;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -40,6 +43,7 @@ use crate::intake::{Note, Reply};
 use crate::journal::{Journal, Outcome};
 use crate::state::{Readiness, State};
 use door::{Decision, Door, Peer, overloaded};
+use incidents::Incidents;
 use refusal::Refusal;
 
 /// Requests whose bodies are being read or journalled at once.
@@ -60,6 +64,7 @@ pub struct Ingest {
     pub journal: OnceLock<Journal>,
     requests: Semaphore,
     decodes: Semaphore,
+    incidents: Incidents,
 }
 
 impl Ingest {
@@ -70,6 +75,7 @@ impl Ingest {
             journal: OnceLock::new(),
             requests: Semaphore::new(REQUESTS_MAX),
             decodes: Semaphore::new(DECODES_MAX),
+            incidents: Incidents::default(),
         }
     }
 
@@ -88,10 +94,10 @@ impl Ingest {
         self.requests.try_acquire().map_err(|_| overloaded("too many requests at once"))
     }
 
-    /// The rules of entry. Plain HTTP knows no peer.
-    fn door(&self) -> Result<Door<'_>, Refusal> {
+    /// The rules of entry.
+    fn door<'a>(&'a self, peer: &'a Peer) -> Result<Door<'a>, Refusal> {
         let intake = &self.journal()?.intake;
-        Ok(Door { state: &self.state, intake, peer: &Peer::Claimed })
+        Ok(Door { state: &self.state, intake, peer })
     }
 
     /// Runs a decoding step: of a small body at once, of others apart from the connections, a few
@@ -110,12 +116,18 @@ impl Ingest {
     }
 }
 
-/// The routes of this module.
-pub fn router(ingest: Arc<Ingest>) -> Router {
+/// What agents ask for. Where they have a listener of their own, it is there and nowhere else.
+pub fn agents_router(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/v1/schemas/{id}", put(put_schema))
         .route("/v1/batches", post(post_batch))
         .route("/v1/hello", post(post_hello))
+        .with_state(ingest)
+}
+
+/// What schedulers ask for.
+pub fn allocations_router(ingest: Arc<Ingest>) -> Router {
+    Router::new()
         .route("/v1/allocations", get(allocations::list).put(allocations::put_unnamed))
         .route(
             "/v1/allocations/{id}",
@@ -152,6 +164,11 @@ async fn durable(journal: &Journal, frame: Frame, note: Note) -> Result<(), Refu
 /// The asker may have hung up; he will ask again and hear "duplicate" or "unchanged".
 fn reply<T: Send + 'static>(sender: oneshot::Sender<T>) -> Reply<T> {
     Reply::new(move |told| drop(sender.send(told)))
+}
+
+/// Whom the connection belongs to; plain HTTP knows nobody.
+fn peer_of(request: &Request) -> Peer {
+    request.extensions().get::<Peer>().cloned().unwrap_or(Peer::Claimed)
 }
 
 /// The body, bounded by what it says of its length and by what really comes.
@@ -191,11 +208,14 @@ async fn put_schema(
     let asked = path.ok().and_then(|Path(id)| id.parse::<SchemaId>().ok()).ok_or_else(|| {
         Refusal::new(ErrorCode::InvalidRequest, "a schema id is 64 hexadecimal digits")
     })?;
+    let peer = peer_of(&request);
     let body = read_body(request).await?;
-    let read =
-        ingest.decode(body.len(), move |ingest| ingest.door()?.read_schema(asked, body)).await?;
+    let (whose, bytes) = (peer.clone(), body.len());
+    let step = move |ingest: &Ingest| ingest.door(&whose)?.read_schema(asked, body);
+    let read = ingest.decode(bytes, step).await;
+    let read = ingest.on_record(&peer, read)?;
     let schema = read.id.to_string();
-    let decision = ingest.door()?.admit_schema(read, ingest.state.clock.now())?;
+    let decision = ingest.door(&peer)?.admit_schema(read, ingest.state.clock.now())?;
     Ok(Json(SchemaAnswer { schema, verdict: carry_out(journal, decision).await? }))
 }
 
@@ -206,8 +226,10 @@ async fn post_hello(
 ) -> Result<Json<Welcome>, Refusal> {
     let journal = ingest.journal()?;
     let _place = ingest.place()?;
+    let peer = peer_of(&request);
     let body = read_body(request).await?;
-    let decision = ingest.door()?.greet(&body, ingest.state.clock.now())?;
+    let decision = ingest.door(&peer)?.greet(&body, ingest.state.clock.now());
+    let decision = ingest.on_record(&peer, decision)?;
     carry_out(journal, decision).await.map(Json)
 }
 
@@ -236,12 +258,15 @@ async fn post_batch(
 async fn take_batch(ingest: &Arc<Ingest>, request: Request) -> Result<Ack, Refusal> {
     let journal = ingest.journal()?;
     let _place = ingest.place()?;
+    let peer = peer_of(&request);
     let body = read_body(request).await?;
     let now = ingest.state.clock.now();
-    let read =
-        ingest.decode(body.len(), move |ingest| ingest.door()?.read_batch(body, now)).await?;
+    let (whose, bytes) = (peer.clone(), body.len());
+    let step = move |ingest: &Ingest| ingest.door(&whose)?.read_batch(body, now);
+    let read = ingest.decode(bytes, step).await;
+    let read = ingest.on_record(&peer, read)?;
     let (bytes, readings) = (read.bytes(), read.readings);
-    let decision = ingest.door()?.admit_batch(read, ingest.state.clock.now())?;
+    let decision = ingest.door(&peer)?.admit_batch(read, ingest.state.clock.now())?;
     let ack = carry_out(journal, decision).await?;
     if ack.verdict == AckVerdict::Accepted {
         ingest.state.health.ingest_bytes.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));

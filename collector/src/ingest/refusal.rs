@@ -34,6 +34,8 @@ impl Refusal {
             ErrorCode::DiskFull => Some(15),
             ErrorCode::StorageFailed => Some(30),
             ErrorCode::IdentityContested => Some(60),
+            // A person has to act: not worth asking every second.
+            ErrorCode::ForeignIdentity | ErrorCode::IdentityDenied => Some(30),
             ErrorCode::MalformedBody
             | ErrorCode::UnsupportedVersion
             | ErrorCode::BodyTooLarge

@@ -1,4 +1,4 @@
-//! Accepts connections, HTTP/1.1 and HTTP/2 in plain text, and bounds each of them.
+//! Accepts connections, HTTP/1.1 and HTTP/2, in plain text or behind TLS, and bounds each of them.
 //!
 //! # Invariants
 //! - At most `CONNECTIONS_MAX` connections; each has limits on streams, headers and silence.
@@ -7,14 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use super::tls::Gate;
 use crate::health::Health;
 
 /// A hub has about 3,000 agents with one connection each.
@@ -32,10 +34,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What an HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Who may come in, and what he finds.
+#[derive(Clone, Debug)]
+pub enum Entrance {
+    /// Whoever reaches the address.
+    Plain(Router),
+    /// Nodes with a certificate; their requests carry a [`super::door::Peer`].
+    Agents(Router, Arc<Gate>),
+}
+
 /// Serves until `stop` says true, then drains.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    entrance: Entrance,
     health: Health,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -48,7 +59,7 @@ pub async fn serve(
         };
         match accepted {
             (Ok(place), Ok((stream, _))) => {
-                let connection = connection(stream, router.clone(), stop.clone());
+                let connection = connection(stream, entrance.clone(), stop.clone());
                 let health = health.clone();
                 health.connections.inc();
                 tokio::spawn(async move {
@@ -75,12 +86,27 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|is_stopped| *is_stopped).await);
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
-    if !speaks(&stream).await {
-        return;
-    }
+async fn connection(stream: TcpStream, entrance: Entrance, stop: watch::Receiver<bool>) {
     // Answers are small; waiting to fill a packet delays every ack.
     let _best_effort = stream.set_nodelay(true);
+    match entrance {
+        Entrance::Plain(router) => {
+            if speaks(&stream).await {
+                talk(stream, builder(), router, stop).await;
+            }
+        }
+        Entrance::Agents(router, gate) => {
+            if let Some((stream, guest)) = gate.greet(stream).await {
+                // What was agreed in the handshake: nobody has to look at the first bytes.
+                let builder =
+                    if guest.is_http2 { builder().http2_only() } else { builder().http1_only() };
+                talk(stream, builder, router.layer(Extension(guest.peer.clone())), stop).await;
+            }
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
     builder
@@ -90,6 +116,17 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIME_MAX);
+    builder
+}
+
+async fn talk<S>(
+    stream: S,
+    builder: auto::Builder<TokioExecutor>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = TowerToHyperService::new(router);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
