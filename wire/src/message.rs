@@ -154,6 +154,7 @@ pub enum EventKind {
     ProbeHung = 3,
     ProbeRecovered = 4,
     BatchesQuarantined = 5,
+    ResolutionReduced = 6,
     /// The collector's own: sequences that its sender has no more.
     SequencesFloored = 7,
     /// The collector's own: two senders with one name, or one that was rolled back.

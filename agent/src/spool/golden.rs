@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use bijli_seglog::{Disk, DiskFile, Log, Options, RealDisk, RecordSeq};
 use bijli_wire::message::EventKind;
-use bijli_wire::{BatchSeq, HubId, Millis, NodeId, Schema, SpoolEpoch, UtcMillis, codec};
+use bijli_wire::{Batch, BatchSeq, HubId, Millis, NodeId, Schema, SpoolEpoch, UtcMillis, codec};
 
-use super::record::Record;
+use super::record::{Head, Record, Stands};
 use super::{BYTES_MIN, Fresh, Limits, Owner, Reason, Spool, Stored};
 use crate::draft::{Draft, EncodedSchema};
 
@@ -110,8 +110,10 @@ fn records(dir: &Path) -> Vec<Vec<u8>> {
 fn plain(record: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let decoded = Record::decode(record).unwrap();
     assert_eq!(decoded.encode(), record);
-    let (Record::Schema { body, .. } | Record::Batch { body, .. } | Record::Gap { body, .. }) =
-        decoded;
+    let (Record::Schema { body, .. }
+    | Record::Batch { body, .. }
+    | Record::Gap { body, .. }
+    | Record::Thinned { body, .. }) = decoded;
     let head = record[..record.len() - body.len()].to_vec();
     (head, codec::decompress(body).unwrap())
 }
@@ -150,6 +152,70 @@ fn version_1_reads() {
         assert_eq!(batch.events[0].kind, kind);
     }
     assert_eq!(spool.store(&draft(4)).unwrap(), Stored::Durable { through: seq(4) });
+}
+
+/// Three batches of which the first two were thinned, just before the power went: the cursor did
+/// not move yet. Record 4 came later than version 1, and so did its golden file.
+fn write_thinned(dir: &Path) {
+    let (mut log, _) = Log::open(RealDisk, dir, Options::default().with_salt(7)).unwrap();
+    let schema = draft(1).schema;
+    let mut records = vec![Record::Schema { id: schema.id, body: &schema.body }.encode()];
+    let encode = |number: u64, thinned: bool| {
+        let (hub, node) = (HubId::new("lahore").unwrap(), NodeId::new("lhe-n001").unwrap());
+        let mut events = draft(number).events;
+        if thinned {
+            events[0].kind = EventKind::ResolutionReduced;
+        }
+        let Draft { created, matrices, .. } = draft(number);
+        let (epoch, sequence, schema) = (EPOCH, seq(number), schema.id);
+        let head = Head { epoch, sequence, created, schema };
+        let batch = Batch { hub, node, epoch, sequence, schema, created, matrices, events };
+        (head, codec::encode_batch(&batch).unwrap())
+    };
+    for number in 1..=3 {
+        let (head, body) = encode(number, false);
+        records.push(Record::Batch { head, body: &body }.encode());
+    }
+    let (head, body) = encode(2, true);
+    let until = RecordSeq::new(3);
+    let stands = Stands { last: seq(2), first: seq(1), since: CREATED, until };
+    records.push(Record::Thinned { head, stands, body: &body }.encode());
+    for record in &records {
+        log.append(record).unwrap();
+    }
+    log.commit().unwrap();
+}
+
+#[test]
+fn thinned_batches_are_written_and_read_as_documented() {
+    let home = tempfile::tempdir().unwrap();
+    write_thinned(home.path());
+    let golden = golden().join("../v1-thinned");
+    if std::env::var_os("BIJLI_BLESS").is_some() {
+        RealDisk.create_dir_all(&golden).unwrap();
+        let file = RealDisk.create(&golden.join(SEGMENT)).unwrap();
+        file.write_at(0, &bytes(&home.path().join(SEGMENT))).unwrap();
+    }
+    let kept = tempfile::tempdir().unwrap();
+    let file = RealDisk.create(&kept.path().join(SEGMENT)).unwrap();
+    file.write_at(0, &bytes(&golden.join(SEGMENT))).unwrap();
+    let (written, old) = (records(home.path()), records(kept.path()));
+    assert!(written.iter().zip(&old).all(|(written, old)| plain(written) == plain(old)));
+    assert_eq!((written.len(), old.len()), (5, 5));
+    // By the document alone: last, first, since, until.
+    let number = |at: usize| u64::from_le_bytes(old[4][at..at + 8].try_into().unwrap());
+    assert_eq!((old[4][0], number(17)), (4, 2));
+    assert_eq!([65, 73, 81, 89].map(number), [2, 1, CREATED.get().unsigned_abs(), 3]);
+
+    let mut spool = open(kept.path());
+    assert_eq!((spool.epoch(), spool.lowest(), spool.next()), (EPOCH, seq(2), seq(4)));
+    for (number, kind) in [(2, EventKind::ResolutionReduced), (3, EventKind::AgentStarted)] {
+        let (id, schema) = spool.schema_of(seq(number)).unwrap();
+        let schema = codec::decode_schema(&schema).unwrap().1;
+        let batch = codec::open(&spool.load(seq(number)).unwrap().body).unwrap();
+        assert_eq!(batch.read(id, &schema).unwrap().events[0].kind, kind);
+    }
+    assert_eq!(spool.oldest_waiting(), Some(CREATED));
 }
 
 /// Goal: the document is enough to write a reader. This one knows only the document.

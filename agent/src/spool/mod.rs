@@ -8,8 +8,9 @@
 //!   before the batch. Each record carries its epoch, so there is no second file to lose: a
 //!   directory without a readable batch begins a new epoch.
 //! - Only what was released is unlinked, and its release is durable first.
-//! - A full spool refuses the newest batch and says so; it never grows past its limit and never
-//!   drops what waits. Registers are cumulative, so the next stored reading carries the energy.
+//! - A full spool thins the batches that wait longest to their energy registers (`room.rs`); it
+//!   never grows past its limit. Where that does not help it refuses the newest batch and says so:
+//!   registers are cumulative, so the next stored reading carries the energy.
 //!
 //! # Gap records
 //! The collector takes sequences in order, with a window. A batch that it will never accept is
@@ -20,8 +21,12 @@ mod aside;
 mod golden;
 mod open;
 mod record;
+mod room;
 #[cfg(test)]
 mod tests;
+mod thin;
+#[cfg(test)]
+mod thinning;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -34,6 +39,7 @@ use bijli_wire::{
 
 use crate::draft::Draft;
 use record::{Head, Record};
+use room::Standing;
 
 pub use aside::Reason;
 pub use open::{Fresh, Opened};
@@ -72,7 +78,8 @@ pub enum Stored {
     Durable { through: BatchSeq },
     /// In memory only: the disk is full of other people's files. Stored with a later batch.
     Waiting,
-    /// Not kept: the spool has reached its limit, or too much waits in memory.
+    /// Not kept: the spool has reached its limit and thinning does not help, or too much waits in
+    /// memory.
     Full,
 }
 
@@ -158,6 +165,12 @@ pub struct Spool<D: Disk = RealDisk> {
     /// Batches read since the last release: where exactly.
     located: BTreeMap<BatchSeq, RecordSeq>,
     gaps: BTreeMap<BatchSeq, RecordSeq>,
+    /// Those that stand for all that waited before them, and are the eldest.
+    thinned: BTreeMap<BatchSeq, Standing>,
+    /// The largest [`Self::lowest`] there was: what was sent lies not far beyond it.
+    peak: BatchSeq,
+    /// So many batches until thinning is tried again.
+    tries_apart: u32,
     /// The latest record of each schema.
     schemas: BTreeMap<SchemaId, RecordSeq>,
     /// Schemas written to the active segment.
@@ -239,7 +252,10 @@ impl<D: Disk> Spool<D> {
     pub fn load(&mut self, sequence: BatchSeq) -> Result<Loaded, SpoolError> {
         let body = match self.gaps.get(&sequence) {
             Some(at) => self.gap_at(*at, sequence)?,
-            None => self.batch(sequence)?.1,
+            None => match self.thinned.get(&sequence) {
+                Some(standing) => self.thinned_at(*standing, sequence)?,
+                None => self.batch(sequence)?.1,
+            },
         };
         Ok(Loaded { hash: codec::hash(&body), body })
     }
@@ -249,21 +265,12 @@ impl<D: Disk> Spool<D> {
     /// # Errors
     /// If batch or schema are not readable.
     pub fn schema_of(&mut self, sequence: BatchSeq) -> Result<(SchemaId, Vec<u8>), SpoolError> {
-        let id = match self.gaps.get(&sequence) {
-            Some(_) => self.bare_schema()?.id,
-            None => self.batch(sequence)?.0.schema,
+        let id = match (self.gaps.get(&sequence), self.thinned.get(&sequence)) {
+            (Some(_), _) => self.bare_schema()?.id,
+            (None, Some(standing)) => standing.schema,
+            (None, None) => self.batch(sequence)?.0.schema,
         };
-        let unreadable = || SpoolError::UnreadableSchema { id };
-        let at = *self.schemas.get(&id).ok_or_else(unreadable)?;
-        match self.log.read_from(at).next() {
-            Some(Ok((found, payload))) if found == at => match Record::decode(&payload) {
-                Some(Record::Schema { id: found, body }) if found == id => Ok((id, body.to_vec())),
-                Some(Record::Schema { .. } | Record::Batch { .. } | Record::Gap { .. }) | None => {
-                    Err(unreadable())
-                }
-            },
-            Some(Ok(_) | Err(_)) | None => Err(unreadable()),
-        }
+        self.schema_body(id).map(|body| (id, body))
     }
 
     /// Forgets everything through a batch; what is forgotten stays on disk for a while.
@@ -272,11 +279,14 @@ impl<D: Disk> Spool<D> {
     /// If the disk fails; the batches are then sent again after a restart, as duplicates.
     pub fn release(&mut self, through: BatchSeq, now: UtcMillis) -> Result<(), SpoolError> {
         self.lowest = self.lowest.max(through.next());
+        self.peak = self.peak.max(self.lowest);
+        self.tries_apart = 0;
         if let Some((_, at)) = self.located.range(..=through).next_back() {
             self.released = self.released.max(*at);
         }
         self.located = self.located.split_off(&self.lowest);
         self.gaps = self.gaps.split_off(&self.lowest);
+        self.thinned = self.thinned.split_off(&self.lowest);
         if self.released.get() >= self.log.cursor().get() + CURSOR_LAG_MAX {
             self.persist(now)?;
         }
@@ -336,6 +346,9 @@ impl<D: Disk> Spool<D> {
         if self.lowest >= self.next {
             return None;
         }
+        if let Some((_, standing)) = self.thinned.first_key_value() {
+            return Some(standing.since);
+        }
         let before = self.places.range(..=self.lowest).next_back();
         before.or_else(|| self.places.first_key_value()).map(|(_, place)| place.created)
     }
@@ -374,22 +387,6 @@ impl<D: Disk> Spool<D> {
             Err(e) if e.is_storage_full() => Ok(()),
             Err(source) => Err(SpoolError::Store { source }),
         }
-    }
-
-    /// Unlinks released segments, the eldest first, until `bytes` more fit.
-    fn make_room(&mut self, bytes: u64) -> Result<bool, SpoolError> {
-        while self.bytes() + bytes > self.limits.bytes_max {
-            let Some(eldest) = self.log.sealed_segments().next() else { return Ok(false) };
-            if eldest.last > self.released {
-                return Ok(false);
-            }
-            let released = self.released.min(self.log.durable_seq());
-            self.log.advance_cursor(released).map_err(|source| SpoolError::Release { source })?;
-            if self.unlink_before(eldest.last.next())? == 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     fn unlink_before(&mut self, floor: RecordSeq) -> Result<u64, SpoolError> {
@@ -451,6 +448,19 @@ impl<D: Disk> Spool<D> {
             return Ok(Some(found));
         }
         Ok(None)
+    }
+
+    fn schema_body(&self, id: SchemaId) -> Result<Vec<u8>, SpoolError> {
+        let unreadable = || SpoolError::UnreadableSchema { id };
+        let at = *self.schemas.get(&id).ok_or_else(unreadable)?;
+        if let Some(Ok((found, payload))) = self.log.read_from(at).next()
+            && found == at
+            && let Some(Record::Schema { id: found, body }) = Record::decode(&payload)
+            && found == id
+        {
+            return Ok(body.to_vec());
+        }
+        Err(unreadable())
     }
 
     fn gap_at(&self, at: RecordSeq, sequence: BatchSeq) -> Result<Vec<u8>, SpoolError> {

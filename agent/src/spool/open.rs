@@ -1,7 +1,8 @@
 //! How a spool starts: what its records say about epoch, sequences and what is still to be sent.
 //!
 //! # Recovery
-//! Reads every record once. A sequence whose bytes are gone is not given out again: it is found
+//! Reads every record once. A set of thinned batches is in force once its last one was read: the
+//! batches it stands for are void, whether or not they were unlinked. A sequence whose bytes are gone is not given out again: it is found
 //! unreadable when its turn comes, and filled by a gap record.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,7 +11,8 @@ use std::path::Path;
 use bijli_seglog::{Disk, Log, LogError, Options, RecordSeq, Recovery};
 use bijli_wire::{BatchSeq, SchemaId, SpoolEpoch, limits};
 
-use super::record::{HEAD_BYTES_MAX, Head, Record};
+use super::record::{HEAD_BYTES_MAX, Head, Record, Stands};
+use super::room::Standing;
 use super::{Limits, Owner, PLACE_STRIDE, Place, SEGMENT_BYTES, Spool, SpoolError};
 
 /// Random bytes of this start, drawn by the caller.
@@ -43,6 +45,17 @@ struct Found {
     last_record: Option<RecordSeq>,
     /// Records lost behind the cursor and before the first batch that is left.
     lost_before_first: u64,
+    /// A set of thinned batches of which the last record did not come yet.
+    begun: Option<Set>,
+    /// The set in force.
+    set: Option<Set>,
+}
+
+/// Thinned batches that were made together.
+struct Set {
+    last: BatchSeq,
+    until: RecordSeq,
+    batches: BTreeMap<BatchSeq, Standing>,
 }
 
 impl<D: Disk> Spool<D> {
@@ -77,6 +90,7 @@ impl<D: Disk> Spool<D> {
         }
         let (lowest, next) = found.bounds(&log);
         let is_new_epoch = found.newest.is_none();
+        let until = found.set.as_ref().map_or(RecordSeq::NONE, |set| set.until);
         let spool = Self {
             disk,
             dir: dir.to_owned(),
@@ -85,8 +99,12 @@ impl<D: Disk> Spool<D> {
             epoch: found.newest.map_or(fresh.epoch, |(_, head)| head.epoch),
             next,
             lowest,
-            released: log.cursor(),
+            // A cut may have kept the cursor from moving past what was thinned.
+            released: log.cursor().max(until),
             gaps: found.gaps,
+            thinned: found.set.map(|set| set.batches).unwrap_or_default(),
+            peak: lowest,
+            tries_apart: 0,
             places: found.places,
             located: BTreeMap::new(),
             schemas: found.schemas,
@@ -110,12 +128,7 @@ impl Found {
                 self.gaps.insert(head.sequence, at);
             }
             Record::Batch { head, .. } => {
-                if self.newest.is_some_and(|(_, newest)| newest.epoch != head.epoch) {
-                    // An elder epoch's batches cannot be numbered with this one's.
-                    self.places.clear();
-                    self.gaps.clear();
-                    (self.first_batch, self.released) = (None, None);
-                }
+                self.enter(head);
                 self.first_batch.get_or_insert(head.sequence);
                 self.newest = Some((at, *head));
                 if at <= cursor {
@@ -125,6 +138,42 @@ impl Found {
                     self.places.insert(head.sequence, Place { record: at, created: head.created });
                 }
             }
+            Record::Thinned { head, stands, .. } => {
+                self.enter(head);
+                self.note_thinned(at, head, stands);
+            }
+        }
+    }
+
+    /// An elder epoch's batches cannot be numbered with a younger one's.
+    fn enter(&mut self, head: &Head) {
+        if self.newest.is_some_and(|(_, newest)| newest.epoch != head.epoch) {
+            self.forget_batches();
+        }
+    }
+
+    fn note_thinned(&mut self, at: RecordSeq, head: &Head, stands: &Stands) {
+        let is_next = |set: &Set| {
+            let before = set.batches.last_key_value();
+            set.last == stands.last && before.is_none_or(|(before, _)| *before < head.sequence)
+        };
+        let Stands { last, until, .. } = *stands;
+        let begun = self.begun.take().filter(is_next);
+        let set = self.begun.insert(begun.unwrap_or(Set { last, until, batches: BTreeMap::new() }));
+        let Stands { first, since, .. } = *stands;
+        let standing = Standing { record: at, schema: head.schema, first, since };
+        set.batches.insert(head.sequence, standing);
+        if head.sequence < stands.last {
+            return;
+        }
+        // Complete: what it stands for is void, with the gaps in it.
+        self.set = self.begun.take();
+        self.gaps = self.gaps.split_off(&stands.last.next());
+        let newest = self.newest.map(|(_, newest)| newest.sequence);
+        self.first_batch =
+            newest.filter(|newest| *newest > stands.last).map(|_| stands.last.next());
+        if self.first_batch.is_none() {
+            self.newest = Some((at, *head));
         }
     }
 
@@ -132,7 +181,7 @@ impl Found {
     /// unknown, and a new epoch is cheaper than filling as many as there may have been.
     fn is_spent<D: Disk>(&self, log: &Log<D>) -> bool {
         let last = self.last_record.unwrap_or(RecordSeq::NONE);
-        let waits = self.newest.is_some_and(|(at, _)| at > log.cursor());
+        let waits = self.set.is_some() || self.newest.is_some_and(|(at, _)| at > log.cursor());
         !waits && log.next_seq() > last.next()
     }
 
@@ -140,23 +189,38 @@ impl Found {
         self.places.clear();
         self.gaps.clear();
         (self.first_batch, self.newest, self.released) = (None, None, None);
+        (self.begun, self.set) = (None, None);
+    }
+
+    /// Drops what turned out to be released: whatever stood before a released batch.
+    fn settle(&mut self) {
+        let last = self.set.as_ref().map(|set| set.last);
+        // A batch that was thinned is not released by the cursor, only void.
+        self.released = self.released.filter(|released| last.is_none_or(|last| *released > last));
+        if self.released.is_some() {
+            self.set = None;
+        }
+        self.gaps.retain(|sequence, _| self.released.is_none_or(|released| *sequence > released));
     }
 
     /// The eldest batch to send, and what the next one gets.
     fn bounds<D: Disk>(&self, log: &Log<D>) -> (BatchSeq, BatchSeq) {
-        let (Some((_, newest)), Some(first)) = (self.newest, self.first_batch) else {
-            return (BatchSeq::FIRST, BatchSeq::FIRST);
-        };
+        let Some((_, newest)) = self.newest else { return (BatchSeq::FIRST, BatchSeq::FIRST) };
         // Records lost at the end may have been batches: their sequences are spent.
         let last = self.last_record.unwrap_or(RecordSeq::NONE).get();
         let lost = log.next_seq().get().saturating_sub(last + 1);
         let next = plus(newest.sequence, lost + 1);
         let released_of_lost = log.cursor().get().saturating_sub(last);
-        let lowest = match self.released {
-            Some(released) => plus(released, released_of_lost + 1),
+        let thinned = self.set.as_ref().and_then(|set| set.batches.first_key_value());
+        let lowest = match (self.released, thinned, self.first_batch) {
+            (Some(released), _, _) => plus(released, released_of_lost + 1),
+            (None, Some((first, _)), _) => *first,
             // Nothing readable was released: what was lost before the first batch is owed too.
-            None => BatchSeq::new(first.get().saturating_sub(self.lost_before_first))
-                .unwrap_or(BatchSeq::FIRST),
+            (None, None, Some(first)) => {
+                BatchSeq::new(first.get().saturating_sub(self.lost_before_first))
+                    .unwrap_or(BatchSeq::FIRST)
+            }
+            (None, None, None) => next,
         };
         (lowest.min(next), next)
     }
@@ -185,6 +249,6 @@ fn scan<D: Disk>(log: &Log<D>) -> Result<Found, LogError> {
             Err(e) => return Err(e),
         }
     }
-    found.gaps.retain(|sequence, _| found.released.is_none_or(|released| *sequence > released));
+    found.settle();
     Ok(found)
 }

@@ -94,6 +94,8 @@ pub struct Counts {
     pub quarantined: u64,
     /// Batches not kept: the spool was full.
     pub full: u64,
+    /// How often the full spool was thinned.
+    pub thinned: u64,
 }
 
 /// One spool and its way to the collector.
@@ -140,7 +142,20 @@ impl<D: Disk> Line<D> {
         now: Now,
         work: &mut Vec<Work>,
     ) -> Result<Stored, SpoolError> {
-        let stored = self.spool.store(draft)?;
+        let before = self.spool.lowest();
+        let outcome = self.spool.store(draft);
+        let lowest = self.spool.lowest();
+        if lowest > before {
+            self.counts.thinned += 1;
+            self.sent = self.sent.split_off(&lowest);
+            tracing::warn!(
+                %lowest,
+                "the spool is full: what waits longest is thinned to registers at the edges of \
+                 intervals, energy stays exact"
+            );
+            self.tell(Event::Thinned { lowest }, now, work);
+        }
+        let stored = outcome?;
         match stored {
             Stored::Durable { through } => {
                 self.counts.stored += 1;
@@ -230,6 +245,7 @@ impl<D: Disk> Line<D> {
             Event::PutAside { .. } => self.counts.quarantined += 1,
             Event::LinkLost { .. } => self.is_link_down = true,
             Event::Spooled { .. }
+            | Event::Thinned { .. }
             | Event::SchemaStored { .. }
             | Event::NotPutAside { .. }
             | Event::Unreadable { .. }

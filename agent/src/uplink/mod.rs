@@ -50,6 +50,11 @@ pub enum Event {
     Spooled {
         through: BatchSeq,
     },
+    /// The spool was full and has thinned: what waits begins here now, with other bodies. None of
+    /// these sequences was sent before.
+    Thinned {
+        lowest: BatchSeq,
+    },
     /// A 200 came back for the body with this hash.
     Acked {
         sequence: BatchSeq,
@@ -184,6 +189,7 @@ impl Uplink {
         let turn = &mut Turn { now, effects };
         match event {
             Event::Spooled { through } => self.end = self.end.max(through.next()),
+            Event::Thinned { lowest } => self.on_thinned(lowest),
             Event::Acked { sequence, attempt, hash, ack } => {
                 if ack.names(self.epoch, sequence, hash) {
                     self.on_ack(sequence, turn);
@@ -237,6 +243,15 @@ impl Uplink {
     pub fn backlog(&self) -> u64 {
         let settled = u64::try_from(self.settled.len()).unwrap_or(u64::MAX);
         self.end.get().saturating_sub(self.lowest.get()).saturating_sub(settled)
+    }
+
+    /// What is on its way may still arrive; whatever is answered, it is not waited for.
+    fn on_thinned(&mut self, lowest: BatchSeq) {
+        self.lowest = self.lowest.max(lowest);
+        self.settled = self.settled.split_off(&self.lowest);
+        self.flights = self.flights.split_off(&self.lowest);
+        self.aside = self.aside.split_off(&self.lowest);
+        self.mended = self.mended.split_off(&self.lowest);
     }
 
     fn on_ack(&mut self, sequence: BatchSeq, turn: &mut Turn<'_>) {
@@ -439,7 +454,7 @@ mod tests {
     }
 
     fn hash_of(sequence: u64) -> ContentHash {
-        ContentHash::new([u8::try_from(sequence).unwrap(); 32])
+        ContentHash::new([u8::try_from(sequence % 251).unwrap(); 32])
     }
 
     /// One that has begun.
@@ -662,6 +677,20 @@ mod tests {
         check(up, 0, spooled(3), "send 1#1, send 2#2, send 3#3");
         check(up, 1, refused(3, 3, ErrorCode::SequenceGap), "");
         check(up, 2, acked(1, 1), "release 1, send 3#4");
+    }
+
+    #[test]
+    fn a5_what_was_thinned_is_not_waited_for() {
+        let up = &mut uplink();
+        check(up, 0, spooled(300), "send 1#1, send 2#2, send 3#3, send 4#4");
+        check(up, 1, acked(2, 2), "send 5#5");
+        let now_200 = Event::Thinned { lowest: seq(200) };
+        check(up, 2, now_200, "send 200#6, send 201#7, send 202#8, send 203#9");
+        check(up, 3, acked(1, 1), "");
+        check(up, 4, refused(3, 3, ErrorCode::SequenceGap), "");
+        check(up, 5, lost(4), "");
+        assert_eq!(up.backlog(), 101);
+        check(up, 6, acked(200, 6), "release 200, send 204#10");
     }
 
     #[test]

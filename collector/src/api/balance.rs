@@ -306,6 +306,7 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::ProbeHung => "probe_hung",
         NodeEventKind::ProbeRecovered => "probe_recovered",
         NodeEventKind::BatchesQuarantined => "batches_quarantined",
+        NodeEventKind::ResolutionReduced => "resolution_reduced",
         NodeEventKind::SequencesFloored => "sequences_floored",
         NodeEventKind::IdentityForked => "identity_forked",
     }
