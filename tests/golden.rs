@@ -7,6 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bijli_ledger::leaf::{
+    Body, Line, Owner, Posting, Pruned, PueShown, ReasonShown, Source, Summary,
+};
+use bijli_ledger::{Category, Class, Leaf, Role};
 use bijli_wire::batch::{Batch, Event, Group, Matrix, Register, Schema, Series, Subject};
 use bijli_wire::message::EventKind;
 use bijli_wire::series::CATALOGUE;
@@ -124,6 +128,78 @@ fn wire_version_1_still_reads() {
     assert_eq!(read, schema());
     let opened = codec::open(&body("wire/v1/batch.pb")).expect("opens");
     assert_eq!(opened.read(id, &read), Ok(batch(id)));
+}
+
+/// One leaf of each kind.
+fn leaves() -> [(&'static str, Leaf); 4] {
+    let account = |text: &str| text.parse().expect(text);
+    let line = |seq, debit, credit, amount| Line {
+        seq,
+        debit: account(debit),
+        credit: account(credit),
+        class: Class::Measured,
+        amount,
+        is_reversal: false,
+    };
+    let posting = |lines| Posting {
+        interval: UtcMillis::new(1_760_000_400_000),
+        owner: Owner::Node(NodeId::new("lhe-n001").expect("fine")),
+        part: 1,
+        parts: 1,
+        lines,
+    };
+    let of = |hub, body| {
+        let source = Source { first: 12, last: 480, hash: [0xA5; 32] };
+        Leaf { rule_version: 1, hub, source, body }
+    };
+    let lahore = || Some(HubId::new("lahore").expect("fine"));
+    let first = vec![
+        line(4, "node:lhe-n001", "point:pdu-a", 585_000_000),
+        line(6, "gpu:GPU-0001", "node:lhe-n001", 585_000_000),
+        line(9, "project:climate/gpu_active", "gpu:GPU-0001", 585_000_000),
+    ];
+    let taken_back =
+        Line { is_reversal: true, ..line(31, "gpu:GPU-0001", "project:climate/gpu_active", 9) };
+    let corrected = vec![line(30, "idle:unallocated", "gpu:GPU-0001", 9), taken_back];
+    let summary = Summary {
+        interval: UtcMillis::new(1_760_000_400_000),
+        end: UtcMillis::new(1_760_001_300_000),
+        revision: 1,
+        old_leaf: Some(41),
+        leaves: 1,
+        first_entry: 30,
+        entries: 2,
+        supplied: 700_000_000,
+        used: 700_000_000,
+        pue: PueShown::Parts {
+            total: 700_000_000,
+            it: 585_000_000,
+            by_source: [(Role::Grid, 700_000_000)].into(),
+            store_drawn: 0,
+            estimated: 0,
+            category: Category::PduOutput,
+        },
+        reasons: vec![ReasonShown { is_dispute: false, words: "point lights has no meter".into() }],
+        reasons_more: 0,
+    };
+    let pruned = Pruned { segment: 3, first: 12, last: 480, bytes: 67_108_864, sha256: [0x5A; 32] };
+    let adjustment = Body::Adjustment { old_leaf: 38, corrects: 2, posting: posting(corrected) };
+    [
+        ("1-posting.leaf", of(lahore(), Body::Posting(posting(first)))),
+        ("2-adjustment.leaf", of(lahore(), adjustment)),
+        ("3-summary.leaf", of(lahore(), Body::Summary(summary))),
+        ("4-pruned.leaf", of(None, Body::Pruned(pruned))),
+    ]
+}
+
+#[test]
+fn leaf_version_1_is_what_the_document_says_and_still_reads() {
+    for (name, leaf) in leaves() {
+        let name = format!("leaves/v1/{name}");
+        compare(&name, &leaf.encode());
+        let kept = fs::read(golden(&name)).expect("a golden file");
+        assert_eq!(Leaf::decode(&kept), Ok(leaf), "{name}");
+    }
 }
 
 /// The published .proto read by Google's own protoc, not by us.

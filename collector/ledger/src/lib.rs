@@ -40,6 +40,7 @@ pub mod diagram;
 pub mod entry;
 pub mod event;
 mod interpolate;
+pub mod leaf;
 mod profile;
 pub mod pue;
 pub mod register;
@@ -52,12 +53,14 @@ pub use allocation::{AllocateVerdict, Allocation, AllocationError, EndVerdict, H
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
     Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
+    Statement,
 };
 pub use class::{Activity, ByClass, Class};
 pub use derive::{Flow, Reason};
 pub use diagram::{Category, Diagram, DiagramError, Point, PointId, Role};
 pub use entry::{Adjusts, Entry};
 pub use event::{EventKind, RegisterEvent};
+pub use leaf::{Leaf, LeafError, LeafMaker};
 pub use pue::{NoPue, Pue, PueKind, Withheld};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};

@@ -8,12 +8,15 @@
 //!   known then: what holds known in time used is exact, and deriving again does not change it.
 //! - Entries are kept for ever; what intervals are derived from is kept for `Rules::keep`.
 //!
-//! Facts are in this file, closing in `close`, questions in `query`.
+//! Facts are in this file, closing in `close`, questions in `query`, what leaves say in
+//! `statement`.
 
 mod close;
 mod query;
+mod statement;
 
 pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
+pub use statement::Statement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -102,7 +102,7 @@ impl Books {
             .flat_map(move |seqs| self.entries_in(start, interval, seqs.clone()))
     }
 
-    fn entries_in<'a>(
+    pub(super) fn entries_in<'a>(
         &'a self,
         start: i64,
         interval: &Interval,
