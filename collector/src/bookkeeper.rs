@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use bijli_ledger::{Books, ClosedKind, RegisterHandle, Rules};
+use bijli_ledger::{Books, Closed, ClosedKind, Leaf, LeafMaker, RegisterHandle, Rules};
 use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMillis, codec};
 
@@ -22,6 +22,7 @@ use crate::allocation::{EndText, PutText, Verdict};
 use crate::diagram::Plan;
 use crate::intake::{Fact, Readings, Reply};
 use crate::journal::chain;
+use crate::leaves::{Lot, Trail};
 use crate::state::{Hub, State};
 
 /// Allocations that the books of one hub hold at once.
@@ -30,7 +31,6 @@ pub const ALLOCATIONS_MAX: usize = 100_000;
 const ADVANCE_STEP_MS: i64 = 1_000;
 
 /// Books facts into a [`State`].
-#[derive(Debug)]
 pub struct Bookkeeper {
     state: Arc<State>,
     rules: Rules,
@@ -42,7 +42,14 @@ pub struct Bookkeeper {
     /// The largest receive time so far, in whole seconds.
     second: i64,
     unusable: u64,
+    trail: Trail,
+    maker: LeafMaker,
+    /// Where leaves go; `None`: nobody asked for them, and none are made.
+    leaves: Option<Out>,
 }
+
+/// Takes the leaves that one record of the journal led to. It may wait for room.
+type Out = Box<dyn FnMut(Lot) + Send>;
 
 /// A node's schema in force, with the ledger's handle of each subject.
 #[derive(Debug)]
@@ -52,12 +59,33 @@ struct Declaration {
     activities: Activities,
 }
 
+impl std::fmt::Debug for Bookkeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bookkeeper").field("second", &self.second).finish_non_exhaustive()
+    }
+}
+
 impl Bookkeeper {
     #[must_use]
     pub fn new(state: Arc<State>) -> Self {
         let rules = state.rules;
-        let (hubs, declared) = (BTreeMap::new(), BTreeMap::new());
-        Self { state, rules, hubs, declared, second: i64::MIN, unusable: 0 }
+        Self {
+            state,
+            rules,
+            hubs: BTreeMap::new(),
+            declared: BTreeMap::new(),
+            second: i64::MIN,
+            unusable: 0,
+            trail: Trail::default(),
+            maker: LeafMaker::default(),
+            leaves: None,
+        }
+    }
+
+    /// The same, telling the leaves of everything that it posts, in their order.
+    #[must_use]
+    pub fn with_leaves(state: Arc<State>, out: impl FnMut(Lot) + Send + 'static) -> Self {
+        Self { leaves: Some(Box::new(out)), ..Self::new(state) }
     }
 
     /// Books until the journal is gone.
@@ -110,6 +138,7 @@ impl Bookkeeper {
                 self.hub(&lane.hub).live_mut().tell(&lane.node, received, kind, text);
                 self.advance(received);
             }
+            Fact::Record { seq, digest } => self.trail.add(seq, digest),
             Fact::Barrier(reply) => reply.send(()),
         }
     }
@@ -217,9 +246,13 @@ impl Bookkeeper {
             return;
         }
         self.second = second;
-        for hub in self.hubs.values() {
+        let hubs: Vec<Arc<Hub>> = self.hubs.values().cloned().collect();
+        let first = self.maker.next();
+        let mut lot = Vec::new();
+        for hub in hubs {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
+            self.make_leaves(&hub, &books, &closed, &mut lot);
             let (faults, imbalance) = (books.faults().count(), books.imbalance());
             drop(books);
             hub.view_mut().booked_until = Some(received);
@@ -233,6 +266,21 @@ impl Bookkeeper {
                 tracing::error!(hub = %hub.id, faults, imbalance, "the books do not balance");
             }
         }
+        if let Some(out) = self.leaves.as_mut().filter(|_| !lot.is_empty()) {
+            self.trail.turn();
+            out(Lot { first, leaves: lot });
+        }
+    }
+
+    fn make_leaves(&mut self, hub: &Hub, books: &Books, closed: &[Closed], lot: &mut Vec<Leaf>) {
+        if self.leaves.is_none() {
+            return;
+        }
+        for posted in closed {
+            let source = self.trail.source();
+            lot.extend(self.maker.make(&hub.id, books.statement(posted), source));
+        }
+        self.maker.release(&hub.id, books.horizon());
     }
 }
 

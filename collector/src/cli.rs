@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::collector::{block_on, serve};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::demo::{self, Plan};
-use crate::{replay, status};
+use crate::{leaves, replay, status};
 
 /// Journals what agents send, books every millijoule, answers for PUE and projects.
 #[derive(Debug, Parser)]
@@ -94,6 +94,10 @@ struct Replay {
     /// Take the directory from this configuration.
     #[arg(long, conflicts_with = "dir")]
     config: Option<PathBuf>,
+    /// Also make every leaf again and compare it, byte for byte with the ledger log and row for
+    /// row with the index; fails unless all are the same.
+    #[arg(long)]
+    verify: bool,
     #[arg(long)]
     json: bool,
 }
@@ -122,6 +126,8 @@ struct Demo {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.command {
+        // A comparison may take long and tells how far it is.
+        Command::Replay(Replay { verify: true, .. }) => tracing::Level::INFO,
         Command::Demo(_) | Command::Replay(_) => tracing::Level::WARN,
         Command::Serve(_) | Command::Check(_) | Command::Status { .. } | Command::Ca(_) => {
             tracing::Level::INFO
@@ -194,11 +200,25 @@ fn replay_offline(asked: &Replay) -> anyhow::Result<()> {
         (None, Some(config)) => load(config).context("the configuration is refused")?.dir,
         (None, None) => anyhow::bail!("say --dir or --config"),
     };
+    if asked.verify {
+        return verify(&dir, asked.json);
+    }
     let digest = replay::offline(&dir)?;
     if asked.json {
         println!("{}", serde_json::to_string_pretty(&digest)?);
     } else {
         print!("{}", digest.show());
     }
+    Ok(())
+}
+
+fn verify(dir: &std::path::Path, is_json: bool) -> anyhow::Result<()> {
+    let verdict = leaves::verify(dir)?;
+    if is_json {
+        println!("{}", serde_json::to_string_pretty(&verdict)?);
+    } else {
+        print!("{}", verdict.show());
+    }
+    anyhow::ensure!(verdict.is_same(), "journal, ledger log and index are not the same");
     Ok(())
 }

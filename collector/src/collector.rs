@@ -23,11 +23,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::frame::Frame;
 use crate::health::Health;
+use crate::index;
 use crate::ingest::server::Entrance;
 use crate::ingest::tls::{Gate, GateError};
 use crate::ingest::{self, Ingest, allocations, server, tls};
 use crate::intake::{Fact, Intake, Note, Reply};
 use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Setting, chain};
+use crate::leaves::{self, Lot};
 use crate::refusal::{self, Refusal};
 use crate::replay;
 use crate::state::{Hub, Readiness, Shared, State};
@@ -53,6 +55,10 @@ pub enum CollectorError {
         dir = dir.display()
     )]
     RulesDiffer { dir: PathBuf, begun: Rules, asked: Rules },
+    #[error("the ledger in {dir} cannot be kept", dir = dir.display())]
+    Ledger { dir: PathBuf, source: leaves::StartError },
+    #[error("the ledger log failed; start again, it recovers from disk")]
+    LedgerFailed(#[source] LogError),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
     #[error("the journal failed; start again, the journal recovers from disk")]
@@ -260,21 +266,21 @@ async fn work(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), CollectorError> {
     let (sender, mut end) = oneshot::channel();
+    let (teller, mut ledger_end) = oneshot::channel();
     let this = Arc::clone(&ingest);
-    let opened = tokio::task::spawn_blocking(move || {
-        open(
-            &config,
-            &this,
-            Reply::new(|how| {
-                // The driver hears it below; if it is gone, so is the process.
-                drop(sender.send(how));
-            }),
-        )
-    });
-    let bookkeeper = opened.await.map_err(|_| CollectorError::Ended)??;
+    // Whoever hears of an end is below; if it is gone, so is the process.
+    let ended = Ended {
+        journal: Reply::new(|how| drop(sender.send(how))),
+        ledger: Reply::new(|error| drop(teller.send(error))),
+    };
+    let opened = tokio::task::spawn_blocking(move || open(&config, &this, ended));
+    let threads = opened.await.map_err(|_| CollectorError::Ended)??;
     let how = tokio::select! {
         () = server::stopped(&mut stop) => None,
         how = &mut end => Some(how),
+        Ok(error) = &mut ledger_end => {
+            return Err(failed(&ingest, CollectorError::LedgerFailed(error)).await);
+        }
     };
     let how = match how {
         Some(how) => how,
@@ -284,17 +290,45 @@ async fn work(
         }
     };
     match how {
-        Ok(JournalEnd::Closed) => tokio::task::spawn_blocking(move || bookkeeper.join())
+        Ok(JournalEnd::Closed) => tokio::task::spawn_blocking(move || threads.join())
             .await
-            .map_err(|_| CollectorError::Ended)?
-            .map_err(|_| CollectorError::Ended),
+            .map_err(|_| CollectorError::Ended)?,
         Ok(JournalEnd::Failed(error)) => {
-            ingest.state.set_failed();
-            tracing::error!(error = chain(&error), "the journal failed");
-            tokio::time::sleep(FAREWELL).await;
-            Err(CollectorError::JournalFailed(error))
+            Err(failed(&ingest, CollectorError::JournalFailed(error)).await)
         }
         Err(_) => Err(CollectorError::Ended),
+    }
+}
+
+/// Tells everybody, and lets the handlers answer for a moment.
+async fn failed(ingest: &Ingest, error: CollectorError) -> CollectorError {
+    ingest.state.set_failed();
+    tracing::error!(error = chain(&error), "the end");
+    tokio::time::sleep(FAREWELL).await;
+    error
+}
+
+/// Whom to tell that a log is at its end.
+struct Ended {
+    journal: Reply<JournalEnd>,
+    ledger: Reply<LogError>,
+}
+
+/// What runs behind the journal.
+struct Threads {
+    bookkeeper: std::thread::JoinHandle<()>,
+    ledger: std::thread::JoinHandle<()>,
+    index: (index::Index, std::thread::JoinHandle<()>),
+}
+
+impl Threads {
+    /// Waits until everything is booked, and every leaf of it durable.
+    fn join(self) -> Result<(), CollectorError> {
+        self.bookkeeper.join().map_err(|_| CollectorError::Ended)?;
+        self.ledger.join().map_err(|_| CollectorError::Ended)?;
+        let (index, thread) = self.index;
+        index.close();
+        thread.join().map_err(|_| CollectorError::Ended)
     }
 }
 
@@ -311,15 +345,9 @@ async fn close_later(ingest: &Arc<Ingest>) {
     drop(closed.await);
 }
 
-type Bookkeeping = std::thread::JoinHandle<()>;
-
-/// Opens and replays the journal, starts the two threads, and journals what the configuration
-/// says and the journal does not.
-fn open(
-    config: &Config,
-    ingest: &Ingest,
-    ended: Reply<JournalEnd>,
-) -> Result<Bookkeeping, CollectorError> {
+/// Opens and replays the journal, starts the threads, and journals what the configuration says and
+/// the journal does not.
+fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, CollectorError> {
     let dir = config.dir.join("journal");
     let refuse = |source| CollectorError::Journal { dir: dir.clone(), source };
     let (log, _) = replay::open(RealDisk, &dir, config.segment_bytes).map_err(refuse)?;
@@ -328,8 +356,16 @@ fn open(
     }
     let state = &ingest.state;
     let intake = Arc::new(Mutex::new(Intake::default()));
-    let mut bookkeeper = Bookkeeper::new(Arc::clone(state));
+    let started = keep_ledger(config, state, ended.ledger)?;
+    let index = index::start(&config.dir.join("index"), started.log, state.health.clone());
+    let (index, index_thread) = index.map_err(CollectorError::Thread)?;
+    state.set_index(index.clone());
+    let (ledger, out) = (started.ledger.clone(), started.ledger);
+    let mut bookkeeper = Bookkeeper::with_leaves(Arc::clone(state), move |lot: Lot| out.add(lot));
     replay::replay(&log, state, &intake, &mut bookkeeper);
+    // What it says is in the log and the metrics; whatever it is, batches are taken.
+    let _keeping = ledger.replayed();
+    drop(ledger);
     journal::show_size(&state.health, &log);
     let (facts, receiver) = sync_channel(FACTS_MAX);
     let thread = std::thread::Builder::new()
@@ -343,13 +379,25 @@ fn open(
         space: Box::new(move || journal::free_bytes(&dir)),
         reserve_bytes: config.reserve_bytes,
     };
-    let journal = Journal::start(log, intake, setting, ended).map_err(CollectorError::Thread)?;
+    let journal =
+        Journal::start(log, intake, setting, ended.journal).map_err(CollectorError::Thread)?;
     begin(config, ingest, &journal)?;
     barrier(&facts);
     if ingest.journal.set(journal).is_ok() {
         state.set_ready();
     }
-    Ok(thread)
+    let index = (index, index_thread);
+    Ok(Threads { bookkeeper: thread, ledger: started.thread, index })
+}
+
+fn keep_ledger(
+    config: &Config,
+    state: &State,
+    failed: Reply<LogError>,
+) -> Result<leaves::Started<RealDisk>, CollectorError> {
+    let dir = config.dir.join("ledger");
+    leaves::start(RealDisk, &dir, state.health.clone(), failed)
+        .map_err(|source| CollectorError::Ledger { dir, source })
 }
 
 /// Waits until everything so far is booked.

@@ -61,6 +61,30 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
+/// The names in a directory.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn list(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a file; one that is not there is removed.
+///
+/// # Errors
+/// When it stays.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// A directory of one's own that is removed with everything in it when dropped.
 #[derive(Debug)]
 pub struct TempDir {

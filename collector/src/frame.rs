@@ -21,7 +21,8 @@
 mod golden;
 
 use bijli_ledger::Rules;
-use bijli_wire::{BatchSeq, ErrorCode, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
+use bijli_wire::{BatchSeq, ContentHash, ErrorCode, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
+use sha2::{Digest as _, Sha256};
 
 use crate::ingest::admission::LaneKey;
 
@@ -100,6 +101,33 @@ pub enum FrameError {
     Node { reason: String },
     #[error("an incident frame has no known error code")]
     Code,
+}
+
+/// SHA-256 over a record's first 9 bytes and the SHA-256 of the rest: what a leaf's hash is made
+/// of. For a batch the inner hash is the one that its ack names, so no body is hashed twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameDigest(pub [u8; 32]);
+
+impl FrameDigest {
+    /// Of any record, known kind or not.
+    #[must_use]
+    pub fn of(record: &[u8]) -> Self {
+        let (head, rest) = record.split_at_checked(HEAD_BYTES).unwrap_or((record, &[]));
+        Self::joined(head, &Sha256::digest(rest).into())
+    }
+
+    /// Of a batch whose content hash is known.
+    #[must_use]
+    pub fn of_batch(received: UtcMillis, body: ContentHash) -> Self {
+        Self::joined(&framed(KIND_BATCH, received, &[]), body.as_bytes())
+    }
+
+    fn joined(head: &[u8], rest: &[u8; 32]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(head);
+        hash.update(rest);
+        Self(hash.finalize().into())
+    }
 }
 
 const HEAD_BYTES: usize = 9;
@@ -344,6 +372,15 @@ mod tests {
             assert_eq!(Frame::decode(&golden).as_ref(), Ok(&frame));
             assert_eq!(frame.received(), AT);
         }
+    }
+
+    #[test]
+    fn a_batch_has_one_digest_whether_its_hash_is_known_or_not() {
+        let record = Frame::Batch { received: AT, body: vec![8, 7] }.encode();
+        let hash = ContentHash::new(Sha256::digest([8, 7]).into());
+        assert_eq!(FrameDigest::of(&record), FrameDigest::of_batch(AT, hash));
+        let tick = Frame::Tick { received: AT }.encode();
+        assert_ne!(FrameDigest::of(&tick), FrameDigest::of(&tick[..8]));
     }
 
     #[test]

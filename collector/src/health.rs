@@ -27,6 +27,7 @@ pub struct Health {
     pub replay_frames: IntGauge,
     pub replay_seconds: prometheus::Gauge,
     pub frames_unusable: IntCounter,
+    pub ledger: LedgerHealth,
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
@@ -59,6 +60,49 @@ impl Lanes {
             floors: made.counter(
                 "bijli_collector_sequence_floors_total",
                 "Times a sender said that sequences which are awaited will never come.",
+            ),
+        }
+    }
+}
+
+/// The ledger log and the index made from it.
+#[derive(Clone, Debug)]
+pub struct LedgerHealth {
+    pub leaves: IntGauge,
+    pub bytes: IntGauge,
+    pub lost_leaves: IntGauge,
+    pub differs: IntGauge,
+    pub index_leaves: IntGauge,
+    pub index_rebuilds: IntCounter,
+    pub index_differences: IntCounter,
+}
+
+impl LedgerHealth {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            leaves: made
+                .gauge("bijli_collector_ledger_leaves", "Leaves that are durable in the ledger log."),
+            bytes: made
+                .gauge("bijli_collector_ledger_bytes", "Bytes of the ledger log on disk."),
+            lost_leaves: made.gauge(
+                "bijli_collector_ledger_lost_leaves",
+                "Leaves found damaged in the ledger log since the start.",
+            ),
+            differs: made.gauge(
+                "bijli_collector_ledger_differs",
+                "1 while the ledger log keeps other leaves than the journal leads to, else 0.",
+            ),
+            index_leaves: made.gauge(
+                "bijli_collector_index_leaves",
+                "Leaves that the SQLite index has; behind bijli_collector_ledger_leaves: rebuilding.",
+            ),
+            index_rebuilds: made.counter(
+                "bijli_collector_index_rebuilds_total",
+                "Times the index was made again because it was damaged or edited.",
+            ),
+            index_differences: made.counter(
+                "bijli_collector_index_differences_total",
+                "Leaves whose rows in the index did not follow from the ledger log.",
             ),
         }
     }
@@ -122,6 +166,7 @@ impl Health {
                 "bijli_collector_frames_unusable_total",
                 "Journal frames that could not be booked; each is logged.",
             ),
+            ledger: LedgerHealth::new(&made),
             connections: made.gauge("bijli_collector_connections", "Open connections."),
             disk_free_bytes: made
                 .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),

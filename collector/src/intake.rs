@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bijli_ledger::Rules;
+use bijli_seglog::RecordSeq;
 use bijli_wire::hello::Reached;
 use bijli_wire::{
     BatchError, BatchSeq, ContentHash, HubId, NodeId, Schema, SchemaId, UtcMillis, codec,
@@ -16,7 +17,7 @@ use bijli_wire::{
 
 use crate::allocation::Verdict;
 use crate::carried::Carried;
-use crate::frame::{Frame, FrameError};
+use crate::frame::{Frame, FrameDigest, FrameError};
 use crate::ingest::admission::{Admission, Admit, LaneKey};
 use crate::ingest::credits::Credits;
 
@@ -86,6 +87,11 @@ pub enum Readings {
 /// A fact for the bookkeeper.
 #[derive(Debug)]
 pub enum Fact {
+    /// The facts behind it come with this record of the journal; there may be none.
+    Record {
+        seq: RecordSeq,
+        digest: FrameDigest,
+    },
     Batch {
         received: UtcMillis,
         id: SchemaId,
@@ -336,14 +342,39 @@ impl Intake {
     ///
     /// # Errors
     /// When nothing of the record can be booked.
-    pub fn replay(&mut self, record: &[u8], facts: &mut Vec<Fact>) -> Result<(), Unusable> {
-        let frame = Frame::decode(record).map_err(Unusable::Frame)?;
-        let note = Note::of(&frame).map_err(Unusable::Body)?;
+    pub fn replay(
+        &mut self,
+        seq: RecordSeq,
+        record: &[u8],
+        facts: &mut Vec<Fact>,
+    ) -> Result<(), Unusable> {
+        let frame = Frame::decode(record).map_err(Unusable::Frame);
+        let noted = frame.and_then(|frame| match Note::of(&frame) {
+            Ok(note) => Ok((frame, note)),
+            Err(error) => Err(Unusable::Body(error)),
+        });
+        let digest = match &noted {
+            Ok((frame, note)) => note.digest(frame, record),
+            Err(_) => FrameDigest::of(record),
+        };
+        facts.push(Fact::Record { seq, digest });
+        let (frame, note) = noted?;
         self.settle(frame, note, facts)
     }
 }
 
 impl Note {
+    /// The digest of the frame's record, without hashing a batch again.
+    #[must_use]
+    pub fn digest(&self, frame: &Frame, record: &[u8]) -> FrameDigest {
+        match (frame, self) {
+            (Frame::Batch { received, .. }, Self::Batch { hash, .. }) => {
+                FrameDigest::of_batch(*received, *hash)
+            }
+            _ => FrameDigest::of(record),
+        }
+    }
+
     /// What a frame says of itself.
     ///
     /// # Errors

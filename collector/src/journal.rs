@@ -18,7 +18,7 @@ use bijli_seglog::{Disk, Log, LogError, RecordSeq};
 use bijli_wire::UtcMillis;
 
 use crate::clock::Clock;
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameDigest};
 use crate::health::Health;
 use crate::intake::{Fact, Intake, Note, Reply};
 
@@ -55,6 +55,9 @@ pub struct Request {
     pub note: Note,
     pub reply: Reply<Outcome>,
 }
+
+/// A request that is in the log, with its record.
+type Appended = (RecordSeq, FrameDigest, Request);
 
 enum Message {
     Append(Box<Request>),
@@ -224,8 +227,12 @@ impl<D: Disk> Writer<D> {
         let mut last = self.log.durable_seq();
         let mut appended = Vec::with_capacity(group.len());
         for request in group {
-            match self.log.append(&request.frame.encode()) {
-                Ok(seq) => appended.push((seq, request)),
+            let record = request.frame.encode();
+            match self.log.append(&record) {
+                Ok(seq) => {
+                    let digest = request.note.digest(&request.frame, &record);
+                    appended.push((seq, digest, request));
+                }
                 Err(error) => {
                     tracing::error!(%error, "a frame was refused by the journal");
                     self.refuse(vec![request], Outcome::Failed);
@@ -233,18 +240,18 @@ impl<D: Disk> Writer<D> {
             }
         }
         if planted!(AckBeforeFsync) {
-            for (_, request) in &mut appended {
+            for (.., request) in &mut appended {
                 std::mem::replace(&mut request.reply, Reply::none()).send(Outcome::Durable);
             }
         }
         let outcome = self.log.commit();
         last = last.max(self.log.durable_seq());
-        let is_durable = |(seq, _): &(RecordSeq, Request)| *seq <= last;
+        let is_durable = |(seq, ..): &Appended| *seq <= last;
         let (durable, rest): (Vec<_>, Vec<_>) = appended.into_iter().partition(is_durable);
         self.setting.health.committed(started.elapsed(), durable.len());
         show_size(&self.setting.health, &self.log);
-        self.settle(durable.into_iter().map(|(_, request)| request).collect());
-        let rest: Vec<Request> = rest.into_iter().map(|(_, request)| request).collect();
+        self.settle(durable);
+        let rest: Vec<Request> = rest.into_iter().map(|(.., request)| request).collect();
         match outcome {
             Ok(_) => Ok(()),
             Err(error) => self.fail(error, rest),
@@ -268,13 +275,14 @@ impl<D: Disk> Writer<D> {
 
     /// Tells the intake, answers the senders, then feeds the bookkeeper, in this order: an ack
     /// does not wait for booking.
-    fn settle(&self, durable: Vec<Request>) {
+    fn settle(&self, durable: Vec<Appended>) {
         let mut facts = Vec::with_capacity(durable.len());
         let mut replies = Vec::with_capacity(durable.len());
         {
             let mut intake = lock(&self.intake);
             let skips = intake.skips();
-            for Request { frame, note, reply } in durable {
+            for (seq, digest, Request { frame, note, reply }) in durable {
+                facts.push(Fact::Record { seq, digest });
                 if let Err(error) = intake.settle(frame, note, &mut facts) {
                     self.setting.health.frames_unusable.inc();
                     tracing::error!(error = chain(&error), "a frame cannot be booked");
@@ -436,7 +444,10 @@ mod tests {
         let disk = ModelDisk::new(1);
         let bench = bench(&disk);
         assert!((0..5).all(|second| bench.append(second) == Some(Outcome::Durable)));
-        for second in 0..5 {
+        for (second, record) in (0..5).zip(1..) {
+            let fact = bench.facts.recv().expect("told");
+            let Fact::Record { seq, .. } = fact else { panic!("{fact:?}") };
+            assert_eq!(seq.get(), record);
             let fact = bench.facts.recv().expect("booked");
             let Fact::Tick { received } = fact else { panic!("{fact:?}") };
             assert_eq!(received.get(), second * 1_000);
@@ -458,6 +469,7 @@ mod tests {
         assert_eq!(bench.append(1), Some(Outcome::Failed));
         assert!(matches!(bench.end.recv(), Ok(JournalEnd::Failed(_))));
         assert_eq!(bench.append(2), None);
+        assert!(matches!(bench.facts.recv(), Ok(Fact::Record { .. })));
         let Ok(Fact::Tick { received }) = bench.facts.recv() else { panic!("the first one") };
         assert_eq!(received, UtcMillis::ZERO);
         assert!(bench.facts.recv().is_err(), "what was not durable is not booked");

@@ -78,7 +78,7 @@ pub fn replay<D: Disk>(
         match record {
             Ok((seq, record)) => {
                 frames += 1;
-                if let Err(error) = lock(intake).replay(&record, &mut facts) {
+                if let Err(error) = lock(intake).replay(seq, &record, &mut facts) {
                     state.health.frames_unusable.inc();
                     tracing::error!(record = %seq, error = chain(&error), "cannot be booked");
                 }
@@ -106,7 +106,7 @@ pub fn replay<D: Disk>(
 pub struct Digest {
     pub frames: String,
     pub frames_unusable: String,
-    /// SHA-256 over every hub's id and canonical entry lines.
+    /// SHA-256 over every hub's id and the canonical lines of the entries that its books hold.
     pub sha256: String,
     pub hubs: Vec<HubDigest>,
 }
@@ -137,17 +137,26 @@ pub enum ReplayError {
 /// # Errors
 /// When the journal cannot be opened or is empty.
 pub fn offline(dir: &Path) -> Result<Digest, ReplayError> {
+    let (log, rules) = open_offline(dir)?;
+    let state = Arc::new(State::new(Clock, rules, Health::new(), None));
+    let intake = Mutex::new(Intake::default());
+    let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
+    replay(&log, &state, &intake, &mut bookkeeper);
+    Ok(digest(&state))
+}
+
+/// The journal that no collector has open, and its rules.
+///
+/// # Errors
+/// When it cannot be opened or is empty.
+pub fn open_offline(dir: &Path) -> Result<(Log<RealDisk>, Rules), ReplayError> {
     let journal = dir.join("journal");
     if !journal.is_dir() {
         return Err(ReplayError::Empty { dir: dir.to_owned() });
     }
     let (log, _) = open(RealDisk, &journal, 64 << 20).map_err(ReplayError::Open)?;
     let rules = rules(&log).ok_or_else(|| ReplayError::Empty { dir: dir.to_owned() })?;
-    let state = Arc::new(State::new(Clock, rules, Health::new(), None));
-    let intake = Mutex::new(Intake::default());
-    let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
-    replay(&log, &state, &intake, &mut bookkeeper);
-    Ok(digest(&state))
+    Ok((log, rules))
 }
 
 /// Sums up the books of a state.

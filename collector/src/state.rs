@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bijli_ledger::{Books, Rules};
 use bijli_wire::{HubId, UtcMillis};
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::HubConfig;
 use crate::diagram::Plan;
 use crate::health::Health;
+use crate::index::Index;
 
 /// Shared by every handler.
 pub type Shared = Arc<State>;
@@ -36,6 +37,7 @@ pub struct State {
     pub room: Room,
     hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
     replay: Replay,
+    index: OnceLock<Index>,
 }
 
 /// One hub. Its books are a pure function of the journal.
@@ -91,7 +93,8 @@ impl State {
     #[must_use]
     pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
         let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
-        Self { clock, started: clock.now(), rules, health, banner, room, hubs, replay }
+        let index = OnceLock::new();
+        Self { clock, started: clock.now(), rules, health, banner, room, hubs, replay, index }
     }
 
     #[must_use]
@@ -115,6 +118,16 @@ impl State {
                 total: self.replay.total.load(Ordering::Relaxed),
             },
         }
+    }
+
+    /// What is asked of entries that the books no longer hold; `None` before it is opened.
+    pub fn index(&self) -> Option<&Index> {
+        self.index.get()
+    }
+
+    pub(crate) fn set_index(&self, index: Index) {
+        // Opened once, by the driver.
+        drop(self.index.set(index));
     }
 
     pub(crate) fn add_hub(&self, hub: Hub) -> Arc<Hub> {

@@ -21,7 +21,8 @@ pub struct Balance {
 }
 
 impl Balance {
-    pub(crate) fn add(&mut self, debit: &Account, credit: &Account, millijoules: u128) {
+    /// Adds an amount that one account received from another.
+    pub fn add(&mut self, debit: &Account, credit: &Account, millijoules: u128) {
         let sums = self.accounts.entry(debit.clone()).or_default();
         sums.debits = sums.debits.saturating_add(millijoules);
         let sums = self.accounts.entry(credit.clone()).or_default();

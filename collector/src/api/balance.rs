@@ -1,14 +1,19 @@
 //! The books themselves: trial balance, flows, entries, intervals and events.
 
-use bijli_ledger::{Account, AccountSums, Adjusts, Completeness, Entry, IntervalStatus, Nature};
+use bijli_ledger::{
+    Account, AccountSums, Adjusts, Balance, Books, Completeness, Entry, IntervalStatus, Nature,
+};
 use bijli_wire::message::EventKind as NodeEventKind;
 use bijli_wire::units::human_energy;
+use bijli_wire::{Millijoules, UtcMillis};
 use serde::Serialize;
 
 use super::amount::{Amount, time};
 use super::asked::Asked;
+use super::past::Past;
 use super::query::Period;
 use super::{Answer, answer};
+use crate::index::EntryRow;
 
 #[derive(Debug, Serialize)]
 pub(super) struct BalanceAnswer {
@@ -130,14 +135,16 @@ pub(super) async fn balance(asked: Asked) -> Answer<BalanceAnswer> {
     answer(move || {
         let (parameters, hub) = (asked.parameters(&["from", "to"])?, asked.hub()?);
         let books = hub.books();
-        let Period { from, to } = asked.period(&parameters, &books)?;
-        let balance = books.balance(from, to);
-        let (mut entries, mut adjustments) = (0_usize, 0_usize);
-        for entry in books.entries(from, to) {
-            entries = entries.saturating_add(1);
-            adjustments = adjustments.saturating_add(usize::from(entry.adjusts.is_some()));
-        }
-        drop(books);
+        let period = asked.period(&parameters, &books)?;
+        let past = Past::of(&asked, &hub, &books, &period)?;
+        let Period { from, to } = period;
+        let (balance, entries, adjustments) = match past {
+            None => held_balance(&books, from, to),
+            Some(past) => {
+                drop(books);
+                past.balance()?
+            }
+        };
         let (supplied, used) = (balance.supplied(), balance.used());
         let held = balance.imbalances().map(|(_, sums)| sums.debits.abs_diff(sums.credits));
         let imbalance = held.fold(supplied.abs_diff(used), u128::saturating_add);
@@ -159,6 +166,16 @@ pub(super) async fn balance(asked: Asked) -> Answer<BalanceAnswer> {
     .await
 }
 
+/// The balance, the number of entries and how many of them are adjustments.
+fn held_balance(books: &Books, from: UtcMillis, to: UtcMillis) -> (Balance, usize, usize) {
+    let (mut entries, mut adjustments) = (0_usize, 0_usize);
+    for entry in books.entries(from, to) {
+        entries = entries.saturating_add(1);
+        adjustments = adjustments.saturating_add(usize::from(entry.adjusts.is_some()));
+    }
+    (books.balance(from, to), entries, adjustments)
+}
+
 fn account((account, sums): (&Account, &AccountSums)) -> AccountAnswer {
     AccountAnswer {
         account: account.to_string(),
@@ -178,7 +195,13 @@ pub(super) async fn flows(asked: Asked) -> Answer<FlowsAnswer> {
         let (Period { from, to }, flows) = {
             let books = hub.books();
             let period = asked.period(&parameters, &books)?;
-            (period, books.flows(period.from, period.to))
+            match Past::of(&asked, &hub, &books, &period)? {
+                None => (period, books.flows(period.from, period.to)),
+                Some(past) => {
+                    drop(books);
+                    (period, past.flows()?)
+                }
+            }
         };
         let flow = |((credit, debit), energy): (&(Account, Account), &u128)| FlowAnswer {
             credit: credit.to_string(),
@@ -196,7 +219,18 @@ pub(super) async fn entries(asked: Asked) -> Answer<EntriesAnswer> {
         let parameters = asked.parameters(&["from", "to", "after", "limit"])?;
         let (after, limit, hub) = (parameters.after()?, parameters.limit()?, asked.hub()?);
         let books = hub.books();
-        let Period { from, to } = asked.period(&parameters, &books)?;
+        let period = asked.period(&parameters, &books)?;
+        let past = Past::of(&asked, &hub, &books, &period)?;
+        let Period { from, to } = period;
+        if let Some(past) = past {
+            drop(books);
+            let rows = past.entries(after, limit.saturating_add(1))?;
+            let more = rows.len() > limit;
+            let entries: Vec<EntryAnswer> = rows.iter().take(limit).map(past_entry).collect();
+            let next_after = entries.last().map(|last| last.seq).filter(|_| more);
+            let hub = hub.id.to_string();
+            return Ok(EntriesAnswer { hub, from: time(from), to: time(to), entries, next_after });
+        }
         // By sequence, so that a reader who remembers the last one misses no later adjustment.
         let mut rest = books
             .entries_since(after.saturating_add(1))
@@ -208,6 +242,21 @@ pub(super) async fn entries(asked: Asked) -> Answer<EntriesAnswer> {
         Ok(EntriesAnswer { hub, from: time(from), to: time(to), entries, next_after })
     })
     .await
+}
+
+fn past_entry(row: &EntryRow) -> EntryAnswer {
+    let line = &row.line;
+    let is_reversal = line.is_reversal;
+    entry(&Entry {
+        seq: line.seq,
+        interval: row.interval,
+        debit: &line.debit,
+        credit: &line.credit,
+        class: line.class,
+        amount: Millijoules::new(line.amount),
+        adjusts: row.corrects.map(|first| Adjusts { first, is_reversal }),
+        rule_version: row.rule,
+    })
 }
 
 fn entry(entry: &Entry<'_>) -> EntryAnswer {

@@ -16,6 +16,7 @@ mod balance;
 pub(crate) mod fleet;
 pub(crate) mod hubs;
 pub(crate) mod nodes;
+mod past;
 mod projects;
 pub(crate) mod pue;
 pub(crate) mod query;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::amount::{Amount, ClassAmount, classes, time};
 use super::asked::{Asked, missing};
+use super::past::Past;
 use super::query::Period;
 use super::{Answer, answer};
 
@@ -63,8 +64,18 @@ pub(super) async fn list(asked: Asked) -> Answer<ProjectsAnswer> {
         let (Period { from, to }, projects, rest) = {
             let books = hub.books();
             let period = asked.period(&parameters, &books)?;
-            let rest = of_nobody(&books.balance(period.from, period.to));
-            (period, books.projects(period.from, period.to), rest)
+            match Past::of(&asked, &hub, &books, &period)? {
+                None => {
+                    let rest = of_nobody(&books.balance(period.from, period.to));
+                    (period, books.projects(period.from, period.to), rest)
+                }
+                Some(past) => {
+                    drop(books);
+                    let (balance, ..) = past.balance()?;
+                    let flows = past.by_interval()?;
+                    (period, hub.books().projects_of_past(&flows), of_nobody(&balance))
+                }
+            }
         };
         let of = |account: &Account| Amount::of(rest.get(account).copied().unwrap_or(0));
         Ok(ProjectsAnswer {
@@ -87,8 +98,21 @@ pub(super) async fn one(asked: Asked) -> Answer<OneProject> {
             return Err(missing("project", asked.name()));
         };
         let books = hub.books();
-        let Period { from, to } = asked.period(&parameters, &books)?;
-        let projects = books.projects(from, to);
+        let period = asked.period(&parameters, &books)?;
+        let Period { from, to } = period;
+        let (books, projects) = match Past::of(&asked, &hub, &books, &period)? {
+            None => {
+                let projects = books.projects(from, to);
+                (books, projects)
+            }
+            Some(past) => {
+                drop(books);
+                let flows = past.by_interval()?;
+                let books = hub.books();
+                let projects = books.projects_of_past(&flows);
+                (books, projects)
+            }
+        };
         // A project that is allocated and has used nothing yet exists and says zero.
         let is_known = || books.allocations().any(|allocation| allocation.project == id);
         let energy = match projects.get(&id) {

@@ -13,8 +13,6 @@ mod scene;
 mod text;
 mod write;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -24,18 +22,16 @@ use axum::routing::get;
 use crate::api::{aside, ready};
 use crate::refusal::{Refusal, method_not_allowed};
 use crate::state::Shared;
-use scene::{Scene, Sources};
+use scene::Scene;
 use text::Text;
 
 pub use catalogue::names;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The collector and what this export remembers between scrapes.
 #[derive(Clone, Debug)]
 struct Export {
     state: Shared,
-    sources: Arc<Mutex<Sources>>,
 }
 
 /// `/metrics/fleet`.
@@ -43,7 +39,7 @@ pub fn router(state: Shared) -> Router {
     Router::new()
         .route("/metrics/fleet", get(fleet))
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Export { state, sources: Arc::default() })
+        .with_state(Export { state })
 }
 
 async fn fleet(State(export): State<Export>) -> Result<impl IntoResponse, Refusal> {
@@ -59,10 +55,7 @@ async fn fleet(State(export): State<Export>) -> Result<impl IntoResponse, Refusa
 impl Export {
     fn render(&self) -> String {
         let now = self.state.clock.now();
-        let scenes: Vec<Scene> = {
-            let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-            self.state.hubs().iter().map(|hub| Scene::of(hub, now, &mut sources)).collect()
-        };
+        let scenes: Vec<Scene> = self.state.hubs().iter().map(|hub| Scene::of(hub, now)).collect();
         let subjects: usize = scenes.iter().map(Scene::subjects).sum();
         // A device has about 16 lines of 100 bytes.
         let mut text = Text::with_capacity(subjects.saturating_mul(1_800).saturating_add(16_384));

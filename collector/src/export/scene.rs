@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bijli_ledger::{Account, Books, Nature};
-use bijli_wire::{HubId, UtcMillis};
+use bijli_wire::UtcMillis;
 
 use crate::api::fleet::{self, Node, Registers};
 use crate::api::{Period, closed, pue};
@@ -45,17 +45,12 @@ pub(super) struct Window {
 
 const WINDOWS: [(&str, i64); 2] = [("1h", 3_600_000), ("1d", 86_400_000)];
 
-/// Sums per source over first postings, and up to where they were summed. The books keep such
-/// sums for sinks only; each interval is added once, when it is new.
-#[derive(Debug, Default)]
-pub(super) struct Sources(BTreeMap<HubId, (UtcMillis, BTreeMap<&'static str, u128>)>);
-
 impl Scene {
-    pub(super) fn of(hub: &Hub, now: UtcMillis, sources: &mut Sources) -> Self {
+    pub(super) fn of(hub: &Hub, now: UtcMillis) -> Self {
         let nodes = fleet::nodes(hub, now);
         let registers = fleet::registers(hub);
         let plan = hub.view().plan.clone();
-        let books = sums(hub, plan.pue_category.is_some(), sources);
+        let books = sums(hub, plan.pue_category.is_some());
         let nodes_expected = hub.nodes_expected;
         Self { hub: hub.id.to_string(), now, nodes_expected, nodes, registers, plan, books }
     }
@@ -65,29 +60,23 @@ impl Scene {
     }
 }
 
-impl Sources {
-    fn up_to_date(&mut self, hub: &HubId, books: &Books) -> BTreeMap<&'static str, u128> {
-        let Some(until) = books.closed_until() else { return BTreeMap::new() };
-        let beginning = (UtcMillis::new(i64::MIN), BTreeMap::new());
-        let (summed, sums) = self.0.entry(hub.clone()).or_insert(beginning);
-        // The first time everything is summed; `from` is then before every interval.
-        let from = UtcMillis::new(summed.get().max(0));
-        for entry in books.entries(from, until).filter(|entry| entry.adjusts.is_none()) {
-            if let Some(word) = source(entry.credit) {
-                let sum: &mut u128 = sums.entry(word).or_default();
-                *sum = sum.saturating_add(u128::from(entry.amount.get()));
-            }
+/// First postings by kind of source.
+fn sources(books: &Books) -> BTreeMap<&'static str, u128> {
+    let mut sums: BTreeMap<&'static str, u128> = BTreeMap::new();
+    for (account, millijoules) in books.supplied() {
+        if let Some(word) = source(account) {
+            let sum = sums.entry(word).or_default();
+            *sum = sum.saturating_add(*millijoules);
         }
-        *summed = until;
-        sums.clone()
     }
+    sums
 }
 
-fn sums(hub: &Hub, is_declared: bool, sources: &mut Sources) -> Sums {
+fn sums(hub: &Hub, is_declared: bool) -> Sums {
     let books = hub.books();
     let window = |(word, length): (&'static str, i64)| window(&books, is_declared, word, length);
     Sums {
-        sources: sources.up_to_date(&hub.id, &books),
+        sources: sources(&books),
         sinks: books.totals().clone(),
         imbalance: books.imbalance(),
         closed_until: closed(&books).map(|period| period.to),

@@ -164,8 +164,7 @@ async fn a_node_that_is_silent_is_down_and_one_that_left_is_gone() {
     let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
     let now = state.clock.now().get();
     let at = |ago: i64| {
-        let mut sources = super::scene::Sources::default();
-        let scene = super::Scene::of(&isb, UtcMillis::new(now + ago), &mut sources);
+        let scene = super::Scene::of(&isb, UtcMillis::new(now + ago));
         let mut text = super::Text::default();
         super::write::write(&mut text, &[scene]);
         text.finish()
@@ -205,7 +204,7 @@ fn large() -> super::Scene {
     };
     let state = hub::state(NINE, 0);
     let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
-    let mut scene = super::Scene::of(&isb, now, &mut super::scene::Sources::default());
+    let mut scene = super::Scene::of(&isb, now);
     scene.nodes = (0..1_000).map(node).collect();
     scene
 }

@@ -211,7 +211,9 @@ fn version_1_is_booked_alike() {
     let mut keeper = Bookkeeper::new(Arc::clone(&state));
     let (mut intake, mut facts) = (Intake::default(), Vec::new());
     for name in NAMES {
-        intake.replay(&kept(name), &mut facts).unwrap_or_else(|e| panic!("{name}: {e}"));
+        intake
+            .replay(bijli_seglog::RecordSeq::FIRST, &kept(name), &mut facts)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         facts.drain(..).for_each(|fact| keeper.book(fact));
     }
     assert_eq!(keeper.unusable(), 0);

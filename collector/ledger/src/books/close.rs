@@ -1,6 +1,6 @@
 //! Closing: deriving what is due, and posting the difference to what was posted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, vec_deque};
 
 use bijli_wire::UtcMillis;
 
@@ -24,6 +24,7 @@ impl Books {
         let now = self.now.map_or(now.get(), |last| last.max(now.get()));
         self.now = Some(now);
         self.begin(now);
+        self.forget();
         let mut closed = Vec::new();
         self.close_due(now, &mut closed);
         self.adjust_due(now, &mut closed);
@@ -78,7 +79,7 @@ impl Books {
                 }
             }
         }
-        closed.retain(|posted| posted.kind == ClosedKind::Closed || !posted.entries.is_empty());
+        closed.retain(|posted| posted.kind == ClosedKind::Closed || posted.is_news);
     }
 
     /// Derives an interval and posts what differs from what is posted. What was read of it since
@@ -98,10 +99,13 @@ impl Books {
         let entries = from..self.next_seq();
         self.note_disputes(start, &derived);
         let is_complete = derived.reasons.is_empty();
+        let known = self.intervals.get(&start);
+        let is_news = !entries.is_empty()
+            || known.is_none_or(|old| old.reasons != derived.reasons || old.pue != derived.pue);
         self.record(start, derived, entries.clone());
         self.faults.remove(&start);
         let (start, end) = (UtcMillis::new(start), UtcMillis::new(end));
-        Ok(Closed { start, end, kind, entries, is_complete })
+        Ok(Closed { start, end, kind, entries, is_complete, is_news })
     }
 
     fn record(&mut self, start: i64, derived: Derived, entries: std::ops::Range<u64>) {
@@ -178,11 +182,15 @@ impl Books {
         let amount = u64::try_from(amount).expect("checked before posting");
         let (debit, credit) = (self.chart.number(&flow.debit), self.chart.number(&flow.credit));
         let (debit, credit) = if is_reversal { (credit, debit) } else { (debit, credit) };
-        self.lines.push(Line { amount, debit, credit, class: flow.class, is_reversal });
+        self.lines.push_back(Line { amount, debit, credit, class: flow.class, is_reversal });
         self.pass(debit, i128::from(amount));
         self.pass(credit, i128::from(amount).saturating_neg());
         if is_first && flow.debit.nature() == Nature::Sink {
             let total = self.totals.entry(flow.debit.clone()).or_default();
+            *total = total.saturating_add(u128::from(amount));
+        }
+        if is_first && flow.credit.nature() == Nature::Source {
+            let total = self.supplied.entry(flow.credit.clone()).or_default();
             *total = total.saturating_add(u128::from(amount));
         }
     }
@@ -239,12 +247,38 @@ impl Books {
     }
 
     pub(super) fn next_seq(&self) -> u64 {
-        u64::try_from(self.lines.len()).expect("a count of entries fits").saturating_add(1)
+        let kept = u64::try_from(self.lines.len()).expect("a count of entries fits");
+        self.released.saturating_add(kept).saturating_add(1)
     }
 
-    pub(super) fn lines_of(&self, seqs: &std::ops::Range<u64>) -> &[Line] {
-        let place = |seq: u64| usize::try_from(seq.saturating_sub(1)).unwrap_or(usize::MAX);
-        self.lines.get(place(seqs.start)..place(seqs.end)).unwrap_or(&[])
+    /// The entries with these sequences, as far as they are kept.
+    pub(super) fn lines_of(&self, seqs: &std::ops::Range<u64>) -> vec_deque::Iter<'_, Line> {
+        let place = |seq: u64| {
+            let place = seq.saturating_sub(1).saturating_sub(self.released);
+            usize::try_from(place).unwrap_or(usize::MAX).min(self.lines.len())
+        };
+        self.lines.range(place(seqs.start)..place(seqs.end))
+    }
+
+    /// Forgets the entries of intervals that can no longer be corrected. Whoever keeps leaves has
+    /// them by now: they were told when they were posted, an `advance` ago at least.
+    fn forget(&mut self) {
+        let kept = self.intervals.range(self.horizon..).next();
+        let first = kept.and_then(|(_, interval)| interval.postings.first());
+        let first = first.map_or(self.next_seq(), |seqs| seqs.start);
+        let count = first.saturating_sub(1).saturating_sub(self.released);
+        let places = usize::try_from(count).unwrap_or(usize::MAX).min(self.lines.len());
+        self.lines.drain(..places);
+        self.released = self.released.saturating_add(count);
+    }
+
+    /// The start of the first interval whose entries are all kept here.
+    #[must_use]
+    pub fn entries_from(&self) -> UtcMillis {
+        let whole = self.intervals.iter().rev().take_while(|(_, interval)| {
+            interval.postings.first().is_none_or(|seqs| seqs.start > self.released)
+        });
+        UtcMillis::new(whole.last().map_or(i64::MAX, |(start, _)| *start))
     }
 }
 

@@ -6,7 +6,8 @@
 //!   what is posted are posted, so posted = derived, always.
 //! - What was read of an interval is compacted when it is posted, never across an edge of a hold
 //!   known then: what holds known in time used is exact, and deriving again does not change it.
-//! - Entries are kept for ever; what intervals are derived from is kept for `Rules::keep`.
+//! - Entries, and what intervals are derived from, are kept for `Rules::keep`; older entries are
+//!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
 //! Facts are in this file, closing in `close`, questions in `query`, what leaves say in
 //! `statement`.
@@ -18,7 +19,7 @@ mod statement;
 pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
 pub use statement::Statement;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use bijli_wire::batch::{Register, Subject};
@@ -58,6 +59,8 @@ pub struct Closed {
     /// Sequences of the entries that were posted now; may be empty.
     pub entries: Range<u64>,
     pub is_complete: bool,
+    /// Entries were posted, or its reasons or its part in PUE are others than before.
+    pub is_news: bool,
 }
 
 /// An interval that cannot be posted: its flows do not balance, or an amount does not fit.
@@ -101,10 +104,14 @@ pub struct Books {
     /// What starts before can no longer be corrected.
     horizon: i64,
     chart: Chart,
-    lines: Vec<Line>,
+    /// Entries of intervals that can still be corrected, and those posted after their first.
+    lines: VecDeque<Line>,
+    /// So many entries were before them.
+    released: u64,
     /// Inflow minus outflow of accounts of passage.
     passage: BTreeMap<AccountNo, i128>,
     totals: BTreeMap<Account, u128>,
+    supplied: BTreeMap<Account, u128>,
     faults: BTreeMap<i64, Fault>,
     events: Events,
 }
@@ -133,9 +140,11 @@ impl Books {
             touched: BTreeMap::new(),
             horizon: i64::MIN,
             chart: Chart::default(),
-            lines: Vec::new(),
+            lines: VecDeque::new(),
+            released: 0,
             passage: BTreeMap::new(),
             totals: BTreeMap::new(),
+            supplied: BTreeMap::new(),
             faults: BTreeMap::new(),
             events: Events::default(),
         }

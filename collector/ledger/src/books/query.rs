@@ -110,7 +110,8 @@ impl Books {
     ) -> impl Iterator<Item = Entry<'a>> {
         let first = interval.postings.iter().find(|seqs| !seqs.is_empty());
         let first = first.or(interval.postings.first()).map_or(0..0, Clone::clone);
-        self.lines_of(&seqs).iter().zip(seqs.clone()).map(move |(line, seq)| {
+        let kept = seqs.start.max(self.released.saturating_add(1))..seqs.end;
+        self.lines_of(&seqs).zip(kept).map(move |(line, seq)| {
             let Line { amount, debit, credit, class, is_reversal } = *line;
             let is_original = first.contains(&seq);
             Entry {
@@ -301,6 +302,29 @@ impl Books {
     #[must_use]
     pub fn totals(&self) -> &BTreeMap<Account, u128> {
         &self.totals
+    }
+
+    /// What intervals took from each source when they first closed; as [`Books::totals`].
+    #[must_use]
+    pub fn supplied(&self) -> &BTreeMap<Account, u128> {
+        &self.supplied
+    }
+
+    /// What each project used, from net flows by interval of entries that are kept elsewhere.
+    #[must_use]
+    pub fn projects_of_past(
+        &self,
+        flows: &BTreeMap<UtcMillis, BTreeMap<Flow, u128>>,
+    ) -> BTreeMap<ProjectId, ProjectEnergy> {
+        let mut sums: BTreeMap<ProjectId, ProjectEnergy> = BTreeMap::new();
+        for (start, flows) in flows {
+            let interval = self.intervals.get(&start.get());
+            let pue = interval.and_then(|interval| interval.pue.as_ref().ok());
+            for (project, energy) in projects_of(flows, pue) {
+                sums.entry(project).or_default().add_all(&energy);
+            }
+        }
+        sums
     }
 
     pub fn allocations(&self) -> impl Iterator<Item = &Allocation> {

@@ -1,0 +1,183 @@
+//! Whether the journal, the ledger log and the index tell one story: byte for byte, row for row.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bijli_ledger::Leaf;
+use bijli_seglog::{LogError, RealDisk, RecordSeq};
+use serde::Serialize;
+
+use super::{Kept, Lot, open};
+use crate::bookkeeper::Bookkeeper;
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::index::{IndexError, Store};
+use crate::intake::Intake;
+use crate::replay;
+use crate::state::State;
+
+/// Differences told one by one; the rest is counted.
+const TOLD_MAX: usize = 20;
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub frames: u64,
+    /// Leaves that the journal leads to.
+    pub leaves: u64,
+    /// Of them: with the same bytes in the ledger log...
+    pub same: u64,
+    /// ...with other bytes...
+    pub differing: u64,
+    /// ...damaged there...
+    pub damaged: u64,
+    /// ...and not there: the next start appends them.
+    pub missing: u64,
+    /// Leaves of the log that the journal does not lead to.
+    pub surplus: u64,
+    /// Leaves whose rows in the index are those that follow from them...
+    pub rows_same: u64,
+    /// ...others...
+    pub rows_differing: u64,
+    /// ...and leaves without rows: the next start makes them.
+    pub rows_missing: u64,
+    /// The first differences, in words.
+    pub told: Vec<String>,
+}
+
+/// Why nothing can be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Replay(#[from] replay::ReplayError),
+    #[error("cannot open the ledger log")]
+    Ledger(#[source] LogError),
+    #[error("cannot open the index; delete its directory, a start makes it again")]
+    Index(#[source] IndexError),
+}
+
+impl Verdict {
+    /// Whether all three tell the same.
+    #[must_use]
+    pub const fn is_same(&self) -> bool {
+        self.same == self.leaves
+            && self.surplus == 0
+            && self.rows_same == self.leaves
+            && self.rows_differing == 0
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let Self { frames, leaves, same, differing, damaged, missing, surplus, .. } = self;
+        let Self { rows_same, rows_differing, rows_missing, .. } = self;
+        let verdict = if self.is_same() { "the same" } else { "NOT the same" };
+        let mut text = format!(
+            "{frames} frames of the journal lead to {leaves} leaves\n\
+             ledger log: {same} the same, {differing} differ, {damaged} damaged, \
+             {missing} missing, {surplus} too many\n\
+             index:      {rows_same} the same, {rows_differing} differ, {rows_missing} missing\n\
+             verdict:    {verdict}\n"
+        );
+        for one in &self.told {
+            text.push_str(&format!("    {one}\n"));
+        }
+        text
+    }
+
+    fn tell(&mut self, words: String) {
+        if self.told.len() < TOLD_MAX {
+            self.told.push(words);
+        }
+    }
+}
+
+/// What leaves are compared with while they are made.
+struct Bench {
+    kept: Kept<RealDisk>,
+    /// Leaves in the log.
+    count: u64,
+    index: Store,
+    verdict: Verdict,
+    failed: Option<IndexError>,
+}
+
+impl Bench {
+    fn take(&mut self, lot: &Lot) {
+        for (leaf, index) in lot.leaves.iter().zip(lot.first..) {
+            self.verdict.leaves += 1;
+            self.compare_bytes(index, leaf);
+            if let Err(error) = self.compare_rows(index, leaf) {
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    fn compare_bytes(&mut self, index: u64, leaf: &Leaf) {
+        let verdict = &mut self.verdict;
+        if index >= self.count {
+            verdict.missing += 1;
+            return;
+        }
+        match self.kept.leaf(index) {
+            None => {
+                verdict.damaged += 1;
+                verdict.tell(format!("leaf {index} is damaged in the ledger log"));
+            }
+            Some(bytes) if bytes == leaf.encode() => verdict.same += 1,
+            Some(bytes) => {
+                verdict.differing += 1;
+                let kept = Leaf::decode(&bytes).map_err(|error| error.to_string());
+                verdict.tell(format!("leaf {index}: the log has {kept:?}, the journal {leaf:?}"));
+            }
+        }
+    }
+
+    fn compare_rows(&mut self, index: u64, leaf: &Leaf) -> Result<(), IndexError> {
+        if index >= self.index.next() {
+            self.verdict.rows_missing += 1;
+            return Ok(());
+        }
+        match self.index.compare(index, leaf)? {
+            None => self.verdict.rows_same += 1,
+            Some(found) => {
+                self.verdict.rows_differing += 1;
+                let words = format!(
+                    "rows of leaf {index} in {}: there are {:?}, the journal leads to {:?}",
+                    found.file, found.found, found.expected
+                );
+                self.verdict.tell(words);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rebuilds everything of a stopped collector in memory and compares. Writes nothing.
+///
+/// # Errors
+/// When journal, log or index cannot be opened: by a collector that runs, for one.
+pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
+    let (journal, rules) = replay::open_offline(dir)?;
+    let (log, _) = open(RealDisk, &dir.join("ledger")).map_err(VerifyError::Ledger)?;
+    let index = Store::inspect(&dir.join("index")).map_err(VerifyError::Index)?;
+    index.check().map_err(VerifyError::Index)?;
+    let count = log.durable_seq().get();
+    let kept = Kept::new(log.read_from(RecordSeq::FIRST));
+    let verdict = Verdict::default();
+    let bench = Arc::new(Mutex::new(Bench { kept, count, index, verdict, failed: None }));
+    let state = Arc::new(State::new(Clock, rules, Health::new(), None));
+    let out = Arc::clone(&bench);
+    let mut keeper = Bookkeeper::with_leaves(Arc::clone(&state), move |lot: Lot| {
+        out.lock().unwrap_or_else(PoisonError::into_inner).take(&lot);
+    });
+    replay::replay(&journal, &state, &Mutex::new(Intake::default()), &mut keeper);
+    let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = bench.failed.take() {
+        return Err(VerifyError::Index(error));
+    }
+    let surplus = count.saturating_sub(bench.verdict.leaves);
+    bench.verdict.surplus = surplus;
+    bench.verdict.frames = u64::try_from(state.health.replay_frames.get()).unwrap_or(0);
+    Ok(bench.verdict.clone())
+}
