@@ -31,7 +31,7 @@ pub struct Collector {
 pub struct Lane {
     /// Everything before it is durable or will never come. 0 in a new lane, as 1.
     floor: Seq,
-    /// The node greeted in another epoch since: what still comes is booked as it comes.
+    /// The node wrote in another epoch since: what still comes is booked as it comes.
     is_left: bool,
     durable: BTreeMap<Seq, Content>,
     /// In the order of booking.
@@ -52,62 +52,80 @@ impl Lane {
         self.durable.keys().next_back().copied().unwrap_or(0)
     }
 
-    fn raise_floor(&mut self, floor: Seq) {
+    fn keep(&mut self, seq: Seq, content: Content) {
         let was = self.contiguous();
-        if floor > was + 1 {
-            self.floor = floor;
-            let passed = (was + 1..floor).filter_map(|seq| self.durable.get(&seq).copied());
-            self.booked.extend(passed.collect::<Vec<Content>>());
-            let from = self.floor - 1;
-            self.book(from, None);
+        self.durable.insert(seq, content);
+        if seq <= was || self.is_left {
+            self.booked.push(content);
+        } else {
+            self.book(was);
         }
     }
 
-    /// Books what its turn has come for: each once, in sequence.
-    fn book(&mut self, was: Seq, late: Option<Seq>) {
-        let late = late.filter(|seq| *seq <= was);
-        let due = late.into_iter().chain(was + 1..=self.contiguous());
-        let due: Vec<Content> = due.filter_map(|seq| self.durable.get(&seq).copied()).collect();
-        self.booked.extend(due);
+    fn raise_floor(&mut self, floor: Seq) {
+        let was = self.contiguous();
+        if floor > was + 1 {
+            self.book_held(was, floor);
+            self.floor = floor;
+            self.book(floor - 1);
+        }
+    }
+
+    fn leave(&mut self) {
+        if !self.is_left {
+            self.book_held(self.contiguous(), Seq::MAX);
+            self.is_left = true;
+        }
+    }
+
+    /// Books what is held back between two sequences.
+    fn book_held(&mut self, after: Seq, before: Seq) {
+        if !self.is_left {
+            let held = self.durable.range(after + 1..before).map(|(_, content)| *content);
+            self.booked.extend(held.collect::<Vec<Content>>());
+        }
+    }
+
+    /// Books what has become contiguous.
+    fn book(&mut self, was: Seq) {
+        self.book_held(was, self.contiguous() + 1);
     }
 }
 
 impl Collector {
-    /// Answers a hello. What a sender has no more will never come; and when a node greets in
-    /// another epoch, nothing more is awaited in its elder ones.
+    /// Answers a hello. What a sender has no more will never come.
     pub fn greet(&mut self, epoch: Epoch, oldest: Seq, broken: Broken) -> Known {
-        for (of, lane) in &mut self.lanes {
-            lane.is_left = *of != epoch && broken != Broken::EldersAwaited;
-            if lane.is_left {
-                lane.raise_floor(lane.newest() + 1);
-            }
-        }
-        if oldest > 1 && broken != Broken::NoFloor {
-            self.lanes.entry(epoch).or_default().raise_floor(oldest);
+        let contiguous = self.lanes.get(&epoch).map_or(0, Lane::contiguous);
+        if oldest > contiguous + 1 && broken != Broken::NoFloor {
+            self.begin(epoch, broken).raise_floor(oldest);
         }
         let lane = self.lanes.get(&epoch);
         Known { contiguous: lane.map_or(0, Lane::contiguous), newest: lane.map_or(0, Lane::newest) }
     }
 
+    /// The lane of a frame that becomes durable. With its first one the node has left its elder
+    /// lanes: nothing is awaited there any more.
+    fn begin(&mut self, epoch: Epoch, broken: Broken) -> &mut Lane {
+        if !self.lanes.contains_key(&epoch) && broken != Broken::EldersAwaited {
+            self.lanes.values_mut().for_each(Lane::leave);
+        }
+        self.lanes.entry(epoch).or_default()
+    }
+
     /// Journals a batch unless it is there; the answer is given when it is.
     pub fn take(&mut self, epoch: Epoch, seq: Seq, content: Content, broken: Broken) -> Verdict {
-        let lane = self.lanes.entry(epoch).or_default();
-        match lane.durable.get(&seq).copied() {
+        let known = self.lanes.get(&epoch).and_then(|lane| lane.durable.get(&seq)).copied();
+        match known {
             Some(known) if known == content => {
                 if broken == Broken::BookedOnReceipt {
-                    lane.booked.push(content);
+                    self.begin(epoch, broken).booked.push(content);
                 }
                 Verdict::Durable
             }
             Some(_) if broken == Broken::ForkIsDuplicate => Verdict::Durable,
             Some(_) => Verdict::Fork,
             None => {
-                let was = lane.contiguous();
-                lane.durable.insert(seq, content);
-                lane.book(was, Some(seq));
-                if lane.is_left {
-                    lane.raise_floor(lane.newest() + 1);
-                }
+                self.begin(epoch, broken).keep(seq, content);
                 Verdict::Durable
             }
         }
