@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bijli_identity::{IdentityError, NodeName};
 use bijli_seglog::RealDisk;
 use bijli_wire::message::EventKind;
 use bijli_wire::{Millis, SpoolEpoch, UtcMillis};
@@ -16,12 +17,13 @@ use tokio::sync::mpsc;
 
 use crate::batcher::{Batcher, Origin, ProbeIndex};
 use crate::clock::{Clock, Moment, next_tick};
-use crate::config::{CollectorUrl, Config};
+use crate::config::Config;
 use crate::draft::Draft;
 use crate::health::{Gauges, Health, Outcome};
 use crate::probe::{self, Cadence, Description, Probe, Sample};
 use crate::schedule::{Change, DEADLINE_MS, Report, Roll, Runner, TICK, Tell, words};
 use crate::spool::{Fresh, Limits, Owner, Spool, SpoolError, Stored};
+use crate::uplink::connect::Route;
 use crate::uplink::http::{Courier, until};
 use crate::uplink::line::Line;
 
@@ -39,6 +41,8 @@ const FULL_TOLD_EVERY: Millis = Millis::new(3_600_000);
 pub enum AgentError {
     #[error("no random numbers: {reason}")]
     Random { reason: String },
+    #[error("this node's certificate cannot be used")]
+    Identity { source: Box<IdentityError> },
     #[error("cannot open the spool")]
     OpenSpool { source: SpoolError },
     #[error("the spool failed; starting again will recover what the disk has")]
@@ -57,7 +61,7 @@ pub const AGENT: &str = concat!("bijli-agent ", env!("CARGO_PKG_VERSION"));
 pub struct LineConfig<'a> {
     pub dir: &'a Path,
     pub limits: Limits,
-    pub collector: &'a CollectorUrl,
+    pub route: Route,
     pub owner: Owner,
 }
 
@@ -68,6 +72,19 @@ pub struct LineConfig<'a> {
 pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(future))
+}
+
+/// The way to the collector, as this node.
+///
+/// # Errors
+/// If the certificate files cannot be used, or are another node's.
+pub fn route(config: &Config, clock: Clock) -> Result<Route, AgentError> {
+    let Some(files) = config.tls.clone() else {
+        return Ok(Route::plain(config.collector.clone()));
+    };
+    let me = NodeName { hub: config.hub.clone(), node: config.node.clone() };
+    Route::tls(config.collector.clone(), files, me, clock)
+        .map_err(|source| AgentError::Identity { source: Box::new(source) })
 }
 
 /// Opens a spool and makes the line that empties it.
@@ -105,7 +122,7 @@ pub fn open_line(config: LineConfig<'_>, clock: Clock) -> Result<Courier, AgentE
         "spool {} open", config.dir.display()
     );
     let line = Line::new(spool, u64::from_le_bytes(seed));
-    Ok(Courier::new(line, config.collector.clone(), clock))
+    Ok(Courier::new(line, config.route, clock))
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -185,7 +202,7 @@ impl Agent {
         let line = LineConfig {
             dir: &config.spool_dir,
             limits: config.limits,
-            collector: &config.collector,
+            route: route(config, clock)?,
             owner,
         };
         let line = open_line(line, clock)?;
@@ -407,6 +424,7 @@ impl Agent {
             spool_bytes_max: spool.bytes_max(),
             oldest_ms: spool.oldest_waiting().unwrap_or(now).get(),
             backlog: self.line.backlog(),
+            certificate_left_s: self.line.route().certificate_left_s(now),
         };
         self.health.set(gauges, self.line.counts());
     }

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::{self, CollectorUrl, Config};
+use crate::schedule::words;
 use crate::simulate::{self, Plan, Size};
 use crate::{agent, probe, report};
 
@@ -59,8 +60,14 @@ struct At {
 struct Simulate {
     #[arg(long, default_value = "http://127.0.0.1:8640")]
     collector: String,
+    /// For an https collector: the senders' certificates, a folder each (see --print-senders).
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+    /// Where jobs are told, in plain HTTP [default: the collector].
+    #[arg(long, value_name = "URL")]
+    allocations: Option<String>,
     /// Where the senders' spools go; empty or not there yet.
-    #[arg(long, required_unless_present = "print_diagram")]
+    #[arg(long, required_unless_present_any = ["print_diagram", "print_senders"])]
     dir: Option<PathBuf>,
     #[arg(long, default_value_t = 16)]
     nodes: u32,
@@ -82,6 +89,9 @@ struct Simulate {
     /// Prints the collector's configuration of this hub, and ends.
     #[arg(long)]
     print_diagram: bool,
+    /// Prints the senders' names, one a line, and ends.
+    #[arg(long)]
+    print_senders: bool,
     /// Ends so long after the past is over, when everything is acked: "2m".
     #[arg(long = "for", value_parser = duration)]
     live_for: Option<Millis>,
@@ -146,8 +156,22 @@ fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
         print!("{}", simulate::diagram(&size)?);
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.print_senders {
+        print!("{}", simulate::senders(&size)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let url = |text: &str| CollectorUrl::parse(text).map_err(anyhow::Error::msg);
+    let collector = url(&arguments.collector)?;
+    anyhow::ensure!(
+        collector.is_tls == arguments.tls.is_some(),
+        "https needs --tls, http has none"
+    );
+    let allocations = url(arguments.allocations.as_deref().unwrap_or(&arguments.collector))?;
+    anyhow::ensure!(!allocations.is_tls, "--allocations is missing: jobs are told in plain HTTP");
     let plan = Plan {
-        collector: CollectorUrl::parse(&arguments.collector).map_err(anyhow::Error::msg)?,
+        collector,
+        tls: arguments.tls,
+        allocations,
         dir: arguments.dir.context("--dir is missing")?,
         size,
         history: arguments.history,
@@ -189,10 +213,33 @@ fn settings(config: &Config) -> String {
         ("collector", config.collector.to_string()),
     ];
     let mut text: String = rows.iter().map(|(key, value)| format!("{key:9}  {value}\n")).collect();
+    for line in certificate(config) {
+        text.push_str(&format!("           {line}\n"));
+    }
     if config.is_plain_http_abroad {
         text.push_str("           in plain text to another machine, as configured\n");
     }
     text
+}
+
+/// Whom the certificate files name, and for how long.
+fn certificate(config: &Config) -> Vec<String> {
+    const DAY_MS: u64 = 86_400_000;
+    let Some(Ok(material)) = config.tls.as_ref().map(bijli_identity::Files::load) else {
+        return Vec::new();
+    };
+    let now = Clock::new().utc();
+    let left = |certificate: &bijli_identity::Certificate| match certificate.left(now) {
+        Some(left) => format!("{} days left", left.get() / DAY_MS),
+        None => "EXPIRED (or this clock is wrong)".to_owned(),
+    };
+    let authorities = material.authorities.iter().map(|authority| &authority.facts);
+    let believed = authorities.map(|facts| {
+        let holder = facts.holder.as_ref().map_or("an authority".to_owned(), ToString::to_string);
+        format!("believes {holder}, {}", left(facts))
+    });
+    let holder = material.own.holder.as_ref().map(ToString::to_string).unwrap_or_default();
+    [format!("as {holder}, {}", left(&material.own))].into_iter().chain(believed).collect()
 }
 
 /// What stands in the way, in words.
@@ -202,7 +249,7 @@ fn problems(config: &Config, findings: &[report::Finding]) -> Vec<String> {
         let dir = config.spool_dir.display();
         problems.push(format!("the spool's directory {dir} cannot be written: {e}"));
     }
-    if let Err(e) = reach(&config.collector) {
+    if let Err(e) = reach(config) {
         problems.push(format!("the collector {} cannot be reached: {e}", config.collector));
     }
     let can_measure = |finding: &report::Finding| {
@@ -214,16 +261,13 @@ fn problems(config: &Config, findings: &[report::Finding]) -> Vec<String> {
     problems
 }
 
-fn reach(collector: &CollectorUrl) -> std::io::Result<()> {
-    use std::net::{TcpStream, ToSocketAddrs};
-    let mut last = std::io::Error::other("the name has no address");
-    for address in (collector.host.as_str(), collector.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, std::time::Duration::from_secs(3)) {
-            Ok(_) => return Ok(()),
-            Err(e) => last = e,
-        }
+/// Connects as the agent would, certificates included.
+fn reach(config: &Config) -> Result<(), String> {
+    let route = agent::route(config, Clock::new()).map_err(|e| words(&e))?;
+    match agent::block_on(Box::pin(route.connect())) {
+        Ok(connected) => connected.map(drop),
+        Err(e) => Err(words(&e)),
     }
-    Err(last)
 }
 
 fn once(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {

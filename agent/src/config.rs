@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use bijli_identity::Files;
 use bijli_wire::id::IdError;
 use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
@@ -44,6 +45,8 @@ pub struct Config {
     pub hub: HubId,
     pub node: NodeId,
     pub collector: CollectorUrl,
+    /// Who this node is to the collector; there where `collector` is `https`.
+    pub tls: Option<Files>,
     /// The collector is on another machine and reached in plain text; warn at each start.
     pub is_plain_http_abroad: bool,
     pub spool_dir: PathBuf,
@@ -55,26 +58,33 @@ pub struct Config {
     pub probes: ProbesConfig,
 }
 
-/// Where the collector is: `http://host[:port]`.
+/// Where the collector is: `https://host[:port]`, or `http://host[:port]` on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectorUrl {
+    pub is_tls: bool,
     pub host: String,
     pub port: u16,
 }
 
 impl CollectorUrl {
     const PORT: u16 = 8640;
+    const TLS_PORT: u16 = 8643;
+
+    /// Without TLS.
+    #[must_use]
+    pub fn plain(host: &str, port: u16) -> Self {
+        Self { is_tls: false, host: host.to_owned(), port }
+    }
 
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let example = "write for example \"http://127.0.0.1:8640\"";
-        if text.starts_with("https://") {
-            return Err("this version speaks plain HTTP on loopback only; put a TLS tunnel \
-                        before a distant collector"
-                .to_owned());
-        }
-        let rest = text.strip_prefix("http://").ok_or_else(|| format!("no URL: {example}"))?;
+        let example = "write for example \"https://collector.example:8643\"";
+        let (is_tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(format!("no URL: {example}")),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@', ' ']) {
             return Err(format!("only a host and a port are wanted: {example}"));
@@ -84,13 +94,13 @@ impl CollectorUrl {
                 let port = port.parse().map_err(|_| format!("no port: {port:?}; {example}"))?;
                 (host, port)
             }
-            Some(_) | None => (rest, Self::PORT),
+            Some(_) | None => (rest, if is_tls { Self::TLS_PORT } else { Self::PORT }),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(format!("no host: {example}"));
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { is_tls, host: host.to_owned(), port })
     }
 
     /// Whether what is sent there stays on this machine.
@@ -102,10 +112,11 @@ impl CollectorUrl {
 
 impl std::fmt::Display for CollectorUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -123,6 +134,7 @@ struct File {
     #[serde(default = "batch_default", deserialize_with = "de_duration")]
     batch: Millis,
     listen: Option<SocketAddr>,
+    tls: Option<TlsTable>,
     #[serde(default)]
     spool: SpoolTable,
     #[serde(default)]
@@ -135,6 +147,14 @@ struct File {
     modbus: Vec<modbus::ModbusConfig>,
     #[serde(default)]
     replay: Vec<replay::ReplayConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -195,11 +215,12 @@ fn parse(
     let collector = CollectorUrl::parse(&collector).map_err(|e| rule("collector", e))?;
     let host = file.host.enabled.then_some(node.as_str());
     check_subjects(&file.modbus, &file.replay, host).map_err(|(key, words)| rule(key, words))?;
-    let is_abroad = !collector.is_loopback();
+    let tls = check_tls(&collector, file.tls, path).map_err(|e| rule("tls", e))?;
+    let is_abroad = !collector.is_tls && !collector.is_loopback();
     if is_abroad && !file.allow_plain_http {
         let words = format!(
             "{collector} is another machine, and plain HTTP there can be read and altered on the \
-             way; tunnel it, or write allow_plain_http = true"
+             way; write https and a [tls] section, or allow_plain_http = true"
         );
         return Err(rule("collector", words));
     }
@@ -219,6 +240,7 @@ fn parse(
         hub: HubId::new(&hub).map_err(name("hub"))?,
         node: NodeId::new(&node).map_err(name("node"))?,
         collector,
+        tls,
         is_plain_http_abroad: is_abroad,
         spool_dir: env("SPOOL_DIR").map_or(file.spool.dir, PathBuf::from),
         limits: Limits { bytes_max: file.spool.bytes_max, keep_acked: file.spool.keep_acked },
@@ -232,6 +254,31 @@ fn parse(
             replay: file.replay,
         },
     })
+}
+
+/// Certificates where TLS is spoken, and nowhere else. Their paths are relative to the file's.
+fn check_tls(
+    collector: &CollectorUrl,
+    table: Option<TlsTable>,
+    path: &Path,
+) -> Result<Option<Files>, String> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    match table {
+        Some(_) if !collector.is_tls => {
+            Err(format!("{collector} is plain HTTP, and shows no certificate: write https"))
+        }
+        None if collector.is_tls => {
+            Err("is missing: `bijli-collector ca issue --node` makes ca.pem, certificate.pem and \
+                 key.pem; write [tls] with ca, certificate and key"
+                .to_owned())
+        }
+        Some(TlsTable { ca, certificate, key }) => Ok(Some(Files {
+            ca: folder.join(ca),
+            certificate: folder.join(certificate),
+            key: folder.join(key),
+        })),
+        None => Ok(None),
+    }
 }
 
 /// What no type can say of the configured meters and traces, and that each has a name of its own:
@@ -344,7 +391,14 @@ mod tests {
             ("hub = \"isb\"\nnode = \"n\"\nbatch = \"1500ms\"\n", "whole seconds"),
             ("hub = \"isb\"\nnode = \"n\"\n[spool]\nbytes_max = \"1 MiB\"\n", "16 MiB"),
             ("hub = \"isb\"\nnode = \"n\"\ncollector = \"10.0.0.5:8640\"\n", "no URL"),
-            ("hub = \"isb\"\nnode = \"n\"\ncollector = \"https://c:1\"\n", "TLS"),
+            (
+                "hub = \"isb\"\nnode = \"n\"\ncollector = \"https://c:1\"\n",
+                "tls: is missing: `bijli",
+            ),
+            (
+                "hub = \"isb\"\nnode = \"n\"\n[tls]\nca = \"a\"\ncertificate = \"b\"\nkey = \"c\"\n",
+                "tls: http://127.0.0.1:8640 is plain HTTP",
+            ),
             ("hub = \"isb\"\nnode = \"n\"\ncollector = \"http://10.0.0.5\"\n", "allow_plain_http"),
         ] {
             let refused = read(text).expect_err(text);
@@ -383,6 +437,20 @@ mod tests {
     }
 
     #[test]
+    fn tls_files_are_relative_to_the_configuration() {
+        let text = format!(
+            "{LEAST}collector = \"https://c.example\"\n\
+             [tls]\nca = \"ca.pem\"\ncertificate = \"/x/c.pem\"\nkey = \"k.pem\"\n"
+        );
+        let config = parse(&text, Path::new("/etc/bijli/agent.toml"), &|_| None).unwrap();
+        assert_eq!(config.collector.to_string(), "https://c.example:8643");
+        assert!(!config.is_plain_http_abroad);
+        let files = config.tls.unwrap();
+        assert_eq!(files.ca, Path::new("/etc/bijli/ca.pem"));
+        assert_eq!(files.certificate, Path::new("/x/c.pem"));
+    }
+
+    #[test]
     fn plain_http_abroad_is_allowed_only_by_name() {
         let text = format!("{LEAST}collector = \"http://c.example\"\nallow_plain_http = true\n");
         let config = read(&text).unwrap();
@@ -400,7 +468,7 @@ mod tests {
             _ => None,
         };
         let config = parse(LEAST, Path::new("agent.toml"), &env).unwrap();
-        assert_eq!(config.collector, CollectorUrl { host: "::1".to_owned(), port: 9 });
+        assert_eq!(config.collector, CollectorUrl::plain("::1", 9));
         assert_eq!(config.collector.to_string(), "http://[::1]:9");
         assert_eq!(config.node.as_str(), "other");
         assert_eq!(config.spool_dir, Path::new("/tmp/s"));

@@ -57,6 +57,8 @@ pub struct Gauges {
     /// When the eldest waiting batch was made; now if none waits.
     pub oldest_ms: i64,
     pub backlog: u64,
+    /// Until one's own certificate expires; `None`: plain HTTP needs none.
+    pub certificate_left_s: Option<i64>,
 }
 
 /// The registry and its metrics. Clones share them.
@@ -70,6 +72,7 @@ pub struct Health {
     spool_oldest: Gauge,
     batches: IntCounterVec,
     backlog: IntGauge,
+    certificate: IntGauge,
     resident: IntGauge,
     cpu: Gauge,
 }
@@ -111,6 +114,11 @@ impl Health {
             ),
             batches,
             backlog: gauge(&registry, "backlog_batches", "Batches that wait for an ack."),
+            certificate: gauge(
+                &registry,
+                "certificate_left_seconds",
+                "Until this node's certificate expires; 0 where plain HTTP needs none.",
+            ),
             resident: gauge(&registry, "resident_memory_bytes", "Memory of this agent."),
             cpu: float(&registry, "cpu_seconds_total", "CPU time of this agent."),
             registry,
@@ -137,6 +145,7 @@ impl Health {
         self.spool_limit.set(whole(gauges.spool_bytes_max));
         self.spool_oldest.set(seconds(u64::try_from(gauges.oldest_ms).unwrap_or(0)));
         self.backlog.set(whole(gauges.backlog));
+        self.certificate.set(gauges.certificate_left_s.unwrap_or(0));
         for (outcome, count) in [
             ("stored", counts.stored),
             ("acked", counts.acked),
@@ -266,7 +275,13 @@ mod tests {
         let health = Health::new("isb", "isb-n01");
         health.sample("host", Outcome::Ok, Some(Millis::new(3)));
         health.sample("host", Outcome::Skipped, None);
-        let gauges = Gauges { spool_bytes: 7, spool_bytes_max: 9, oldest_ms: 1_500, backlog: 2 };
+        let gauges = Gauges {
+            spool_bytes: 7,
+            spool_bytes_max: 9,
+            oldest_ms: 1_500,
+            backlog: 2,
+            certificate_left_s: Some(86_400),
+        };
         health.set(gauges, Counts { acked: 5, ..Counts::default() });
         health.set(gauges, Counts { acked: 6, ..Counts::default() });
         let text = health.text();

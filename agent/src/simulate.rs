@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bijli_fleet::{Feed, FeedError, Fleet, FleetSpec, Job, SpecError, Truth};
-use bijli_wire::{HubId, Matrix, Millis, SpoolEpoch, UtcMillis};
+use bijli_identity::{Files, IdentityError, NodeName};
+use bijli_wire::{HubId, Matrix, Millis, NodeId, SpoolEpoch, UtcMillis};
 use hyper::Method;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,7 @@ use crate::config::{self, CollectorUrl};
 use crate::draft::{Draft, EncodedSchema};
 use crate::schedule::words;
 use crate::spool::{Limits, Owner, SpoolError, Stored};
+use crate::uplink::connect::Route;
 use crate::uplink::http::{Answer, Client, Courier};
 
 /// Live batches, as an agent's. History goes in larger ones: fewer fsyncs on both sides.
@@ -42,6 +44,10 @@ const ALLOCATION_RETRY: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub collector: CollectorUrl,
+    /// For `https`: `<node>/ca.pem`, `certificate.pem` and `key.pem` of each sender below this.
+    pub tls: Option<PathBuf>,
+    /// Where the scheduler tells of jobs; a node's certificate is none of a scheduler.
+    pub allocations: CollectorUrl,
     /// One spool below this for each sender; must hold none yet.
     pub dir: PathBuf,
     pub size: Size,
@@ -75,6 +81,8 @@ pub enum SimulateError {
     #[error("{dir} holds an earlier simulation, whose registers this one cannot go on; give an \
              empty --dir", dir = dir.display())]
     Used { dir: PathBuf },
+    #[error("the certificate of {node} cannot be used")]
+    Identity { node: String, source: Box<IdentityError> },
     #[error("the spool of {node} failed")]
     Spool { node: String, source: SpoolError },
     #[error("the spool of {node} is full: nothing is acked")]
@@ -142,7 +150,7 @@ pub async fn run(plan: Plan) -> Result<(), SimulateError> {
     let (jobs, queue) = mpsc::unbounded_channel();
     let (taken, jobs_taken) = watch::channel(0);
     let hub = fleet.spec().hub.clone();
-    tasks.spawn(allocate(Client::new(plan.collector.clone()), hub, queue, taken));
+    tasks.spawn(allocate(Client::new(Route::plain(plan.allocations.clone())), hub, queue, taken));
     tracing::info!(
         senders = senders.len(),
         "hub {} lives from {}",
@@ -220,7 +228,7 @@ fn open_sender(
     let config = LineConfig {
         dir: &dir,
         limits: Limits { bytes_max: SPOOL_BYTES_MAX, keep_acked: Millis::ZERO },
-        collector: &plan.collector,
+        route: route_of(plan, fleet, &who.node, clock)?,
         owner: Owner {
             hub: fleet.spec().hub.clone(),
             node: who.node.clone(),
@@ -239,6 +247,37 @@ fn open_sender(
     let (drafts, inbox) = mpsc::channel(1);
     tasks.spawn(Box::pin(send(line, inbox, stopped, node)));
     Ok(Sender { feed, schema: Arc::new(schema), drafts, rows: Vec::new(), sent_at: fleet.now() })
+}
+
+/// Each sender has a certificate of its own: the collector knows no node by its word.
+fn route_of(
+    plan: &Plan,
+    fleet: &Fleet,
+    node: &NodeId,
+    clock: Clock,
+) -> Result<Route, SimulateError> {
+    let Some(folder) = &plan.tls else { return Ok(Route::plain(plan.collector.clone())) };
+    let folder = folder.join(node.as_str());
+    let files = Files {
+        ca: folder.join("ca.pem"),
+        certificate: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
+    };
+    let me = NodeName { hub: fleet.spec().hub.clone(), node: node.clone() };
+    Route::tls(plan.collector.clone(), files, me, clock).map_err(|source| SimulateError::Identity {
+        node: node.to_string(),
+        source: Box::new(source),
+    })
+}
+
+/// The senders' names, one a line: who needs a certificate.
+///
+/// # Errors
+/// If there is no such hub.
+pub fn senders(size: &Size) -> Result<String, SimulateError> {
+    let start = UtcMillis::new(1_767_225_600_000);
+    let fleet = Fleet::new(spec(size, start)).map_err(|source| SimulateError::Spec { source })?;
+    Ok(fleet.senders().iter().map(|sender| format!("{}\n", sender.node)).collect())
 }
 
 /// Empties one sender's drafts into its line until there are no more and all are acked.
@@ -540,7 +579,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let truth = folder.path().join("truth.json");
         let plan = Plan {
-            collector,
+            collector: collector.clone(),
+            tls: None,
+            allocations: collector,
             dir: folder.path().join("senders"),
             size: SMALL,
             history: Millis::new(600_000),

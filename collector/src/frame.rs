@@ -67,7 +67,7 @@ pub enum Frame {
     /// Somebody tried what he may not. It is on record, and books nothing.
     Incident {
         received: UtcMillis,
-        incident: Incident,
+        incident: Box<Incident>,
     },
 }
 
@@ -213,7 +213,9 @@ impl Frame {
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),
             KIND_FLOOR => decode_floor(received, body),
-            KIND_INCIDENT => Ok(Self::Incident { received, incident: Incident::decode(body)? }),
+            KIND_INCIDENT => {
+                Ok(Self::Incident { received, incident: Box::new(Incident::decode(body)?) })
+            }
             found => Err(FrameError::Kind { found }),
         }
     }
@@ -361,7 +363,7 @@ mod tests {
                 [&[0xE0; 16][..], &[2, 1, 0, 0, 0, 0, 0, 0, 3], b"isbn1"].concat(),
             ),
             (
-                Frame::Incident { received: AT, incident },
+                Frame::Incident { received: AT, incident: Box::new(incident) },
                 10,
                 b"\x03isb\x02n1\x10foreign_identityx".to_vec(),
             ),

@@ -222,7 +222,7 @@ impl IdentityHealth {
             ),
             denied: made.counter(
                 "bijli_collector_denied_total",
-                "Requests refused because their sender's key is on the deny list.",
+                "Requests refused because their sender's key is denied or its certificate ran out.",
             ),
             handshakes: made.counters(
                 "bijli_collector_handshakes_total",

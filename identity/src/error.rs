@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::certificate::CertificateError;
+use crate::name::NodeName;
 
 /// Why files make no identity.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,12 @@ pub enum IdentityError {
          `bijli-collector ca issue --node`", certificate = certificate.display()
     )]
     NoNode { certificate: PathBuf },
+    #[error(
+        "{certificate} is of node {} of hub {}, and this is node {} of hub {}: use the certificate \
+         that was issued for it", found.node, found.hub, wanted.node, wanted.hub,
+        certificate = certificate.display()
+    )]
+    OtherNode { certificate: PathBuf, found: Box<NodeName>, wanted: Box<NodeName> },
     #[error(
         "{certificate} names no host, as a collector's must: issue one with \
          `bijli-collector ca issue --server`", certificate = certificate.display()

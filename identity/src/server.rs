@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bijli_wire::HubId;
+use bijli_wire::{HubId, UtcMillis};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -29,15 +29,18 @@ pub struct Proven {
     pub name: NodeName,
     pub key: KeyHash,
     pub serial: String,
+    /// A connection does not outlive the certificate that it began with.
+    pub not_after: UtcMillis,
 }
 
 impl Proven {
     /// From the certificate that the handshake has verified.
     #[must_use]
     pub fn of(verified: &CertificateDer<'_>) -> Option<Self> {
-        let Certificate { holder, key, serial, .. } = Certificate::read(verified).ok()?;
+        let Certificate { holder, key, serial, not_after, .. } =
+            Certificate::read(verified).ok()?;
         if let Some(Holder::Node(name)) = holder {
-            return Some(Self { name, key, serial });
+            return Some(Self { name, key, serial, not_after });
         }
         None
     }

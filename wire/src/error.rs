@@ -49,7 +49,8 @@ pub enum ErrorCode {
     IdentityContested,
     /// The body names another hub or node than the sender's certificate.
     ForeignIdentity,
-    /// The sender's key is on the collector's deny list. Nothing was lost; a person is needed.
+    /// The sender's key is on the collector's deny list, or its certificate ran out while it was
+    /// connected. Nothing was lost; a person is needed.
     IdentityDenied,
 }
 

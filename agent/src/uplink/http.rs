@@ -1,4 +1,4 @@
-//! One HTTP/2 connection to the collector, and the [`Courier`] that performs what a [`Line`] asks.
+//! Requests to the collector over one connection (`connect.rs`), and the [`Courier`] that performs what a [`Line`] asks.
 //!
 //! # Invariants
 //! - Batches are read from the spool when they are sent and dropped with their answer: at most
@@ -13,14 +13,12 @@ use bijli_seglog::RealDisk;
 use bijli_wire::{ErrorBody, Millis, UtcMillis};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Method, Request, Response, body::Incoming};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time;
 
+use super::connect::{Link, Route, Sender};
 pub use super::line::Answer;
 use super::line::{self, Counts, Input, Line, Now, Ticket, Verb, Work};
 use crate::clock::Clock;
@@ -31,12 +29,6 @@ use crate::spool::{Spool, SpoolError, Stored};
 
 /// An ack has 300 bytes, a refusal not many more.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// A half-open connection is noticed by its unanswered ping, not by the next batch.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PONG_MAX: Duration = Duration::from_secs(10);
-/// One connection's receive window: answers are small.
-const WINDOW_BYTES: u32 = 64 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,20 +44,20 @@ pub enum LinkError {
 /// A lazily made connection; clones share it.
 #[derive(Clone)]
 pub struct Client {
-    collector: CollectorUrl,
-    link: Arc<Mutex<Option<SendRequest<Full<Bytes>>>>>,
+    route: Route,
+    link: Arc<Mutex<Option<Link>>>,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("collector", &self.collector).finish_non_exhaustive()
+        f.debug_struct("Client").field("collector", &self.route.collector).finish_non_exhaustive()
     }
 }
 
 impl Client {
     #[must_use]
-    pub fn new(collector: CollectorUrl) -> Self {
-        Self { collector, link: Arc::default() }
+    pub fn new(route: Route) -> Self {
+        Self { route, link: Arc::default() }
     }
 
     /// Sends one request and reads its answer.
@@ -82,7 +74,7 @@ impl Client {
         let mut link = self.link().await?;
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.collector))
+            .uri(format!("{}{path}", self.route.collector))
             .header("content-type", content)
             .header("user-agent", concat!("bijli-agent/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(Bytes::from(body)))
@@ -93,44 +85,19 @@ impl Client {
         read_answer(response).await
     }
 
-    async fn link(&self) -> Result<SendRequest<Full<Bytes>>, LinkError> {
+    /// The connection; what is under way on one that is left behind is still answered there.
+    async fn link(&self) -> Result<Sender, LinkError> {
         let mut link = self.link.lock().await;
-        if let Some(open) = link.as_ref().filter(|open| !open.is_closed()) {
-            return Ok(open.clone());
+        if let Some(open) = link.as_ref().filter(|open| self.route.is_good(open)) {
+            return Ok(open.sender.clone());
         }
-        let refused = |reason| LinkError::Connect { collector: self.collector.clone(), reason };
-        let connecting = Box::pin(connect(&self.collector));
-        let open = match time::timeout(CONNECT_MAX, connecting).await {
-            Ok(outcome) => outcome.map_err(refused)?,
-            Err(_) => return Err(refused(format!("no answer within {CONNECT_MAX:?}"))),
-        };
-        *link = Some(open.clone());
-        Ok(open)
+        let collector = || self.route.collector.clone();
+        let open = Box::pin(self.route.connect()).await;
+        let open = open.map_err(|reason| LinkError::Connect { collector: collector(), reason })?;
+        let sender = open.sender.clone();
+        *link = Some(open);
+        Ok(sender)
     }
-}
-
-async fn connect(collector: &CollectorUrl) -> Result<SendRequest<Full<Bytes>>, String> {
-    let address = (collector.host.as_str(), collector.port);
-    let stream = TcpStream::connect(address).await.map_err(|e| words(&e))?;
-    // Batches are whole messages: nothing is gained by waiting for more.
-    stream.set_nodelay(true).map_err(|e| words(&e))?;
-    let (link, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PONG_MAX)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .max_send_buf_size(64 << 10)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| words(&e))?;
-    tokio::spawn(async move {
-        if let Err(e) = connection.await {
-            tracing::debug!("connection ended: {}", words(&e));
-        }
-    });
-    Ok(link)
 }
 
 async fn read_answer(response: Response<Incoming>) -> Result<Answer, LinkError> {
@@ -170,8 +137,8 @@ impl std::fmt::Debug for Courier {
 
 impl Courier {
     #[must_use]
-    pub fn new(line: Line<RealDisk>, collector: CollectorUrl, clock: Clock) -> Self {
-        let client = Client::new(collector);
+    pub fn new(line: Line<RealDisk>, route: Route, clock: Clock) -> Self {
+        let client = Client::new(route);
         Self { line, client, clock, requests: JoinSet::new(), work: Vec::new() }
     }
 
@@ -238,7 +205,7 @@ impl Courier {
                 Work::Disconnect => {
                     self.requests.abort_all();
                     // Not only the requests: the socket may be the half-open one.
-                    self.client = Client::new(self.client.collector.clone());
+                    self.client = Client::new(self.client.route.clone());
                 }
             }
         }
@@ -257,6 +224,11 @@ impl Courier {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.line.counts()
+    }
+
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.client.route
     }
 
     #[must_use]
@@ -290,6 +262,7 @@ pub(crate) mod stub {
     use bijli_wire::{Ack, AckVerdict, BatchSeq, ErrorCode, NodeId, SchemaId, codec};
     use hyper::server::conn::http2;
     use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -368,7 +341,7 @@ pub(crate) mod stub {
                 tokio::spawn(connection);
             }
         });
-        CollectorUrl { host: "127.0.0.1".to_owned(), port }
+        CollectorUrl::plain("127.0.0.1", port)
     }
 }
 
@@ -380,6 +353,7 @@ mod tests {
     use bijli_wire::{BatchSeq, HubId, NodeId, SpoolEpoch};
     use hyper::server::conn::http2 as server;
     use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::TcpListener;
 
     use super::stub::{Shared, Shelf, serve as stub};
@@ -396,7 +370,7 @@ mod tests {
         };
         let fresh = Fresh { epoch: SpoolEpoch::new([1; 16]), salt: 1 };
         let (spool, _) = Spool::open(RealDisk, dir, limits, owner, fresh).unwrap();
-        Courier::new(Line::new(spool, 1), collector, Clock::new())
+        Courier::new(Line::new(spool, 1), Route::plain(collector), Clock::new())
     }
 
     fn draft() -> Draft {
@@ -465,7 +439,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let collector = CollectorUrl { host: "127.0.0.1".to_owned(), port };
+        let collector = CollectorUrl::plain("127.0.0.1", port);
         let mut line = line(dir.path(), collector);
         line.store(&draft()).unwrap();
         for _ in 0..3 {
@@ -495,7 +469,7 @@ mod tests {
                 .serve_connection(TokioIo::new(stream), service)
                 .await
         });
-        let client = Client::new(CollectorUrl { host: "127.0.0.1".to_owned(), port });
+        let client = Client::new(Route::plain(CollectorUrl::plain("127.0.0.1", port)));
         let answer = client.ask(Method::POST, "/v1/batches", "x", Vec::new()).await;
         assert!(matches!(answer, Err(LinkError::Request { .. })), "{answer:?}");
     }

@@ -15,6 +15,7 @@
 //!   whatever becomes of it, the batches follow, and who lacks a schema is taught it.
 
 mod backoff;
+pub mod connect;
 mod fate;
 pub mod http;
 pub mod line;

@@ -123,7 +123,7 @@ fn frames() -> [Frame; 9] {
         Frame::Batch { received: at(5), body: batch },
         Frame::AllocationPut { received: at(6), json: put().to_json() },
         Frame::AllocationEnd { received: at(7), json: end.to_json() },
-        Frame::Incident { received: at(8), incident: incident() },
+        Frame::Incident { received: at(8), incident: Box::new(incident()) },
         Frame::Tick { received: at(1_200) },
         Frame::Floor { received: at(1_201), lane: lane(), floor },
     ]

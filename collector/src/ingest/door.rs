@@ -43,6 +43,7 @@ pub enum Peer {
 
 /// What is to be done with what was sent.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, never kept")]
 pub enum Decision<A> {
     /// Make the frame durable; then, and only then, answer.
     Journal { frame: Frame, note: Note, answer: A },

@@ -58,7 +58,7 @@ impl Ingest {
         let NodeName { hub, node } = name.clone();
         tracing::error!(%hub, %node, "a node poses as another: {}", refusal.message);
         let text = refusal.message.clone();
-        let incident = Incident { hub, node, code: refusal.code, text };
+        let incident = Box::new(Incident { hub, node, code: refusal.code, text });
         let frame = Frame::Incident { received, incident };
         let is_taken =
             self.journal().is_ok_and(|journal| journal.append(frame, Note::Other, Reply::none()));

@@ -197,17 +197,20 @@ enum Turned {
     Crowded,
 }
 
-/// In front of every route: a key that was denied since the connection began gets nothing more.
+/// In front of every route: a key that was denied, or a certificate that ran out, since the
+/// connection began gets nothing more.
 pub async fn allowed(Shared(gate): Shared<Arc<Gate>>, request: Request, next: Next) -> Response {
-    if let Some(Peer::Proven(proven)) = request.extensions().get::<Peer>()
-        && gate.denied.has(&proven.key)
-    {
-        gate.health.identity.denied.inc();
-        let message = format!(
-            "the key of node {} is denied here: give the node a new key and certificate",
-            proven.name.node
-        );
-        return Refusal::new(ErrorCode::IdentityDenied, message).into_response();
-    }
-    next.run(request).await
+    let Some(Peer::Proven(proven)) = request.extensions().get::<Peer>() else {
+        return next.run(request).await;
+    };
+    let node = &proven.name.node;
+    let message = if gate.denied.has(&proven.key) {
+        format!("the key of node {node} is denied here: give the node a new key and certificate")
+    } else if proven.not_after < Clock.now() {
+        format!("the certificate of node {node} has expired: renew it")
+    } else {
+        return next.run(request).await;
+    };
+    gate.health.identity.denied.inc();
+    Refusal::new(ErrorCode::IdentityDenied, message).into_response()
 }
