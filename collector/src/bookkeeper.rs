@@ -253,6 +253,7 @@ impl Bookkeeper {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
             self.make_leaves(&hub, &books, &closed, &mut lot);
+            let is_news = !closed.is_empty();
             let (faults, imbalance) = (books.faults().count(), books.imbalance());
             drop(books);
             hub.view_mut().booked_until = Some(received);
@@ -262,7 +263,7 @@ impl Bookkeeper {
                 let is_adjusted = interval.kind == ClosedKind::Adjusted;
                 tracing::debug!(hub = %hub.id, start, entries, is_complete, is_adjusted, "closed");
             }
-            if faults > 0 || imbalance != 0 {
+            if is_news && (faults > 0 || imbalance != 0) {
                 tracing::error!(hub = %hub.id, faults, imbalance, "the books do not balance");
             }
         }

@@ -28,6 +28,7 @@ pub struct Health {
     pub replay_seconds: prometheus::Gauge,
     pub frames_unusable: IntCounter,
     pub ledger: LedgerHealth,
+    pub scrub: ScrubHealth,
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
@@ -71,6 +72,7 @@ pub struct LedgerHealth {
     pub leaves: IntGauge,
     pub bytes: IntGauge,
     pub lost_leaves: IntGauge,
+    pub rotten_leaves: IntCounter,
     pub differs: IntGauge,
     pub index_leaves: IntGauge,
     pub index_rebuilds: IntCounter,
@@ -88,6 +90,10 @@ impl LedgerHealth {
                 "bijli_collector_ledger_lost_leaves",
                 "Leaves found damaged in the ledger log since the start.",
             ),
+            rotten_leaves: made.counter(
+                "bijli_collector_ledger_rotten_leaves_total",
+                "Leaves found damaged by the daily comparison of the index with the ledger log.",
+            ),
             differs: made.gauge(
                 "bijli_collector_ledger_differs",
                 "1 while the ledger log keeps other leaves than the journal leads to, else 0.",
@@ -103,6 +109,28 @@ impl LedgerHealth {
             index_differences: made.counter(
                 "bijli_collector_index_differences_total",
                 "Leaves whose rows in the index did not follow from the ledger log.",
+            ),
+        }
+    }
+}
+
+/// The journal, read again each day.
+#[derive(Clone, Debug)]
+pub struct ScrubHealth {
+    pub passes: IntCounter,
+    pub lost_records: IntGauge,
+}
+
+impl ScrubHealth {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            passes: made.counter(
+                "bijli_collector_scrub_passes_total",
+                "Times the whole journal was read again since the start.",
+            ),
+            lost_records: made.gauge(
+                "bijli_collector_scrub_lost_records",
+                "Records that the last such reading found damaged; each is logged.",
             ),
         }
     }
@@ -167,6 +195,7 @@ impl Health {
                 "Journal frames that could not be booked; each is logged.",
             ),
             ledger: LedgerHealth::new(&made),
+            scrub: ScrubHealth::new(&made),
             connections: made.gauge("bijli_collector_connections", "Open connections."),
             disk_free_bytes: made
                 .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::frame::{Frame, FrameDigest};
 use crate::health::Health;
 use crate::intake::{Fact, Intake, Note, Reply};
+use crate::scrub::Scrub;
 
 /// Frames made durable by one fdatasync.
 pub const GROUP_FRAMES_MAX: usize = 256;
@@ -102,6 +103,8 @@ pub struct Writer<D: Disk> {
     log: Log<D>,
     setting: Setting,
     intake: Arc<Mutex<Intake>>,
+    /// The thread's; a simulation has none.
+    scrub: Option<Scrub<D>>,
 }
 
 impl Journal {
@@ -116,7 +119,9 @@ impl Journal {
         ended: Reply<JournalEnd>,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
+        let scrub = Scrub::start(setting.clock, setting.health.clone())?;
         let mut writer = Writer::new(log, Arc::clone(&intake), setting);
+        writer.scrub = Some(scrub);
         std::thread::Builder::new().name("journal".into()).spawn(move || {
             let how = writer.run(&receiver);
             // First the log's lock and the bookkeeper's channel, then the news.
@@ -174,7 +179,7 @@ impl<D: Disk> std::fmt::Debug for Writer<D> {
 impl<D: Disk> Writer<D> {
     #[must_use]
     pub fn new(log: Log<D>, intake: Arc<Mutex<Intake>>, setting: Setting) -> Self {
-        Self { log, setting, intake }
+        Self { log, setting, intake, scrub: None }
     }
 
     /// What is durable.
@@ -194,6 +199,9 @@ impl<D: Disk> Writer<D> {
                 && let Err(error) = self.write(group)
             {
                 return JournalEnd::Failed(error);
+            }
+            if let Some(scrub) = &mut self.scrub {
+                scrub.turn(|| self.log.read_from(RecordSeq::FIRST));
             }
             if is_last {
                 return JournalEnd::Closed;

@@ -10,6 +10,8 @@
 //! - An interval's leaves are there wholly or are completed with the same bytes at the next start.
 //! - An ack never waits for this: leaves have a thread and a queue of their own.
 
+#[cfg(test)]
+mod crash;
 mod kept;
 #[cfg(test)]
 mod tests;

@@ -49,6 +49,7 @@ pub mod leaves;
 pub mod live;
 pub mod page;
 pub mod replay;
+pub mod scrub;
 pub mod state;
 pub mod status;
 

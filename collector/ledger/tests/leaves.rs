@@ -9,8 +9,8 @@ mod world;
 use std::collections::BTreeMap;
 
 use bijli_ledger::leaf::{Body, Line, Owner, Source, held};
-use bijli_ledger::{Books, Leaf, LeafMaker, Nature};
-use bijli_wire::UtcMillis;
+use bijli_ledger::{Books, Leaf, LeafMaker, Nature, Rules};
+use bijli_wire::{Millis, UtcMillis};
 use proptest::prelude::*;
 use world::{Fact, World};
 
@@ -18,7 +18,12 @@ const SOURCE: Source = Source { first: 1, last: 2, hash: [0; 32] };
 
 /// Plays a history; every posting becomes leaves at once, as the collector does it.
 fn play(world: &World, seed: u64) -> (Books, Vec<Leaf>) {
-    let (mut books, mut maker, mut leaves) = (world.books(), LeafMaker::default(), Vec::new());
+    play_with(world, seed, Rules::default())
+}
+
+fn play_with(world: &World, seed: u64, rules: Rules) -> (Books, Vec<Leaf>) {
+    let (mut maker, mut leaves) = (LeafMaker::default(), Vec::new());
+    let mut books = world.books_with(rules);
     let hub = books.hub().clone();
     let mut tell = |books: &mut Books, now: UtcMillis| {
         for closed in books.advance(now) {
@@ -133,6 +138,30 @@ proptest! {
             let used = flows.iter().filter(|(flow, _)| is_used(flow.debit.nature()));
             prop_assert_eq!(summary.used, used.map(|(_, amount)| amount).sum::<u128>());
         }
+    }
+
+    /// Goal: P7. Memory holds the entries that can still be corrected; the leaves have all, and
+    /// from `entries_from` on the two tell the same.
+    #[test]
+    fn books_let_go_of_old_entries_and_leaves_have_them(seed in any::<u64>()) {
+        let rules = Rules { keep: Millis::new(3_600_000), ..Rules::default() };
+        let (books, leaves) = play_with(&World::new(seed), seed, rules);
+        let (mut all, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        for leaf in &leaves {
+            for line in leaf.posting().into_iter().flat_map(|posting| &posting.lines) {
+                all.insert(line.seq, canonical(line, leaf));
+                if leaf.interval().unwrap() >= books.entries_from() {
+                    kept.insert(line.seq, canonical(line, leaf));
+                }
+            }
+        }
+        prop_assert!(all.keys().copied().eq(1..=all.len() as u64), "without a hole");
+        let held = books.entries(books.entries_from(), UtcMillis::new(i64::MAX));
+        let held: BTreeMap<u64, String> = held.map(|e| (e.seq, e.to_string())).collect();
+        prop_assert_eq!(&held, &kept);
+        // All of the world is over for longer than an hour: next to nothing is held.
+        prop_assert!(held.len() * 4 <= all.len().max(4), "{} of {}", held.len(), all.len());
+        prop_assert_eq!(books.imbalance(), 0);
     }
 
     #[test]

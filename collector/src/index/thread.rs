@@ -242,7 +242,13 @@ impl<D: Disk> Keeper<D> {
                 self.comparing = None;
                 return Ok(());
             };
-            let Ok((seq, bytes)) = record else { continue };
+            let (seq, bytes) = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    self.tell_lost(&error);
+                    continue;
+                }
+            };
             let Ok(leaf) = Leaf::decode(&bytes) else { continue };
             let Some(found) = self.store.compare(seq.get() - 1, &leaf)? else { continue };
             self.health.ledger.index_differences.inc();
@@ -251,6 +257,17 @@ impl<D: Disk> Keeper<D> {
             return Err(IndexError::Content { file: found.file, what });
         }
         Ok(())
+    }
+
+    /// Damage of the ledger log that this reading of it found.
+    fn tell_lost(&self, error: &LogError) {
+        if let LogError::Lost { first, last, .. } = error {
+            let (first, last) = (first.get() - 1, last.get() - 1);
+            tracing::error!(first, last, "leaves are damaged in the ledger log");
+            self.health.ledger.rotten_leaves.inc_by(last - first + 1);
+        } else {
+            tracing::error!(error = chain(error), "the ledger log cannot be read");
+        }
     }
 
     /// Catches up with what was just posted; refuses while the index is being made.

@@ -10,6 +10,7 @@ use crate::derive::{Derived, Flow, Input, Inputs, Reason, derive, imbalances};
 use crate::diagram::Diagram;
 use crate::entry::{AccountNo, Line};
 use crate::event::EventKind;
+use crate::pue::Withheld;
 use crate::rules::{ADJUSTED_PER_ADVANCE_MAX, SILENT_MS_MAX};
 use crate::subject::SubjectState;
 
@@ -39,15 +40,28 @@ impl Books {
             if end.saturating_add(wait) > now {
                 return;
             }
-            match self.post(start, ClosedKind::Closed) {
-                Ok(posted) => closed.push(posted),
-                Err(fault) => {
-                    self.faults.insert(start, fault);
-                    return;
-                }
-            }
+            closed.push(match self.post(start, ClosedKind::Closed) {
+                Ok(posted) => posted,
+                Err(fault) => self.set_aside(start, fault),
+            });
             self.closed_until = Some(end);
         }
+    }
+
+    /// Closes an interval that cannot be posted: disputed, with the proof and without entries, so
+    /// that those after it go on. What touches it later makes it be tried again.
+    fn set_aside(&mut self, start: i64, fault: Fault) -> Closed {
+        let words = fault.to_string();
+        let end = start.saturating_add(self.interval_ms);
+        self.events.push(EventKind::Dispute, start, self.hub.to_string(), words.clone());
+        self.faults.insert(start, fault);
+        let pue = Err(Withheld::Disputed { point: self.hub.to_string() });
+        let reasons = [Reason::NotPosted { words }].into();
+        let entries = self.next_seq()..self.next_seq();
+        self.record(start, Derived { flows: Posted::new(), reasons, pue }, entries.clone());
+        let (start, end) = (UtcMillis::new(start), UtcMillis::new(end));
+        let kind = ClosedKind::Closed;
+        Closed { start, end, kind, entries, is_complete: false, is_news: true }
     }
 
     /// The next interval; those that nothing can be known of any more are passed over.
@@ -219,6 +233,7 @@ impl Books {
                 | Reason::NodeUnplaced { .. }
                 | Reason::DeviceMissing { .. }
                 | Reason::DevicePartial { .. }
+                | Reason::NotPosted { .. }
                 | Reason::More { .. } => continue,
             };
             self.events.push(EventKind::Dispute, start, subject, reason.to_string());
@@ -316,5 +331,110 @@ impl Books {
     #[must_use]
     pub fn diagram_at(&self, at: UtcMillis) -> Option<&Diagram> {
         self.diagrams.range(..=at.get()).next_back().map(|(_, diagram)| diagram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bijli_wire::batch::{Register, Subject};
+    use bijli_wire::{HubId, Method, Millis, Milliwatts, NodeId, SubjectId, SubjectKind};
+
+    use super::*;
+    use crate::books::{Completeness, IntervalState};
+    use crate::class::Activity;
+    use crate::diagram::{Category, Point, PointId, Role};
+    use crate::rules::Rules;
+
+    const QUARTER: i64 = 900_000;
+
+    /// A GPU at 100 W for an hour.
+    fn books() -> Books {
+        let mut books = Books::new(HubId::new("isb").expect("valid"), Rules::default());
+        let register = Register {
+            numerator: 1,
+            denominator: 1,
+            modulus: None,
+            power_max: Milliwatts::new(700_000),
+            epoch: 1,
+            method: Method::Hardware,
+            gap: Millis::new(120_000),
+        };
+        let subject = Subject {
+            id: SubjectId::new("G0").expect("valid"),
+            kind: SubjectKind::Gpu,
+            label: String::new(),
+            model: String::new(),
+            serial: String::new(),
+            register: Some(register),
+        };
+        let handle = books.declare(&NodeId::new("n1").expect("valid"), &subject).handle();
+        for minute in 0..=60_i64 {
+            let at = minute.saturating_mul(60_000);
+            let count = Some(at.saturating_mul(100));
+            let _verdict = books.read_at(handle, UtcMillis::new(at), count, Activity::Unknown);
+        }
+        books
+    }
+
+    /// Goal: C7. An interval that breaks the rules' engine is disputed, with proof; it does not
+    /// hold up those after it, and is posted once a fact lets it.
+    #[test]
+    fn c7_an_interval_that_cannot_be_posted_is_set_aside_and_the_rest_goes_on() {
+        let mut books = books();
+        let start = UtcMillis::new(0);
+        let account: crate::Account = "main".parse().expect("known");
+        let fault = Fault::Imbalance { start, account, inflow: 3, outflow: 2 };
+        let closed = books.set_aside(0, fault);
+        books.closed_until = Some(QUARTER);
+        let statement = books.statement(&closed);
+        assert!(statement.owned.is_empty());
+        assert!(statement.summary.reasons[0].is_dispute);
+        let words = &statement.summary.reasons[0].words;
+        assert!(words.contains("main received 3 mJ and gave 2 mJ"), "{words}");
+        assert_eq!(books.advance(UtcMillis::new(4_000_000)).len(), 3, "those after it close");
+        assert_eq!((books.faults().count(), books.imbalance()), (1, 0));
+        let first = books.intervals().next().expect("closed");
+        assert_eq!(first.state, IntervalState::Closed);
+        assert!(matches!(first.completeness, Completeness::Incomplete { .. }));
+        books.touch_one(0);
+        let posted = books.advance(UtcMillis::new(5_000_000));
+        let again = posted.iter().find(|posted| posted.start == start).expect("tried again");
+        assert!(!again.entries.is_empty());
+        assert_eq!((books.faults().count(), books.imbalance()), (0, 0));
+        let mine = books.entries(start, UtcMillis::new(QUARTER));
+        let used = mine.filter(|entry| entry.debit.nature() == Nature::Sink);
+        assert_eq!(used.map(|entry| entry.amount.get()).sum::<u64>(), 90_000_000);
+    }
+
+    /// Goal: C8. A diagram that comes into force within an interval holds from the next one on, and
+    /// what was posted by the old one stands.
+    #[test]
+    fn c8_a_diagram_changed_within_an_interval_holds_from_the_next_one() {
+        let mut books = books();
+        let point = |id: &str, role| Point {
+            id: PointId::new(id).expect("valid"),
+            role,
+            meter: Some(SubjectId::new(&format!("m-{id}")).expect("valid")),
+            fed_by: None,
+        };
+        let points = vec![point("inc", Role::Grid), point("pdu", Role::Pdu)];
+        let node = NodeId::new("n1").expect("valid");
+        let placed = [(node, PointId::new("pdu").expect("valid"))].into();
+        let diagram = Diagram::new(points, placed, Category::PduOutput).expect("sound");
+        assert_eq!(books.advance(UtcMillis::new(QUARTER + 130_000)).len(), 1);
+        let before: Vec<String> = books.entries_since(1).map(|e| e.to_string()).collect();
+        books.set_diagram(UtcMillis::new(QUARTER + 300_000), diagram);
+        books.advance(UtcMillis::new(4_000_000));
+        let giver = |quarter: i64| {
+            let from = UtcMillis::new(quarter.saturating_mul(QUARTER));
+            let to = UtcMillis::new(quarter.saturating_add(1).saturating_mul(QUARTER));
+            let node: crate::Account = "node:n1".parse().expect("known");
+            let mut fed = books.entries(from, to).filter(|entry| *entry.debit == node);
+            fed.next().expect("the node used energy").credit.to_string()
+        };
+        assert_eq!([giver(0), giver(1)], ["unplaced:n1", "unplaced:n1"]);
+        assert_eq!([giver(2), giver(3)], ["point:pdu", "point:pdu"]);
+        let after: Vec<String> = books.entries_since(1).map(|e| e.to_string()).collect();
+        assert_eq!(after[..before.len()], before[..]);
     }
 }

@@ -1,7 +1,8 @@
 //! One hub's books: the state machine that is told facts and the time, and posts entries.
 //!
 //! # Invariants
-//! - Intervals close in order, once, and only if every account of passage comes out at zero.
+//! - Intervals close in order, once. Only what leaves every account of passage at zero is posted;
+//!   an interval that does not is set aside, and those after it close.
 //! - A fact that touches a closed interval makes it be derived again; only the differences to
 //!   what is posted are posted, so posted = derived, always.
 //! - What was read of an interval is compacted when it is posted, never across an edge of a hold
@@ -64,7 +65,8 @@ pub struct Closed {
 }
 
 /// An interval that cannot be posted: its flows do not balance, or an amount does not fit.
-/// It stays open, and so do those after it. It is never a fault of the input alone.
+/// It closes disputed and without entries, and is tried again when a fact touches it. It is never
+/// a fault of the input alone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     #[error("interval {start}: {account} received {inflow} mJ and gave {outflow} mJ")]

@@ -95,6 +95,7 @@ fn check_disputes(diagram: &Diagram, reasons: &BTreeSet<Reason>) -> Result<(), W
             }
             Reason::Dispute { .. }
             | Reason::DisputeNode { .. }
+            | Reason::NotPosted { .. }
             | Reason::NoDiagram
             | Reason::NoMeter { .. }
             | Reason::MeterMissing { .. }

@@ -36,6 +36,9 @@ pub struct Flow {
 /// Why an interval is not complete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Reason {
+    /// The rules came to flows that cannot be posted: a defect, set aside with its proof.
+    #[error("nothing is posted: {words}")]
+    NotPosted { words: String },
     #[error("no diagram is in force")]
     NoDiagram,
     #[error("point {point} has no meter")]
@@ -65,7 +68,7 @@ impl Reason {
     /// Whether two registers contradict each other, rather than one being absent.
     #[must_use]
     pub const fn is_dispute(&self) -> bool {
-        matches!(self, Self::Dispute { .. } | Self::DisputeNode { .. })
+        matches!(self, Self::Dispute { .. } | Self::DisputeNode { .. } | Self::NotPosted { .. })
     }
 }
 

@@ -96,7 +96,11 @@ impl World {
 
     /// Books that know the diagram and the subjects.
     pub(crate) fn books(&self) -> Books {
-        let mut books = Books::new(HubId::new("isb").unwrap(), Rules::default());
+        self.books_with(Rules::default())
+    }
+
+    pub(crate) fn books_with(&self, rules: Rules) -> Books {
+        let mut books = Books::new(HubId::new("isb").unwrap(), rules);
         if let Some(diagram) = &self.diagram {
             books.set_diagram(UtcMillis::new(0), diagram.clone());
         }
