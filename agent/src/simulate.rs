@@ -327,7 +327,8 @@ async fn allocate(
         loop {
             let body = body.to_string().into_bytes();
             match Box::pin(client.ask(Method::PUT, &path, "application/json", body)).await {
-                Ok(Answer::Ok(_)) => break,
+                Ok(Answer::Ok(text)) if is_json(&text) => break,
+                Ok(Answer::Ok(_)) => tracing::warn!("allocation: a page of somebody else's"),
                 Ok(Answer::Refused { code, message, .. }) if !code.is_retryable() => {
                     return Err(SimulateError::Allocation { id: job.id, message });
                 }
@@ -339,6 +340,11 @@ async fn allocate(
         taken.send_modify(|taken| *taken += 1);
     }
     Ok(())
+}
+
+/// What stands before a collector answers 200 too, and not in JSON.
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(text).is_ok()
 }
 
 /// Lives second by second; gives the fleet back when its time is over.

@@ -305,7 +305,9 @@ impl<D: Disk> Log<D> {
             // Half a group must not stay: a reader after a crash could believe the whole
             // frames in it.
             let is_cut = file.truncate(segment.bytes).and_then(|()| file.sync()).is_ok();
-            self.is_poisoned = !is_cut;
+            // A file system that has become read-only cannot be cut and need not: the group's
+            // bytes do not reach it, and when it is writable again they are written over.
+            self.is_poisoned = !is_cut && source.kind() != io::ErrorKind::ReadOnlyFilesystem;
             return Err(LogError::WriteFrames { path, source });
         }
         if !planted!(SkipFsync)

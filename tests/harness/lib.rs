@@ -9,8 +9,10 @@ pub mod h2;
 pub mod http;
 pub mod meters;
 pub mod program;
+pub mod proxy;
 pub mod rng;
 pub mod site;
+pub mod truth;
 
 use std::time::{Duration, Instant};
 

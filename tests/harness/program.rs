@@ -35,6 +35,21 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
+/// Signals what a process has started, strace's program say. Asked late, because a program may have
+/// short-lived children at its begin.
+///
+/// # Panics
+/// When the kernel names a child that has no process id.
+pub fn signal_children(parent: u32, signal: Signal) {
+    let children = format!("/proc/{parent}/task/{parent}/children");
+    let children = std::fs::read_to_string(children).unwrap_or_default();
+    for child in children.split_ascii_whitespace() {
+        let pid = child.parse().ok().and_then(Pid::from_raw);
+        // It may have ended by itself.
+        let _gone = kill_process(pid.expect("a pid"), signal);
+    }
+}
+
 /// A running program; killed by its own process id when dropped.
 #[derive(Debug)]
 pub struct Program {
@@ -66,7 +81,11 @@ impl Program {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Any signal.
+    ///
+    /// # Panics
+    /// When its process id is none.
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         // It may have ended by itself: then there is nothing to signal.
         let _gone = kill_process(pid.expect("a child has a pid"), signal);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::program::Program;
+use harness::program::{Program, signal_children};
 
 /// Everything that can change a file, a name or what a peer knows.
 const CALLS: &str = "openat,open,creat,close,dup,dup2,dup3,fcntl,lseek,write,pwrite64,pwritev,\
@@ -125,21 +125,10 @@ impl Traced {
 
     /// Ends the program and reads the trace.
     pub fn end(mut self, how: rustix::process::Signal) -> Vec<Call> {
-        self.signal(how);
+        signal_children(self.strace.pid(), how);
         self.strace.wait(60);
         let text = std::fs::read_to_string(&self.file).expect("a trace");
         parse(&text)
-    }
-
-    /// To the traced program. At its begin strace has short-lived children too: asked late.
-    fn signal(&self, how: rustix::process::Signal) {
-        let children = format!("/proc/{0}/task/{0}/children", self.strace.pid());
-        let children = std::fs::read_to_string(children).unwrap_or_default();
-        for child in children.split_ascii_whitespace() {
-            let pid = child.parse().ok().and_then(rustix::process::Pid::from_raw);
-            // It may have ended by itself: then its trace is whole.
-            let _gone = rustix::process::kill_process(pid.expect("a pid"), how);
-        }
     }
 }
 
@@ -147,7 +136,7 @@ impl Drop for Traced {
     fn drop(&mut self) {
         // strace does not take its program with it when it is killed.
         if self.strace.is_running() {
-            self.signal(rustix::process::Signal::KILL);
+            signal_children(self.strace.pid(), rustix::process::Signal::KILL);
         }
     }
 }

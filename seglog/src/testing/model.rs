@@ -22,6 +22,7 @@ use crate::window::{as_u64, as_usize};
 const SECTOR_BYTES: usize = 512;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 
 /// What happens at an operation chosen with [`ModelDisk::fail_at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     is_off: bool,
     sync_lies: bool,
+    is_read_only: bool,
     bytes_max: u64,
 }
 
@@ -90,6 +92,8 @@ struct Inode {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Read,
+    /// Needs no room, and changes the disk.
+    Cut,
     Room,
     Sync,
 }
@@ -112,6 +116,7 @@ impl ModelDisk {
                 fault: None,
                 is_off: false,
                 sync_lies: false,
+                is_read_only: false,
                 bytes_max: u64::MAX,
             })),
         }
@@ -138,6 +143,12 @@ impl ModelDisk {
     /// Takes back a fault that has not happened.
     pub fn clear_fault(&self) {
         self.state().fault = None;
+    }
+
+    /// From now on nothing can be changed (or can again): a remount after an error of the file
+    /// system. A write under way has half happened.
+    pub fn set_read_only(&self, is_read_only: bool) {
+        self.state().is_read_only = is_read_only;
     }
 
     /// From now on syncs succeed and do nothing (or work again).
@@ -258,6 +269,9 @@ impl State {
                 Fault::Full | Fault::Sync => {}
                 Fault::PowerCut => self.is_off = true,
             }
+        }
+        if self.is_read_only && operation != Operation::Read {
+            return Err(io::Error::from_raw_os_error(EROFS));
         }
         if self.is_off { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(()) }
     }
@@ -480,7 +494,7 @@ impl DiskFile for ModelFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.begin(Operation::Read)?;
+        state.begin(Operation::Cut)?;
         let inode = state.inode(self.inode)?;
         inode.seen.resize(as_usize(len), 0);
         inode.dirty.insert(as_usize(len) / SECTOR_BYTES);

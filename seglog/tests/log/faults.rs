@@ -153,6 +153,31 @@ fn d3_a_failed_sync_poisons_writing_and_not_reading() {
     assert_eq!(log.durable_seq(), RecordSeq::FIRST);
 }
 
+/// Goal: a file system that becomes read-only cannot be cut back, and need not be: reading goes
+/// on, and so does writing when it is writable again.
+#[test]
+fn d9_a_read_only_disk_refuses_and_goes_on_when_it_is_writable_again() {
+    let disk = ModelDisk::new(1);
+    let (mut log, _) = Log::open(disk.clone(), Path::new(DIR), options()).unwrap();
+    log.append(b"kept").unwrap();
+    log.commit().unwrap();
+    disk.set_read_only(true);
+    log.append(b"given up while nothing can be written").unwrap();
+    assert!(matches!(log.commit(), Err(LogError::WriteFrames { .. })));
+    assert!(!log.is_poisoned());
+    assert_eq!(log.discard_pending(), 1);
+    assert_eq!(log.read_from(RecordSeq::FIRST).count(), 1);
+    disk.set_read_only(false);
+    log.append(b"later").unwrap();
+    let last = log.commit().unwrap();
+    disk.power_cut();
+    let (log, recovery) = Log::open(disk, Path::new(DIR), options()).unwrap();
+    assert_eq!(log.durable_seq(), last);
+    assert!(recovery.is_clean(), "{recovery:?}");
+    let read: Vec<_> = log.read_from(RecordSeq::FIRST).map(|record| record.unwrap().1).collect();
+    assert_eq!(read, [b"kept".to_vec(), b"later".to_vec()]);
+}
+
 /// Goal: what was refused for want of room must not be booked after a restart.
 #[test]
 fn d4_what_was_given_up_after_a_failed_write_stays_away() {
