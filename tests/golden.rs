@@ -15,8 +15,8 @@ use bijli_wire::batch::{Batch, Event, Group, Matrix, Register, Schema, Series, S
 use bijli_wire::message::EventKind;
 use bijli_wire::series::CATALOGUE;
 use bijli_wire::{
-    BatchSeq, HubId, Method, Millis, Milliwatts, NodeId, Quantity, SchemaId, SpoolEpoch, SubjectId,
-    SubjectKind, UtcMillis, codec,
+    BatchSeq, BootId, HubId, Method, Millis, Milliwatts, NodeId, Quantity, SchemaId, SpoolEpoch,
+    SubjectId, SubjectKind, Uptime, UtcMillis, codec,
 };
 
 fn root() -> PathBuf {
@@ -90,6 +90,7 @@ fn batch(schema: SchemaId) -> Batch {
         sequence: BatchSeq::new(7).expect("not zero"),
         schema,
         created: at(4_005),
+        uptime: None,
         matrices: vec![
             Matrix {
                 group: 0,
@@ -118,6 +119,21 @@ fn wire_version_1_is_what_the_document_says() {
     compare("wire/v1/schema.pb", &codec::decompress(&body).expect("our own frame"));
     let body = codec::encode_batch(&batch(id)).expect("encodes");
     compare("wire/v1/batch.pb", &codec::decompress(&body).expect("our own frame"));
+}
+
+/// Fields that came later: what was written without them stays as it was.
+#[test]
+fn a_batch_that_tells_its_uptime_is_what_the_document_says() {
+    let (id, _) = codec::encode_schema(&schema()).expect("encodes");
+    let boot = BootId::new(*b"fedcba9876543210");
+    let uptime = Some(Uptime { boot, at: Millis::new(86_400_123) });
+    let told = Batch { uptime, ..batch(id) };
+    let body = codec::encode_batch(&told).expect("encodes");
+    compare("wire/v1/batch-uptime.pb", &codec::decompress(&body).expect("our own frame"));
+    let opened = codec::open(&body).expect("reads");
+    assert_eq!(opened.envelope.uptime, uptime);
+    assert_eq!(opened.read(id, &schema()).expect("reads"), told);
+    assert_eq!(codec::open_by_prost(&body).expect("reads").envelope.uptime, uptime);
 }
 
 #[test]

@@ -149,6 +149,7 @@ impl Batcher {
         Some(Draft {
             schema: Arc::clone(&layout.schema),
             created: now,
+            uptime: None,
             matrices: matrices.collect(),
             events: std::mem::take(&mut self.events),
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bijli_wire::batch::{Event, Matrix};
-use bijli_wire::{BatchError, Schema, SchemaId, UtcMillis, codec};
+use bijli_wire::{BatchError, Schema, SchemaId, Uptime, UtcMillis, codec};
 
 /// A schema as it travels, encoded once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ impl EncodedSchema {
 pub struct Draft {
     pub schema: Arc<EncodedSchema>,
     pub created: UtcMillis,
+    /// The same moment by the clock that nobody sets.
+    pub uptime: Option<Uptime>,
     pub matrices: Vec<Matrix>,
     pub events: Vec<Event>,
 }

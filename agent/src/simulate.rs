@@ -465,6 +465,7 @@ impl Sender {
         room.send(Draft {
             schema: Arc::clone(&self.schema),
             created: now,
+            uptime: None,
             matrices: std::mem::take(&mut self.rows),
             events: Vec::new(),
         });

@@ -78,6 +78,7 @@ mod tests {
             sequence: BatchSeq::FIRST,
             schema: SchemaId::new([0; 32]),
             created: UtcMillis::ZERO,
+            uptime: None,
             matrices: vec![Table::from(&Matrix { group: 0, times, columns })],
             events: Vec::new(),
         }

@@ -55,6 +55,7 @@ pub fn batch(id: SchemaId, sequence: u64, begin_ms: i64) -> Batch {
         sequence: BatchSeq::new(sequence).expect("from 1"),
         schema: id,
         created: UtcMillis::new(begin_ms),
+        uptime: None,
         matrices: vec![Matrix { group: 0, times, columns: vec![column] }],
         events: Vec::new(),
     }

@@ -376,6 +376,7 @@ fn seeded_record(sequence: u64, created_ms: i64) -> Vec<u8> {
         sequence: BatchSeq::new(sequence).expect("from 1"),
         schema: bare_schema().0,
         created: at,
+        uptime: None,
         matrices: Vec::new(),
         events: vec![Event {
             at,

@@ -85,6 +85,7 @@ fn lane(number: u8, rng: &mut Rng, begin_ms: i64) -> Lane {
             sequence: BatchSeq::new(sequence).expect("from 1"),
             schema: id,
             created: UtcMillis::new(begin_ms),
+            uptime: None,
             matrices: vec![Matrix { group: 0, times, columns }],
             events: Vec::new(),
         };

@@ -24,6 +24,9 @@ pub struct Ack {
     /// remembered any more.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unverified: bool,
+    /// The collector's clock, milliseconds since 1970 UTC; absent from older collectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utc_ms: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]
@@ -54,6 +57,7 @@ impl Ack {
             verdict,
             credits: None,
             unverified: false,
+            utc_ms: None,
         }
     }
 

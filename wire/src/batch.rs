@@ -8,7 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{BatchSeq, ContentHash, HubId, IdError, NodeId, SchemaId, SpoolEpoch, SubjectId};
+use crate::id::{
+    BatchSeq, BootId, ContentHash, HubId, IdError, NodeId, SchemaId, SpoolEpoch, SubjectId,
+};
 use crate::limits;
 use crate::message::{self, EventKind, Method, SubjectKind};
 use crate::series::Quantity;
@@ -118,6 +120,13 @@ impl Series {
     }
 }
 
+/// A moment by a clock that nobody sets: how long a machine was up, suspended time included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uptime {
+    pub boot: BootId,
+    pub at: Millis,
+}
+
 /// Readings sent, acknowledged and deduplicated together. `M` is how the rows of a group are held:
 /// a [`Matrix`], or a [`crate::Table`] where very many are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +138,8 @@ pub struct Batch<M = Matrix> {
     pub schema: SchemaId,
     /// The sender's clock.
     pub created: UtcMillis,
+    /// When that was, by the clock that nobody sets; `None`: an older sender.
+    pub uptime: Option<Uptime>,
     pub matrices: Vec<M>,
     pub events: Vec<Event>,
 }
@@ -181,6 +192,8 @@ pub struct Envelope {
     pub sequence: BatchSeq,
     pub schema: SchemaId,
     pub created: UtcMillis,
+    /// When that was, by the clock that nobody sets; `None`: an older sender.
+    pub uptime: Option<Uptime>,
     /// SHA-256 of the body as it was sent.
     pub hash: ContentHash,
 }

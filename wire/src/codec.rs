@@ -10,13 +10,13 @@ use std::io::Read;
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 
-use crate::batch::{Batch, BatchError, Envelope, Event, Group, Matrix, Schema, VERSION};
-use crate::id::{BatchSeq, ContentHash, HubId, NodeId, SchemaId, SpoolEpoch};
+use crate::batch::{Batch, BatchError, Envelope, Event, Group, Matrix, Schema, Uptime, VERSION};
+use crate::id::{BatchSeq, BootId, ContentHash, HubId, NodeId, SchemaId, SpoolEpoch};
 use crate::limits;
 use crate::message::{self, EventKind};
 use crate::quick;
 use crate::table::{self, Table};
-use crate::units::UtcMillis;
+use crate::units::{Millis, UtcMillis};
 
 /// SHA-256 of a body as it is sent.
 #[must_use]
@@ -64,6 +64,8 @@ pub fn encode_batch(batch: &Batch) -> Result<Vec<u8>, BatchError> {
         created_ms: batch.created.get(),
         matrices: batch.matrices.iter().map(pack_matrix).collect::<Result<_, _>>()?,
         events: batch.events.iter().map(pack_event).collect(),
+        boot: batch.uptime.map_or_else(Vec::new, |uptime| uptime.boot.as_bytes().to_vec()),
+        uptime_ms: batch.uptime.map_or(0, |uptime| uptime.at.get()),
     };
     compress(&message.encode_to_vec())
 }
@@ -122,6 +124,8 @@ fn open_general(plain: &[u8], hash: ContentHash) -> Result<Opened, BatchError> {
         schema: SchemaId::from_slice(&message.schema)
             .ok_or_else(|| key("the schema id", &message.schema, 32))?,
         created: UtcMillis::new(message.created_ms),
+        uptime: uptime(&message.boot, message.uptime_ms)
+            .map_err(|bytes| BatchError::KeyLength { what: "the boot id", bytes, expected: 16 })?,
         hash,
     };
     Ok(Opened { envelope, rest: Rest::Message(message) })
@@ -168,6 +172,7 @@ impl Opened {
             sequence: envelope.sequence,
             schema: envelope.schema,
             created: envelope.created,
+            uptime: envelope.uptime,
             matrices: matrices.map(|m| unpack_matrix(m, schema)).collect::<Result<_, _>>()?,
             events: events.map(|e| unpack_event(e, schema)).collect::<Result<_, _>>()?,
         };
@@ -180,6 +185,15 @@ fn values_at_most(message: &message::Batch) -> Result<(), BatchError> {
     let of = |matrix: &message::Matrix| matrix.times.len().saturating_mul(matrix.columns.len());
     let values = message.matrices.iter().map(of).fold(0, usize::saturating_add);
     at_most("values", values, limits::VALUES_MAX)
+}
+
+/// No boot: the sender does not tell. The error: how many bytes a boot id of another length has.
+pub(crate) fn uptime(boot: &[u8], ms: u64) -> Result<Option<Uptime>, usize> {
+    if boot.is_empty() {
+        return Ok(None);
+    }
+    let boot = BootId::from_slice(boot).ok_or(boot.len())?;
+    Ok(Some(Uptime { boot, at: Millis::new(ms) }))
 }
 
 fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), BatchError> {

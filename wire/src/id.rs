@@ -149,6 +149,10 @@ key!(
     SpoolEpoch, 16, "spool epoch"
 );
 key!(
+    /// New whenever a machine boots. Uptimes count within it.
+    BootId, 16, "boot id"
+);
+key!(
     /// SHA-256 of a body exactly as it was sent.
     ContentHash, 32, "content hash"
 );

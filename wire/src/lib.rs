@@ -37,10 +37,12 @@ pub mod table;
 pub mod units;
 
 pub use ack::{Ack, AckVerdict};
-pub use batch::{Batch, BatchError, Matrix, Schema};
+pub use batch::{Batch, BatchError, Matrix, Schema, Uptime};
 pub use error::{ErrorBody, ErrorCode};
 pub use hello::{Greeting, Hello, Welcome};
-pub use id::{BatchSeq, ContentHash, HubId, NodeId, ProjectId, SchemaId, SpoolEpoch, SubjectId};
+pub use id::{
+    BatchSeq, BootId, ContentHash, HubId, NodeId, ProjectId, SchemaId, SpoolEpoch, SubjectId,
+};
 pub use message::{Method, SubjectKind};
 pub use series::{Kind, Quantity};
 pub use table::Table;

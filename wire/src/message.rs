@@ -112,6 +112,10 @@ pub struct Batch {
     pub matrices: Vec<Matrix>,
     #[prost(message, repeated, tag = "9")]
     pub events: Vec<Event>,
+    #[prost(bytes = "vec", tag = "10")]
+    pub boot: Vec<u8>,
+    #[prost(uint64, tag = "11")]
+    pub uptime_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

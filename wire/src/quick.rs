@@ -17,7 +17,7 @@ use std::ops::Range;
 use prost::Message as _;
 
 use crate::batch::{Batch, Envelope, Event, Schema, VERSION};
-use crate::codec::unpack_event;
+use crate::codec::{self, unpack_event};
 use crate::id::{BatchSeq, ContentHash, HubId, NodeId, SchemaId, SpoolEpoch};
 use crate::limits;
 use crate::message;
@@ -53,6 +53,8 @@ struct Found<'a> {
     created: u64,
     matrices: Vec<Range<usize>>,
     events: Vec<Range<usize>>,
+    boot: &'a [u8],
+    uptime: u64,
 }
 
 /// The envelope, and the parts for later; the bytes back where the general reader must look.
@@ -91,6 +93,8 @@ fn find(plain: &[u8]) -> Option<Found<'_>> {
             _ if key == bytes(9) && found.events.len() < limits::EVENTS_MAX => {
                 found.events.push(cursor.range()?);
             }
+            _ if key == bytes(10) => found.boot = cursor.slice()?,
+            _ if key == number(11) => found.uptime = cursor.varint()?,
             _ => return None,
         }
     }
@@ -108,6 +112,7 @@ fn envelope(found: &Found<'_>, hash: ContentHash) -> Option<Envelope> {
         sequence: BatchSeq::new(found.sequence)?,
         schema: SchemaId::from_slice(found.schema)?,
         created: UtcMillis::new(zigzag(found.created)),
+        uptime: codec::uptime(found.boot, found.uptime).ok()?,
         hash,
     })
 }
@@ -129,6 +134,7 @@ impl Parts {
             sequence: envelope.sequence,
             schema: envelope.schema,
             created: envelope.created,
+            uptime: envelope.uptime,
             matrices: tables,
             events: events.collect::<Option<_>>()?,
         })

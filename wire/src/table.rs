@@ -139,6 +139,7 @@ pub(crate) fn convert<A, B: for<'a> From<&'a A>>(batch: Batch<A>) -> Batch<B> {
         sequence: batch.sequence,
         schema: batch.schema,
         created: batch.created,
+        uptime: batch.uptime,
         matrices: batch.matrices.iter().map(B::from).collect(),
         events: batch.events,
     }

@@ -49,6 +49,7 @@ fn batch(id: SchemaId, matrices: Vec<Matrix>) -> Batch {
         sequence: BatchSeq::FIRST,
         schema: id,
         created: UtcMillis::new(START),
+        uptime: None,
         matrices,
         events: vec![Event {
             at: UtcMillis::new(START),

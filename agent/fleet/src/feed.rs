@@ -91,6 +91,7 @@ impl Feed {
             sequence,
             schema: self.schema,
             created,
+            uptime: None,
             matrices: std::mem::take(&mut self.matrices),
             events: Vec::new(),
         })

@@ -76,6 +76,7 @@ impl<D: Disk> Spool<D> {
             sequence,
             schema: schema.id,
             created: now,
+            uptime: None,
             matrices: Vec::new(),
             events: vec![Event {
                 at: now,

@@ -38,6 +38,7 @@ fn draft(number: u64) -> Draft {
     Draft {
         schema: std::sync::Arc::new(EncodedSchema::new(&schema).unwrap()),
         created: CREATED,
+        uptime: None,
         matrices: Vec::new(),
         events: vec![bijli_wire::batch::Event {
             at: CREATED,
@@ -166,10 +167,10 @@ fn write_thinned(dir: &Path) {
         if thinned {
             events[0].kind = EventKind::ResolutionReduced;
         }
-        let Draft { created, matrices, .. } = draft(number);
+        let Draft { created, uptime, matrices, .. } = draft(number);
         let (epoch, sequence, schema) = (EPOCH, seq(number), schema.id);
         let head = Head { epoch, sequence, created, schema };
-        let batch = Batch { hub, node, epoch, sequence, schema, created, matrices, events };
+        let batch = Batch { hub, node, epoch, sequence, schema, created, uptime, matrices, events };
         (head, codec::encode_batch(&batch).unwrap())
     };
     for number in 1..=3 {

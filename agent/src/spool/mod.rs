@@ -199,6 +199,7 @@ impl<D: Disk> Spool<D> {
             sequence: self.next,
             schema: draft.schema.id,
             created: draft.created,
+            uptime: draft.uptime,
             matrices: draft.matrices.clone(),
             events: draft.events.clone(),
         };

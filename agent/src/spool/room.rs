@@ -217,7 +217,7 @@ impl<D: Disk> Spool<D> {
         part: Thinned,
         set: &Set,
     ) -> Result<Option<(BatchSeq, Standing, Vec<u8>)>, SpoolError> {
-        let Thinned { schema, created, first, since, matrices, events } = part;
+        let Thinned { schema, created, uptime, first, since, matrices, events } = part;
         let batch = Batch {
             hub: self.owner.hub.clone(),
             node: self.owner.node.clone(),
@@ -225,6 +225,7 @@ impl<D: Disk> Spool<D> {
             sequence,
             schema,
             created,
+            uptime,
             matrices,
             events,
         };

@@ -63,7 +63,7 @@ fn draft_of(bytes: usize, seed: u64) -> Draft {
                 .collect(),
         })
         .collect();
-    Draft { schema: schema("test"), created: NOW, matrices: Vec::new(), events }
+    Draft { schema: schema("test"), created: NOW, uptime: None, matrices: Vec::new(), events }
 }
 
 fn store(spool: &mut Spool<ModelDisk>, number: u64) {

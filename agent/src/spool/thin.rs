@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bijli_wire::batch::{Event, Register};
 use bijli_wire::message::EventKind;
-use bijli_wire::{Batch, BatchSeq, Matrix, Millis, Quantity, Schema, SchemaId, UtcMillis, limits};
+use bijli_wire::{
+    Batch, BatchSeq, Matrix, Millis, Quantity, Schema, SchemaId, Uptime, UtcMillis, limits,
+};
 
 /// Readings stay where accounting intervals of this length begin and end.
 pub(crate) const EDGE: Millis = Millis::new(15 * 60 * 1_000);
@@ -24,6 +26,8 @@ const EVENTS_KEPT_MAX: usize = 64;
 const KEPT_AFTER: u32 = 4;
 /// Readings of one register kept between two edges; whoever wants more is noise.
 const BETWEEN_EDGES_MAX: u32 = 64;
+/// Batches whose clocks differ by no more are of one clock, in milliseconds.
+const STEP_MS_MAX: u64 = 500;
 /// The slack of a ledger's bound: one refresh of a device's register.
 const REFRESH_MS: u128 = 100;
 /// Missing marks of all columns together, in bits: a batch of many columns has fewer rows, so
@@ -36,6 +40,7 @@ pub(crate) struct Thinned {
     pub(crate) schema: SchemaId,
     /// The newest batch's.
     pub(crate) created: UtcMillis,
+    pub(crate) uptime: Option<Uptime>,
     /// The eldest sequence that it stands for, and when that was made.
     pub(crate) first: BatchSeq,
     pub(crate) since: UtcMillis,
@@ -67,6 +72,7 @@ struct Part {
     since: UtcMillis,
     last: BatchSeq,
     created: UtcMillis,
+    uptime: Option<Uptime>,
     groups: BTreeMap<usize, Rows>,
     events: Vec<Event>,
 }
@@ -115,14 +121,18 @@ impl Part {
             since: input.since,
             last: input.batch.sequence,
             created: input.batch.created,
+            uptime: input.batch.uptime,
             groups: BTreeMap::new(),
             events: Vec::new(),
         }
     }
 
-    /// Whether a batch can be joined to this: the same columns, later rows, and room.
+    /// Whether a batch can be joined to this: the same columns, a clock that was not set in between,
+    /// later rows, and room.
     fn takes(&mut self, input: &Input<'_>) -> bool {
+        let clocks = (self.uptime, self.created);
         input.batch.schema == self.schema
+            && is_one_clock(clocks, (input.batch.uptime, input.batch.created))
             && input.batch.matrices.iter().all(|matrix| {
                 self.groups.get_mut(&matrix.group).is_none_or(|rows| rows.takes(matrix))
             })
@@ -131,7 +141,7 @@ impl Part {
     fn absorb(&mut self, input: Input<'_>) {
         let Input { schema, batch, .. } = input;
         self.last = batch.sequence;
-        self.created = batch.created;
+        (self.created, self.uptime) = (batch.created, batch.uptime);
         for matrix in &batch.matrices {
             let rows =
                 self.groups.entry(matrix.group).or_insert_with(|| Rows::new(schema, matrix.group));
@@ -158,11 +168,26 @@ impl Part {
         Thinned {
             schema: self.schema,
             created: self.created,
+            uptime: self.uptime,
             first: self.first,
             since: self.since,
             matrices: matrices.collect(),
             events,
         }
+    }
+}
+
+/// Whether one correction fits both: neither a boot nor a set clock lies between them.
+fn is_one_clock(a: (Option<Uptime>, UtcMillis), b: (Option<Uptime>, UtcMillis)) -> bool {
+    let zero = |uptime: Uptime, created: UtcMillis| {
+        created.get().saturating_sub(i64::try_from(uptime.at.get()).unwrap_or(i64::MAX))
+    };
+    match (a, b) {
+        ((Some(one), created), (Some(other), later)) => {
+            one.boot == other.boot && zero(one, created).abs_diff(zero(other, later)) <= STEP_MS_MAX
+        }
+        ((None, _), (None, _)) => true,
+        ((Some(_), _), (None, _)) | ((None, _), (Some(_), _)) => false,
     }
 }
 

@@ -135,6 +135,7 @@ fn batch(id: SchemaId, number: u64, matrix: Matrix) -> Batch {
         sequence: seq(number),
         schema: id,
         created: matrix.times.last().copied().unwrap_or(UtcMillis::new(START)),
+        uptime: None,
         matrices: vec![matrix],
         events: Vec::new(),
     }
@@ -150,8 +151,9 @@ fn thin(schema: &Schema, batches: &[Batch], cut: usize) -> Vec<Thinned> {
     }
     let mut again = Thinner::default();
     for (number, part) in (1..).zip(thinner.finish()) {
-        let Thinned { schema: id, created, first, since, matrices, events } = part;
-        let whole = Batch { created, matrices, events, ..batch(id, number, Matrix::default()) };
+        let Thinned { schema: id, created, uptime, first, since, matrices, events } = part;
+        let whole =
+            Batch { created, uptime, matrices, events, ..batch(id, number, Matrix::default()) };
         again.take(Input { schema, first, since, batch: whole });
     }
     for batch in rest {
@@ -338,6 +340,7 @@ impl Source {
         Draft {
             schema: Arc::clone(&self.encoded),
             created: UtcMillis::new(self.at),
+            uptime: None,
             matrices: vec![matrix],
             events: Vec::new(),
         }

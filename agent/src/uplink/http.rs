@@ -384,6 +384,7 @@ mod tests {
         Draft {
             schema: Arc::new(EncodedSchema::new(&schema).unwrap()),
             created: UtcMillis::new(1_800_000_000_000),
+            uptime: None,
             matrices: Vec::new(),
             events: vec![bijli_wire::batch::Event {
                 at: UtcMillis::new(1_800_000_000_000),

@@ -84,6 +84,7 @@ impl Desk {
             sequence: BatchSeq::new(u64::try_from(minute).expect("small") + 1).expect("from 1"),
             schema: id,
             created: UtcMillis::new(BEGIN + first * 1_000),
+            uptime: None,
             matrices: vec![Matrix { group: 0, times: times.collect(), columns: vec![column] }],
             events: Vec::new(),
         };

@@ -151,7 +151,7 @@ impl Door<'_> {
     /// senders are alive.
     pub fn admit_batch(&self, read: ReadBatch, now: UtcMillis) -> Result<Decision<Ack>, Refusal> {
         let ReadBatch { envelope, body, carried, .. } = read;
-        let Envelope { hub, node, epoch, sequence, hash, schema, created } = envelope;
+        let Envelope { hub, node, epoch, sequence, hash, schema, created, .. } = envelope;
         let lane = LaneKey { hub, node, epoch };
         let (admit, credits) = {
             let mut intake = lock(self.intake);

@@ -81,6 +81,7 @@ fn batch(id: SchemaId, sequence: u64, begin: UtcMillis) -> Batch {
         sequence: BatchSeq::new(sequence).expect("from 1"),
         schema: id,
         created: begin,
+        uptime: None,
         matrices: vec![Matrix { group: 0, times, columns: vec![column] }],
         events: Vec::new(),
     }

@@ -46,6 +46,7 @@ pub(crate) fn node_load(node: usize, batches: usize, start: UtcMillis) -> NodeLo
             sequence,
             schema: schema_id,
             created: at,
+            uptime: None,
             matrices: vec![matrix],
             events: Vec::new(),
         };

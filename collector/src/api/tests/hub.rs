@@ -218,6 +218,7 @@ fn batch(node: &str, at: UtcMillis) -> (Schema, Batch) {
         sequence: BatchSeq::FIRST,
         schema: SchemaId::new([1; 32]),
         created: at,
+        uptime: None,
         matrices: vec![Matrix { group: 0, times: vec![at], columns }],
         events: if node == "isb-n01" { vec![event] } else { Vec::new() },
     };
