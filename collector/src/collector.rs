@@ -362,7 +362,7 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
     state.set_index(index.clone());
     let (ledger, out) = (started.ledger.clone(), started.ledger);
     let mut bookkeeper = Bookkeeper::with_leaves(Arc::clone(state), move |lot: Lot| out.add(lot));
-    replay::replay(&log, state, &intake, &mut bookkeeper);
+    replay::replay(&log, state, &intake, |fact| bookkeeper.book(fact));
     // What it says is in the log and the metrics; whatever it is, batches are taken.
     let _keeping = ledger.replayed();
     drop(ledger);

@@ -17,7 +17,7 @@ use crate::bookkeeper::Bookkeeper;
 use crate::clock::Clock;
 use crate::frame::Frame;
 use crate::health::Health;
-use crate::intake::Intake;
+use crate::intake::{Fact, Intake};
 use crate::journal::{chain, lock};
 use crate::state::{Hub, State};
 
@@ -62,12 +62,12 @@ pub fn rules<D: Disk>(log: &Log<D>) -> Option<Rules> {
     }
 }
 
-/// Books every record of a journal. Damaged ones are counted and passed over.
+/// Hands out every fact of a journal in booking order. Damaged records are counted and passed over.
 pub fn replay<D: Disk>(
     log: &Log<D>,
     state: &State,
     intake: &Mutex<Intake>,
-    bookkeeper: &mut Bookkeeper,
+    mut book: impl FnMut(Fact),
 ) {
     let started = state.clock.instant();
     let mut told = started;
@@ -82,7 +82,7 @@ pub fn replay<D: Disk>(
                     state.health.frames_unusable.inc();
                     tracing::error!(record = %seq, error = chain(&error), "cannot be booked");
                 }
-                facts.drain(..).for_each(|fact| bookkeeper.book(fact));
+                facts.drain(..).for_each(&mut book);
                 state.replayed(seq.get(), total);
             }
             Err(error) => {
@@ -141,7 +141,7 @@ pub fn offline(dir: &Path) -> Result<Digest, ReplayError> {
     let state = Arc::new(State::new(Clock, rules, Health::new(), None));
     let intake = Mutex::new(Intake::default());
     let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
-    replay(&log, &state, &intake, &mut bookkeeper);
+    replay(&log, &state, &intake, |fact| bookkeeper.book(fact));
     Ok(digest(&state))
 }
 

@@ -130,7 +130,8 @@ impl State {
         drop(self.index.set(index));
     }
 
-    pub(crate) fn add_hub(&self, hub: Hub) -> Arc<Hub> {
+    /// Adds a hub, unless it is there.
+    pub fn add_hub(&self, hub: Hub) -> Arc<Hub> {
         let mut hubs = write(&self.hubs);
         Arc::clone(hubs.entry(hub.id.clone()).or_insert_with(|| Arc::new(hub)))
     }
@@ -165,7 +166,9 @@ impl Hub {
         }
     }
 
-    pub(crate) fn configured(config: &HubConfig, rules: Rules) -> Self {
+    /// A hub that takes batches.
+    #[must_use]
+    pub fn configured(config: &HubConfig, rules: Rules) -> Self {
         Self {
             title: config.title.clone(),
             nodes_expected: config.nodes_expected,

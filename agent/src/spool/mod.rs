@@ -62,6 +62,13 @@ pub struct Limits {
     pub keep_acked: Millis,
 }
 
+impl Limits {
+    /// A quarter of the whole at most, so that making room never takes everything.
+    pub(crate) fn segment_bytes(self) -> u64 {
+        SEGMENT_BYTES.min(self.bytes_max / 4)
+    }
+}
+
 /// Whose batches these are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -379,7 +386,7 @@ impl<D: Disk> Spool<D> {
     fn begin_segment_if_full(&mut self, bytes: u64) -> Result<(), SpoolError> {
         let sealed: u64 = self.log.sealed_segments().map(|segment| segment.bytes).sum();
         let active = self.bytes().saturating_sub(sealed);
-        if active + bytes <= SEGMENT_BYTES {
+        if active + bytes <= self.limits.segment_bytes() {
             return Ok(());
         }
         self.in_segment.clear();

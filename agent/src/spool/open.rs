@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-use bijli_seglog::{Disk, Log, LogError, Options, RecordSeq, Recovery};
+use bijli_seglog::{Disk, FRAME_BYTES, HEADER_BYTES, Log, LogError, Options, RecordSeq, Recovery};
 use bijli_wire::{BatchSeq, SchemaId, SpoolEpoch, limits};
 
 use super::record::{HEAD_BYTES_MAX, Head, Record, Stands};
 use super::room::Standing;
-use super::{Limits, Owner, PLACE_STRIDE, Place, SEGMENT_BYTES, Spool, SpoolError};
+use super::{Limits, Owner, PLACE_STRIDE, Place, Spool, SpoolError};
 
 /// Random bytes of this start, drawn by the caller.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +70,7 @@ impl<D: Disk> Spool<D> {
         owner: Owner,
         fresh: Fresh,
     ) -> Result<(Self, Opened), SpoolError> {
-        let record_bytes_max = u32::try_from(HEAD_BYTES_MAX + limits::BODY_BYTES_MAX)
-            .expect("a head and a body are far below 4 GiB");
-        let options = Options::new(SEGMENT_BYTES, record_bytes_max)
-            .expect("4 MiB hold a record of the largest body")
-            .with_salt(fresh.salt);
+        let options = options(limits).with_salt(fresh.salt);
         let (log, recovery) = Log::open(disk.clone(), dir, options).map_err(|source| {
             let dir = dir.to_owned();
             if matches!(source, LogError::AlreadyOpen { .. }) {
@@ -94,7 +90,7 @@ impl<D: Disk> Spool<D> {
         let spool = Self {
             disk,
             dir: dir.to_owned(),
-            limits: Limits { bytes_max: limits.bytes_max.max(super::BYTES_MIN), ..limits },
+            limits,
             owner,
             epoch: found.newest.map_or(fresh.epoch, |(_, head)| head.epoch),
             next,
@@ -115,6 +111,15 @@ impl<D: Disk> Spool<D> {
         };
         Ok((spool, Opened { recovery, is_new_epoch }))
     }
+}
+
+/// A spool below [`super::BYTES_MIN`], as tests have it, takes smaller batches only.
+fn options(limits: Limits) -> Options {
+    let segment_bytes = limits.segment_bytes();
+    let largest = u64::try_from(HEAD_BYTES_MAX + limits::BODY_BYTES_MAX).unwrap_or(u64::MAX);
+    let record_bytes_max = largest.min(segment_bytes.saturating_sub(HEADER_BYTES + FRAME_BYTES));
+    let record_bytes_max = u32::try_from(record_bytes_max).expect("far below 4 GiB");
+    Options::new(segment_bytes, record_bytes_max).expect("the largest record fits a segment")
 }
 
 impl Found {

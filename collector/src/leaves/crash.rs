@@ -116,7 +116,7 @@ impl Machine {
             drop(out.lock().expect("no panic").take(&lot));
         });
         let intake = Arc::new(Mutex::new(Intake::default()));
-        replay::replay(&log, &state, &intake, &mut keeper);
+        replay::replay(&log, &state, &intake, |fact| keeper.book(fact));
         let (sender, facts) = sync_channel(1_024);
         let setting = Setting {
             clock: Clock,

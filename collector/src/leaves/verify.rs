@@ -171,7 +171,7 @@ pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
     let mut keeper = Bookkeeper::with_leaves(Arc::clone(&state), move |lot: Lot| {
         out.lock().unwrap_or_else(PoisonError::into_inner).take(&lot);
     });
-    replay::replay(&journal, &state, &Mutex::new(Intake::default()), &mut keeper);
+    replay::replay(&journal, &state, &Mutex::new(Intake::default()), |fact| keeper.book(fact));
     let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = bench.failed.take() {
         return Err(VerifyError::Index(error));

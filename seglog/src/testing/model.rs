@@ -6,7 +6,8 @@
 //!   a later sync does not write them (as ext4, XFS and Btrfs do).
 //! - Names: an unsynced change of a name survives or does not, each for itself. Directories
 //!   themselves are durable when made, as [`Disk::create_dir_all`] promises.
-//! - Faults: at the Nth operation, whatever it is; a full disk; a sync that lies.
+//! - Faults: at the Nth operation, whatever it is; a full disk; a sync that lies; a write that is
+//!   lost or lands elsewhere; a bit that flips.
 //!
 //! Seeded, no clock: the same calls and the same seed give the same disk.
 
@@ -35,6 +36,10 @@ pub enum Fault {
     Sync,
     /// The power goes: this operation and all after it fail until [`ModelDisk::power_cut`].
     PowerCut,
+    /// A write succeeds and leaves no trace; other operations are spared.
+    Lost,
+    /// A write succeeds and lands one sector further; other operations are spared.
+    Misdirected,
 }
 
 /// A handle; clones show the same disk.
@@ -72,6 +77,8 @@ struct State {
     operations: u64,
     syncs: u64,
     fault: Option<(u64, Fault)>,
+    /// What the write under way is to do instead.
+    lie: Option<Fault>,
     is_off: bool,
     sync_lies: bool,
     is_read_only: bool,
@@ -94,7 +101,10 @@ enum Operation {
     Read,
     /// Needs no room, and changes the disk.
     Cut,
+    /// Needs room: a name.
     Room,
+    /// Needs room: bytes.
+    Write,
     Sync,
 }
 
@@ -114,6 +124,7 @@ impl ModelDisk {
                 operations: 0,
                 syncs: 0,
                 fault: None,
+                lie: None,
                 is_off: false,
                 sync_lies: false,
                 is_read_only: false,
@@ -202,6 +213,29 @@ impl ModelDisk {
         state.kept.insert(path.to_owned(), inode);
     }
 
+    /// Flips one bit of one file, chosen by `choice`, durably; false if there are no bytes.
+    #[must_use]
+    pub fn flip(&self, choice: u64) -> bool {
+        let mut state = self.state();
+        let total: u64 = state.inodes.values().map(|inode| as_u64(inode.kept.len())).sum();
+        if total == 0 {
+            return false;
+        }
+        let mut at = as_usize((choice / 8) % total);
+        for inode in state.inodes.values_mut() {
+            if let Some(byte) = inode.kept.get_mut(at) {
+                *byte ^= 1 << (choice % 8);
+                let flipped = *byte;
+                if let Some(seen) = inode.seen.get_mut(at) {
+                    *seen = flipped;
+                }
+                return true;
+            }
+            at -= inode.kept.len();
+        }
+        false
+    }
+
     /// From now on reads that touch these bytes of a file fail.
     ///
     /// # Panics
@@ -260,13 +294,16 @@ impl State {
         if let Some((_, fault)) = self.fault.take_if(|(at, _)| *at == number) {
             match fault {
                 Fault::Io => return Err(io::Error::from_raw_os_error(EIO)),
-                Fault::Full if operation == Operation::Room => {
+                Fault::Full if matches!(operation, Operation::Room | Operation::Write) => {
                     return Err(io::Error::from_raw_os_error(ENOSPC));
                 }
                 Fault::Sync if operation == Operation::Sync => {
                     return Err(io::Error::from_raw_os_error(EIO));
                 }
-                Fault::Full | Fault::Sync => {}
+                Fault::Lost | Fault::Misdirected if operation == Operation::Write => {
+                    self.lie = Some(fault);
+                }
+                Fault::Full | Fault::Sync | Fault::Lost | Fault::Misdirected => {}
                 Fault::PowerCut => self.is_off = true,
             }
         }
@@ -474,10 +511,17 @@ impl DiskFile for ModelFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        let begun = state.begin(Operation::Room);
+        let begun = state.begin(Operation::Write);
         let room = state.room_left();
+        let lie = state.lie.take();
         let inode = state.inode(self.inode)?;
-        let offset = as_usize(offset);
+        let offset = match lie {
+            Some(Fault::Lost) => return Ok(()),
+            Some(Fault::Misdirected) => as_usize(offset) + SECTOR_BYTES,
+            Some(Fault::Io | Fault::Full | Fault::Sync | Fault::PowerCut) | None => {
+                as_usize(offset)
+            }
+        };
         if let Err(e) = begun {
             inode.write(offset, bytes.get(..bytes.len() / 2).unwrap_or_default());
             return Err(e);

@@ -1,0 +1,285 @@
+//! What must be true, whatever happens: held after every step against what really was.
+//!
+//! The oracle knows what no machine in the world knows: the exact energy behind every count that
+//! was shown, every batch that became durable on an agent's disk, every acknowledgement that was
+//! given. It decodes bodies itself and asks the books only what their readers may ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bijli_collector::bookkeeper::Bookkeeper;
+use bijli_collector::intake::Fact;
+use bijli_collector::state::State;
+use bijli_ledger::Books;
+use bijli_wire::{BatchSeq, ContentHash, HubId, NodeId, SpoolEpoch, SubjectId, codec};
+
+use crate::sensor::{POWER_MW_MAX, Truth, Truths};
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub words: String,
+}
+
+impl Violation {
+    pub fn new(invariant: &'static str, words: impl Into<String>) -> Self {
+        Self { invariant, words: words.into() }
+    }
+}
+
+pub type Lane = (NodeId, SpoolEpoch);
+type Key = (Lane, u64);
+
+/// What really was.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    pub truths: Truths,
+    /// Durable on the agent's disk, and nothing has happened to that disk since.
+    pub spooled: BTreeSet<Key>,
+    acked: BTreeMap<Key, ContentHash>,
+    /// Booked by the collector that runs now.
+    booked: BTreeMap<Key, ContentHash>,
+    followed: BTreeMap<SubjectId, Base>,
+    /// The lowest sequence of each lane that its agent has not released.
+    released: BTreeMap<Lane, BatchSeq>,
+    /// Batches that were refused for good, because their sequence has another content.
+    pub forks: BTreeMap<Lane, u64>,
+}
+
+/// Where a subject's exact account begins, and what the books had then.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    truth: Truth,
+    booked: u128,
+    /// What was carried below a millijoule then is not known.
+    is_loose: bool,
+}
+
+/// What the books say of a subject at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    last: Option<(i64, u64)>,
+    booked: u128,
+    flags: u128,
+}
+
+impl Oracle {
+    pub fn collector_started(&mut self) {
+        self.booked.clear();
+        self.followed.clear();
+    }
+
+    /// A 200 was given to a batch.
+    pub fn ack(&mut self, lane: Lane, sequence: u64, hash: ContentHash) {
+        self.acked.insert((lane, sequence), hash);
+    }
+
+    #[must_use]
+    pub fn acks(&self) -> usize {
+        self.acked.len()
+    }
+
+    /// Acknowledged batches that are not in the journal are lost with a disk that lied; what they
+    /// are worth is asked again at the end.
+    pub fn forgive_lost(&mut self, journalled: &[ContentHash]) {
+        let there: BTreeSet<&ContentHash> = journalled.iter().collect();
+        self.acked.retain(|_, hash| there.contains(hash));
+    }
+
+    /// An agent's disk lied, went or was set back: nothing is promised of what it held.
+    pub fn forgive_spool(&mut self, node: &NodeId) {
+        self.spooled.retain(|((of, _), _)| of != node);
+    }
+
+    /// Hands a fact to the bookkeeper and holds what must be true before and after.
+    ///
+    /// # Errors
+    /// Names the promise that is broken.
+    pub fn book(
+        &mut self,
+        fact: Fact,
+        bookkeeper: &mut Bookkeeper,
+        state: &State,
+    ) -> Result<(), Violation> {
+        let mut subjects = Vec::new();
+        let mut hub = None;
+        if let Fact::Batch { schema, body, .. } = &fact {
+            self.invariant_booked_once(body)?;
+            hub = Some(schema.hub.clone());
+            subjects.extend(schema.subjects.iter().map(|subject| subject.id.clone()));
+        }
+        let before = said(state, hub.as_ref(), &subjects);
+        bookkeeper.book(fact);
+        let after = said(state, hub.as_ref(), &subjects);
+        for ((subject, before), after) in subjects.iter().zip(before).zip(after) {
+            if let Some(after) = after {
+                self.invariant_energy_is_the_registers(subject, before, after)?;
+            }
+        }
+        state.hubs().iter().try_for_each(|hub| invariant_books_balance(&hub.books()))
+    }
+
+    /// I2.
+    fn invariant_booked_once(&mut self, body: &[u8]) -> Result<(), Violation> {
+        let broken = |words: String| Violation::new("booked once", words);
+        let envelope = codec::open(body).map_err(|error| broken(error.to_string()))?.envelope;
+        let key = ((envelope.node, envelope.epoch), envelope.sequence.get());
+        let words = format!("batch {} of {} is booked again", key.1, key.0.0);
+        match self.booked.insert(key, envelope.hash) {
+            None => Ok(()),
+            Some(_) => Err(broken(words)),
+        }
+    }
+
+    /// I7: what is booked is the difference of the register, to the millijoule, or it is flagged
+    /// and no more than the device can draw.
+    fn invariant_energy_is_the_registers(
+        &mut self,
+        subject: &SubjectId,
+        before: Option<Said>,
+        after: Said,
+    ) -> Result<(), Violation> {
+        let broken = |words: String| {
+            let words = format!("{subject}: {words}; before {before:?}, after {after:?}");
+            Err(Violation::new("energy is the register's", words))
+        };
+        let Some((at, count)) = after.last else { return Ok(()) };
+        let truth = self.truths.get(subject).and_then(|counts| counts.get(&count));
+        let Some(truth) = truth.copied() else { return broken("a count nobody showed".into()) };
+        let flags_before = before.map_or(0, |said| said.flags);
+        let base = self.followed.get(subject).copied();
+        if after.flags > flags_before {
+            let booked = after.booked - before.map_or(0, |said| said.booked);
+            let since = before.and_then(|said| said.last).map_or(at, |(since, _)| since);
+            let span = u128::from(at.abs_diff(since)) + 2_000;
+            if booked > span * u128::from(POWER_MW_MAX) / 1_000 {
+                return broken(format!("{booked} mJ in {span} ms is more than it can draw"));
+            }
+            self.followed.remove(subject);
+            self.follow(subject, truth, after.booked, true);
+            return Ok(());
+        }
+        if truth.is_vague {
+            return Ok(());
+        }
+        let Some(base) = base else {
+            self.follow(subject, truth, after.booked, before.is_some_and(|it| it.last.is_some()));
+            return Ok(());
+        };
+        if base.truth.stretch != truth.stretch {
+            if base.truth.epoch != truth.epoch {
+                return broken("a reset that was announced is not flagged".into());
+            }
+            // A register that began again unannounced and has passed its old count: nobody can
+            // tell, and what it shows is what is booked.
+            self.follow(subject, truth, after.booked, true);
+            return Ok(());
+        }
+        let expected = truth.units.saturating_sub(base.truth.units) / truth.per_mj;
+        let found = after.booked - base.booked;
+        let slack = u128::from(base.is_loose && truth.per_mj > 1);
+        if found.abs_diff(expected) > slack {
+            return broken(format!("{found} mJ booked, the register says {expected} mJ"));
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, subject: &SubjectId, truth: Truth, booked: u128, is_loose: bool) {
+        if !truth.is_vague {
+            self.followed.insert(subject.clone(), Base { truth, booked, is_loose });
+        }
+    }
+
+    /// I1: every acknowledged batch is among these bodies.
+    ///
+    /// # Errors
+    /// Names one that is not.
+    pub fn invariant_acked_is_durable(&self, there: &[ContentHash]) -> Result<(), Violation> {
+        let there: BTreeSet<&ContentHash> = there.iter().collect();
+        let lost = self.acked.iter().find(|(_, hash)| !there.contains(hash));
+        lost.map_or(Ok(()), |(((node, epoch), sequence), _)| {
+            let words = format!("batch {sequence} of {node}, epoch {epoch}, was acknowledged");
+            Err(Violation::new("acked is durable", words))
+        })
+    }
+
+    /// What an agent forgets, the collector has; and it never takes a release back by itself.
+    ///
+    /// # Errors
+    /// Names a batch that nobody has.
+    pub fn invariant_released_is_acked(
+        &mut self,
+        lane: &Lane,
+        lowest: BatchSeq,
+    ) -> Result<(), Violation> {
+        let known = self.released.get(lane).copied().unwrap_or(BatchSeq::FIRST);
+        for sequence in known.get()..lowest.get() {
+            let key = (lane.clone(), sequence);
+            let is_forked = self.forks.contains_key(lane);
+            if !self.acked.contains_key(&key) && !is_forked && self.spooled.contains(&key) {
+                let words = format!("batch {sequence} of {} is released, never acked", lane.0);
+                return Err(Violation::new("released is acked", words));
+            }
+        }
+        self.released.insert(lane.clone(), lowest);
+        Ok(())
+    }
+
+    /// I10: when faults are over, everything that was spooled is booked.
+    ///
+    /// # Errors
+    /// Names a batch that is not.
+    pub fn invariant_spooled_is_booked(&self) -> Result<(), Violation> {
+        let missing = self
+            .spooled
+            .iter()
+            .find(|key| !self.booked.contains_key(*key) && !self.forks.contains_key(&key.0));
+        missing.map_or(Ok(()), |(lane, sequence)| {
+            let words = format!("batch {sequence} of {} was spooled", lane.0);
+            Err(Violation::new("spooled is booked", words))
+        })
+    }
+
+    /// The newest count that the books know of a subject, and its truth.
+    #[must_use]
+    pub fn booked_until(&self, state: &State, hub: &HubId, subject: &SubjectId) -> Option<Truth> {
+        let hub = state.hub(hub)?;
+        let (_, count) = hub.books().subject(subject)?.last?;
+        self.truths.get(subject)?.get(&count).copied()
+    }
+
+    #[must_use]
+    pub fn batches_booked(&self) -> usize {
+        self.booked.len()
+    }
+}
+
+fn said(state: &State, hub: Option<&HubId>, subjects: &[SubjectId]) -> Vec<Option<Said>> {
+    let Some(hub) = hub.and_then(|hub| state.hub(hub)) else {
+        return vec![None; subjects.len()];
+    };
+    let books = hub.books();
+    let said = subjects.iter().map(|id| {
+        let status = books.subject(id)?;
+        let counts = status.counts;
+        let flags = [counts.resets, counts.step_backs, counts.implausible, counts.broken];
+        let flags: u128 = flags.into_iter().map(u128::from).sum();
+        Some(Said {
+            last: status.last.map(|(at, count)| (at.get(), count)),
+            booked: status.booked.total(),
+            flags: flags + status.too_old_mj,
+        })
+    });
+    said.collect()
+}
+
+/// I3: every account of passage is at zero, and every interval could be posted.
+fn invariant_books_balance(books: &Books) -> Result<(), Violation> {
+    if books.imbalance() != 0 {
+        return Err(Violation::new("books balance", format!("off by {} mJ", books.imbalance())));
+    }
+    match books.faults().next() {
+        Some(fault) => Err(Violation::new("books balance", fault.to_string())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,587 @@
+//! Plays one history: events in virtual time, faults among them, until everything has drained.
+
+mod weather;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bijli_agent::uplink::line::{Answer, Input, Request, Ticket, Work};
+use bijli_collector::health::Health;
+use bijli_wire::{Ack, ErrorCode};
+
+use crate::dice::Dice;
+use crate::fault::Tally;
+use crate::history::{History, Note};
+use crate::hub::{Collector, Reaction, Token};
+use crate::link::{Fate, Way};
+use crate::node::{Done, Node};
+use crate::oracle::{Oracle, Violation};
+use crate::plan::{Net, Plan};
+
+/// Frames that come within it share a commit.
+const GROUP_WAIT_MS: u64 = 2;
+const SLOW_COMMIT_MS: u64 = 5_000;
+/// A collector without frames writes the time so often.
+const BEAT_MS: u64 = 30_000;
+/// When faults are over, everything has drained after this long.
+const DRAIN_MS: u64 = 8 * 3_600_000;
+/// The last readings are taken so long after the faults: beyond any step of a clock.
+const LAST_WORDS_MS: u64 = 600_000;
+/// No history has more steps; one that does goes in circles.
+const STEPS_MAX: u64 = 400_000;
+/// What would be there after a cut is looked at so often.
+const LOOK_EVERY: u64 = 300;
+
+#[derive(Debug)]
+enum Happening {
+    Sample(usize),
+    Wake(usize),
+    Start(usize),
+    Arrive(Sent),
+    Answer(Sent, Result<Answer, String>),
+    Commit,
+    Beat,
+    StartCollector,
+    Room(Option<usize>),
+    Calm,
+}
+
+/// A request and where its answer goes.
+#[derive(Clone, Debug)]
+struct Sent {
+    node: usize,
+    life: u64,
+    connection: u64,
+    ticket: Ticket,
+    request: Request,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    dice: Dice,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    serial: u64,
+    nodes: Vec<Node>,
+    collector: Collector,
+    oracle: Oracle,
+    pub tally: Tally,
+    pub history: History,
+    /// Requests that wait for the group commit.
+    waiting: BTreeMap<Token, Sent>,
+    answered: BTreeSet<(usize, u64, Ticket)>,
+    is_commit_due: bool,
+    slow_until: u64,
+    is_calm: bool,
+    steps: u64,
+}
+
+impl World {
+    #[must_use]
+    pub fn new(seed: u64, health: Health) -> Self {
+        let mut dice = Dice::new(seed);
+        let plan = Plan::draw(&mut dice);
+        let collector = Collector::new(&plan, health, &mut dice);
+        let hub = collector.id.clone();
+        let nodes = (0..plan.nodes).map(|index| Node::new(index, &hub, &plan, &mut dice));
+        let nodes = nodes.collect();
+        Self {
+            nodes,
+            collector,
+            dice,
+            now: 0,
+            queue: BTreeMap::new(),
+            serial: 0,
+            oracle: Oracle::default(),
+            tally: Tally::default(),
+            history: History::default(),
+            waiting: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            is_commit_due: false,
+            slow_until: 0,
+            is_calm: false,
+            steps: 0,
+            plan,
+        }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    #[must_use]
+    pub fn batches_booked(&self) -> usize {
+        self.oracle.batches_booked()
+    }
+
+    /// Plays it to its end.
+    ///
+    /// # Errors
+    /// Names the promise that is broken.
+    pub fn play(&mut self) -> Result<(), Violation> {
+        self.at(0, Happening::StartCollector);
+        for node in 0..self.nodes.len() {
+            let late = self.dice.between(0, self.plan.step_ms);
+            self.at(late, Happening::Start(node));
+            self.at(late, Happening::Sample(node));
+        }
+        self.at(BEAT_MS.max(self.plan.step_ms), Happening::Beat);
+        let length = self.plan.step_ms * self.plan.rows * self.plan.batches;
+        self.at(length, Happening::Calm);
+        while let Some(((at, _), happening)) = self.queue.pop_first() {
+            self.now = self.now.max(at);
+            self.steps += 1;
+            self.happen(happening)?;
+            if self.steps.is_multiple_of(LOOK_EVERY) {
+                self.look()?;
+            }
+            if self.steps > STEPS_MAX {
+                return Err(Violation::new("drains", "it goes in circles"));
+            }
+            if self.is_calm && self.has_drained() {
+                break;
+            }
+            if self.is_calm && self.now > length + DRAIN_MS + 3 * 86_400_000 {
+                return Err(Violation::new("drains", self.backlogs()));
+            }
+        }
+        self.settle()
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Sample(node) => self.sample(node),
+            Happening::Wake(node) => self.wake(node),
+            Happening::Start(node) => self.start(node),
+            Happening::Arrive(sent) => self.arrive(sent),
+            Happening::Answer(sent, outcome) => self.answer(sent, outcome),
+            Happening::Commit => {
+                self.is_commit_due = false;
+                self.commit()
+            }
+            Happening::Beat => self.beat(),
+            Happening::StartCollector => self.start_collector(),
+            Happening::Room(whose) => {
+                self.disk(whose).set_bytes_max(u64::MAX);
+                Ok(())
+            }
+            Happening::Calm => self.calm(),
+        }
+    }
+
+    fn at(&mut self, at: u64, happening: Happening) {
+        self.serial += 1;
+        self.queue.insert((at, self.serial), happening);
+    }
+
+    fn later(&mut self, delay: u64, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    fn note(&mut self, what: &'static str, node: Option<usize>, number: u64) {
+        self.history.note(Note { at: self.now, what, node, number });
+    }
+
+    // Agents.
+
+    fn sample(&mut self, index: usize) -> Result<(), Violation> {
+        let node = &mut self.nodes[index];
+        let (plan, dice, tally) = (&self.plan, &mut self.dice, &mut self.tally);
+        let done = node.sample(self.now, plan, (dice, tally), &mut self.oracle.truths);
+        let made = !done.durable.is_empty() || node.life.is_none();
+        self.carry_out(index, done)?;
+        if self.is_calm {
+            let mut done = Done::default();
+            self.nodes[index].flush(self.now, &mut done);
+            return self.carry_out(index, done);
+        }
+        self.later(self.plan.step_ms, Happening::Sample(index));
+        if made { self.weather(index) } else { Ok(()) }
+    }
+
+    fn wake(&mut self, index: usize) -> Result<(), Violation> {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let is_due =
+            node.life.as_mut().is_some_and(|life| life.wake_at.take_if(|at| *at <= now).is_some());
+        if !is_due {
+            return Ok(());
+        }
+        let done = node.tell(Input::Tick, now);
+        self.carry_out(index, done)
+    }
+
+    fn start(&mut self, index: usize) -> Result<(), Violation> {
+        if self.nodes[index].life.is_some() {
+            return Ok(());
+        }
+        let (now, dice) = (self.now, &mut self.dice);
+        let node = &mut self.nodes[index];
+        match node.start(now, dice) {
+            Ok(opened) => {
+                let is_clean = opened.recovery.is_clean();
+                if !is_clean && !node.is_damaged {
+                    let words = format!("node {index}: {:?}", opened.recovery);
+                    return Err(Violation::new("no false alarm of damage", words));
+                }
+                if !is_clean {
+                    self.oracle.forgive_spool(&node.id);
+                }
+                let next = node.life.as_ref().map_or(0, |life| life.line.spool().next().get());
+                self.note("agent starts", Some(index), next);
+                let done = self.nodes[index].tell(Input::Tick, now);
+                self.carry_out(index, done)
+            }
+            Err(_) => {
+                self.note("agent cannot start", Some(index), 0);
+                self.fell(index)?;
+                let wait = self.dice.between(1_000, 10_000);
+                self.later(wait, Happening::Start(index));
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what is to be sent, and looks whether the machine still stands.
+    fn carry_out(&mut self, index: usize, done: Done) -> Result<(), Violation> {
+        if let Some(epoch) = self.nodes[index].epoch() {
+            let lane = (self.nodes[index].id.clone(), epoch);
+            for sequence in &done.durable {
+                self.note("spooled", Some(index), sequence.get());
+                self.oracle.spooled.insert((lane.clone(), sequence.get()));
+            }
+        }
+        for work in done.work {
+            match work {
+                Work::Ask { ticket, request } => self.send(index, ticket, request),
+                Work::Disconnect => {
+                    if let Some(life) = &mut self.nodes[index].life {
+                        life.connection += 1;
+                    }
+                }
+            }
+        }
+        self.fell(index)?;
+        if done.is_fatal && self.nodes[index].life.is_some() {
+            self.note("agent ends", Some(index), 0);
+            self.kill(index);
+        }
+        self.plan_wake(index);
+        self.invariant_agent(index)
+    }
+
+    fn plan_wake(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let Some(wanted) = node.wants_wake(now) else { return };
+        let Some(life) = &mut node.life else { return };
+        let wanted = wanted.max(now);
+        if life.wake_at.is_none_or(|at| at > wanted) {
+            life.wake_at = Some(wanted);
+            self.at(wanted, Happening::Wake(index));
+        }
+    }
+
+    /// What must be true of an agent after each of its steps.
+    fn invariant_agent(&mut self, index: usize) -> Result<(), Violation> {
+        let node = &self.nodes[index];
+        let Some(life) = &node.life else { return Ok(()) };
+        let spool = life.line.spool();
+        // One segment more than the limit may be begun before an elder one goes.
+        if spool.bytes() > spool.bytes_max() + spool.bytes_max() / 4 {
+            let words = format!("node {index}: {} bytes spooled", spool.bytes());
+            return Err(Violation::new("disk within bounds", words));
+        }
+        let lane = (node.id.clone(), spool.epoch());
+        let lowest = spool.lowest();
+        self.oracle.invariant_released_is_acked(&lane, lowest)
+    }
+
+    // The network.
+
+    fn send(&mut self, index: usize, ticket: Ticket, request: Request) {
+        let node = &self.nodes[index];
+        let Some(life) = &node.life else { return };
+        let (life, connection) = (node.lives, life.connection);
+        let sent = Sent { node: index, life, connection, ticket, request };
+        self.note("sends", Some(index), sequence_of(&sent.ticket));
+        match self.carry(index, Way::Up) {
+            Fate::Arrives(delays) => {
+                for delay in delays {
+                    self.later(delay, Happening::Arrive(sent.clone()));
+                }
+            }
+            Fate::Held => {
+                let delay = self.held_for(index);
+                self.later(delay, Happening::Arrive(sent));
+            }
+            Fate::Refused => {
+                self.later(1, Happening::Answer(sent, Err("no way to the collector".into())));
+            }
+            Fate::Lost => {}
+        }
+    }
+
+    fn reply(&mut self, sent: Sent, outcome: Result<Answer, String>) -> Result<(), Violation> {
+        self.invariant_answer(&sent, &outcome)?;
+        match self.carry(sent.node, Way::Down) {
+            Fate::Arrives(delays) => {
+                let delay = delays[0];
+                self.later(delay, Happening::Answer(sent, outcome));
+            }
+            Fate::Held => {
+                let delay = self.held_for(sent.node);
+                self.later(delay, Happening::Answer(sent, outcome));
+            }
+            Fate::Refused | Fate::Lost => {}
+        }
+        Ok(())
+    }
+
+    /// An acknowledgement is a promise from the moment it is given.
+    fn invariant_answer(
+        &mut self,
+        sent: &Sent,
+        outcome: &Result<Answer, String>,
+    ) -> Result<(), Violation> {
+        let Ticket::Batch { sequence, hash, .. } = &sent.ticket else { return Ok(()) };
+        let node = self.nodes[sent.node].id.clone();
+        match outcome {
+            Ok(Answer::Ok(body)) => {
+                let ack: Ack = serde_json::from_slice(body)
+                    .map_err(|error| Violation::new("answers are acks", error.to_string()))?;
+                let epoch = ack
+                    .epoch
+                    .parse()
+                    .map_err(|_| Violation::new("answers are acks", ack.epoch.clone()))?;
+                self.note("acked", Some(sent.node), sequence.get());
+                self.oracle.ack((node, epoch), sequence.get(), *hash);
+            }
+            Ok(Answer::Refused { code: ErrorCode::IdentityFork, .. }) => {
+                self.note("fork", Some(sent.node), sequence.get());
+                if let Some(epoch) = self.nodes[sent.node].epoch() {
+                    *self.oracle.forks.entry((node, epoch)).or_default() += 1;
+                }
+            }
+            Ok(Answer::Refused { .. }) => self.note("refused", Some(sent.node), sequence.get()),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, index: usize, way: Way) -> Fate {
+        let calm = Net::default();
+        let net = if self.is_calm { &calm } else { &self.plan.net };
+        self.nodes[index].link.carry((way, self.now), net, &mut self.dice, &mut self.tally)
+    }
+
+    fn held_for(&mut self, index: usize) -> u64 {
+        let until = self.nodes[index].link.clogged_until.saturating_sub(self.now);
+        until + self.dice.between(1, 2_000)
+    }
+
+    fn answer(&mut self, sent: Sent, outcome: Result<Answer, String>) -> Result<(), Violation> {
+        let node = &mut self.nodes[sent.node];
+        let connection = node.life.as_ref().map(|life| life.connection);
+        let is_heard = node.lives == sent.life && connection == Some(sent.connection);
+        // A request has one answer, however often the network doubled it.
+        if !is_heard || !self.answered.insert((sent.node, sent.life, sent.ticket)) {
+            return Ok(());
+        }
+        let done = node.tell(Input::Answer { ticket: sent.ticket, outcome }, self.now);
+        self.carry_out(sent.node, done)
+    }
+
+    // The collector.
+
+    fn arrive(&mut self, sent: Sent) -> Result<(), Violation> {
+        if self.collector.life.is_none() {
+            return self.reply(sent, Err("connection refused".into()));
+        }
+        self.serial += 1;
+        let token = self.serial;
+        match self.collector.take(&sent.request, token, self.now) {
+            Reaction::Answer(answer) => self.reply(sent, Ok(answer)),
+            Reaction::Queued => {
+                self.waiting.insert(token, sent);
+                self.plan_commit();
+                Ok(())
+            }
+        }
+    }
+
+    fn plan_commit(&mut self) {
+        if !self.is_commit_due {
+            self.is_commit_due = true;
+            let is_slow = self.now < self.slow_until;
+            let wait = if is_slow { SLOW_COMMIT_MS } else { GROUP_WAIT_MS };
+            self.later(wait, Happening::Commit);
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Violation> {
+        if !self.collector.has_group() {
+            return Ok(());
+        }
+        self.write_group()
+    }
+
+    fn beat(&mut self) -> Result<(), Violation> {
+        self.later(BEAT_MS.max(self.plan.step_ms), Happening::Beat);
+        if self.collector.life.is_none() {
+            return Ok(());
+        }
+        self.write_group()
+    }
+
+    fn write_group(&mut self) -> Result<(), Violation> {
+        let answers = self.collector.commit(self.now, &mut self.oracle)?.unwrap_or_default();
+        for (token, answer) in answers {
+            if let Some(sent) = self.waiting.remove(&token) {
+                self.reply(sent, Ok(answer))?;
+            }
+        }
+        self.collector_fell()
+    }
+
+    /// The collector's process is gone: so is what waited for it.
+    fn collector_ended(&mut self) -> Result<(), Violation> {
+        self.collector.life = None;
+        let orphans = std::mem::take(&mut self.waiting);
+        for sent in orphans.into_values() {
+            self.reply(sent, Err("the connection broke".into()))?;
+        }
+        let wait = self.dice.between(500, 10_000);
+        self.later(wait, Happening::StartCollector);
+        Ok(())
+    }
+
+    fn collector_fell(&mut self) -> Result<(), Violation> {
+        if self.collector.disk.is_off() {
+            self.cut_collector()
+        } else if self.collector.life.is_none() {
+            self.note("collector ends", None, 0);
+            self.collector.disk.kill();
+            self.collector_ended()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn start_collector(&mut self) -> Result<(), Violation> {
+        if self.collector.life.is_some() {
+            return Ok(());
+        }
+        let started = self.collector.start(self.now, &mut self.oracle, &mut self.dice)?;
+        let Ok(recovery) = started else {
+            self.note("collector cannot start", None, 0);
+            return self.collector_fell();
+        };
+        if self.collector.disk.is_off() {
+            return self.collector_fell();
+        }
+        self.note("collector starts", None, recovery.records);
+        if !recovery.is_clean() && !self.collector.is_damaged {
+            let words = format!("collector: {recovery:?}");
+            return Err(Violation::new("no false alarm of damage", words));
+        }
+        let journalled = self.collector.journalled();
+        if self.collector.is_damaged {
+            self.oracle.forgive_lost(&journalled);
+        }
+        self.oracle.invariant_acked_is_durable(&journalled)?;
+        self.write_group()
+    }
+
+    /// After a cut at this very moment everything acknowledged would be there.
+    fn look(&mut self) -> Result<(), Violation> {
+        if self.collector.is_damaged || self.collector.life.is_none() {
+            return Ok(());
+        }
+        let there = self.collector.durable_now(self.dice.draw());
+        self.oracle.invariant_acked_is_durable(&there)
+    }
+
+    // The end.
+
+    fn has_drained(&self) -> bool {
+        let is_spoken = |node: &Node| {
+            let life = node.life.as_ref();
+            life.is_some_and(|life| life.line.backlog() == 0)
+        };
+        let is_quiet =
+            |happening: &Happening| matches!(happening, Happening::Beat | Happening::Wake(_));
+        self.collector.life.is_some()
+            && self.waiting.is_empty()
+            && self.nodes.iter().all(is_spoken)
+            && self.queue.values().all(is_quiet)
+    }
+
+    fn backlogs(&self) -> String {
+        let backlogs = self.nodes.iter().enumerate().map(|(index, node)| {
+            let backlog = node.life.as_ref().map(|life| life.line.backlog());
+            format!("node {index}: {backlog:?}")
+        });
+        let up = self.collector.life.is_some();
+        format!("collector up: {up}; {}", backlogs.collect::<Vec<_>>().join(", "))
+    }
+
+    /// When all is said: once more through a power cut, and the books are those of before.
+    fn settle(&mut self) -> Result<(), Violation> {
+        if !self.has_drained() {
+            return Err(Violation::new("drains", self.backlogs()));
+        }
+        self.write_group()?;
+        let before = self.collector.digest();
+        self.collector.life = None;
+        self.collector.disk.power_cut();
+        let started = self.collector.start(self.now, &mut self.oracle, &mut self.dice)?;
+        if let Err(error) = started {
+            return Err(Violation::new("starts after a cut", error.to_string()));
+        }
+        let there = self.collector.journalled();
+        self.oracle.invariant_acked_is_durable(&there)?;
+        self.oracle.invariant_spooled_is_booked()?;
+        let after = self.collector.digest();
+        if before != after {
+            return Err(Violation::new("replay gives the same books", format!("{before} {after}")));
+        }
+        self.invariant_last_reading_is_booked()
+    }
+
+    /// The newest reading of every register is in the books, and with it all energy before it.
+    fn invariant_last_reading_is_booked(&mut self) -> Result<(), Violation> {
+        let Some(life) = &self.collector.life else { return Ok(()) };
+        for node in &self.nodes {
+            for sensor in &node.sensors {
+                let newest = sensor.newest();
+                let id = &sensor.subject.id;
+                let booked = self.oracle.booked_until(&life.state, &self.collector.id, id);
+                if booked != newest && newest.is_some() {
+                    let words = format!("{id}: booked until {booked:?}, read until {newest:?}");
+                    return Err(Violation::new("the last reading is booked", words));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sequence_of(ticket: &Ticket) -> u64 {
+    match ticket {
+        Ticket::Batch { sequence, .. } => sequence.get(),
+        Ticket::Schema { .. } => 0,
+    }
+}
