@@ -1,5 +1,5 @@
 # Few targets; CI calls `make test` and nothing cleverer.
-.PHONY: run build test check install bench
+.PHONY: run build test check install bench sim
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
@@ -30,3 +30,9 @@ bench: install
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked -p bijli-tests
 	./target/release/bijli-bench
+
+# Seeded histories of the whole system in virtual time; see docs/faults.md.
+SEEDS ?= 2000
+sim:
+	$(CARGO) build --profile sim --locked -p bijli-sim
+	./target/sim/bijli-sim --seeds $(SEEDS) --jobs $$(nproc)

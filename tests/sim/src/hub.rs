@@ -216,10 +216,11 @@ impl Collector {
         self.open(&disk, 0).map_or_else(|_| Vec::new(), |(log, _)| hashes(&log))
     }
 
-    /// The hashes of all bodies in the journal that is open.
+    /// The hashes of all bodies in the journal, read past all faults.
     #[must_use]
     pub fn journalled(&self) -> Vec<ContentHash> {
-        self.life.as_ref().map_or_else(Vec::new, |life| hashes(life.writer.log()))
+        let disk = self.disk.fork(0);
+        self.open(&disk, 0).map_or_else(|_| Vec::new(), |(log, _)| hashes(&log))
     }
 
     /// A digest of the books.

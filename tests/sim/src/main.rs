@@ -65,7 +65,8 @@ fn main() -> ExitCode {
 }
 
 fn asked() -> Option<Asked> {
-    let mut asked = Asked { first: 1, seeds: 0, jobs: 1, bug: None, is_one: false, is_survey: false };
+    let mut asked =
+        Asked { first: 1, seeds: 0, jobs: 1, bug: None, is_one: false, is_survey: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--survey" {
@@ -164,10 +165,9 @@ fn tell(outcome: &Outcome, asked: &Asked) {
 fn write_events(outcome: &Outcome) {
     let folder = Path::new("target/sim-events");
     let path = folder.join(format!("seed-{}.events", outcome.seed));
-    let written = std::fs::create_dir_all(folder)
-        .and_then(|()| {
-            std::fs::write(&path, format!("{:#?}\n{}", outcome.plan, outcome.history.text()))
-        });
+    let written = std::fs::create_dir_all(folder).and_then(|()| {
+        std::fs::write(&path, format!("{:#?}\n{}", outcome.plan, outcome.history.text()))
+    });
     match written {
         Ok(()) => println!("events: {}", path.display()),
         Err(error) => println!("events cannot be written to {}: {error}", path.display()),

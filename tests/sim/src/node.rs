@@ -15,7 +15,7 @@ use bijli_wire::{BatchSeq, HubId, Millis, NodeId, Quantity, SpoolEpoch, UtcMilli
 use crate::dice::Dice;
 use crate::fault::Tally;
 use crate::link::Link;
-use crate::plan::Plan;
+use crate::plan::{Plan, Sensors};
 use crate::sensor::{Kind, Sensor, Truths, remember};
 
 /// True time at which every history begins: 2026-03-01T00:00:00Z.
@@ -74,8 +74,12 @@ impl Node {
     pub fn new(index: usize, hub: &HubId, plan: &Plan, dice: &mut Dice) -> Self {
         let name = format!("n{index:02}");
         let gap = Millis::new(plan.step_ms * 3);
+        // A wrapping register needs true times to tell one turn from two.
+        let is_steady = plan.clock_step == 0;
         let kinds = [Kind::Gpu, Kind::Rapl, Kind::Integrated];
-        let sensors = kinds.iter().enumerate().filter(|(which, _)| *which == 0 || dice.once_in(2));
+        let sensors = kinds.iter().enumerate().filter(|(which, kind)| {
+            *which == 0 || (dice.once_in(2) && (is_steady || **kind != Kind::Rapl))
+        });
         let sensors: Vec<(usize, Kind)> = sensors.map(|(which, kind)| (which, *kind)).collect();
         let sensors = sensors
             .into_iter()
@@ -147,13 +151,13 @@ impl Node {
     pub fn sample(
         &mut self,
         now: u64,
-        plan: &Plan,
+        (sensors, rows): (&Sensors, u64),
         (dice, tally): (&mut Dice, &mut Tally),
         truths: &mut Truths,
     ) -> Done {
         let mut values = Vec::with_capacity(self.sensors.len());
         for sensor in &mut self.sensors {
-            let (value, truth) = sensor.read(now, (&plan.sensors, dice), tally);
+            let (value, truth) = sensor.read(now, (sensors, dice), tally);
             if let (Some(count), Some(truth)) = (value, truth) {
                 remember(truths, &sensor.subject.id, count, truth);
             }
@@ -168,7 +172,7 @@ impl Node {
         let sample = Sample { cadence: Cadence::Every(self.step), at: None, values };
         life.batcher.sample(0, tick, &sample);
         life.rows += 1;
-        let is_full = life.rows >= plan.rows;
+        let is_full = life.rows >= rows;
         let mut done = Done::default();
         if let Some(draft) = before {
             self.store(&draft, now, &mut done);

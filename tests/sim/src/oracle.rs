@@ -40,6 +40,8 @@ pub struct Oracle {
     /// Booked by the collector that runs now.
     booked: BTreeMap<Key, ContentHash>,
     followed: BTreeMap<SubjectId, Base>,
+    /// Since when the books hold the count they hold. A held register moves the time they tell.
+    marked: BTreeMap<SubjectId, (i64, u64)>,
     /// The lowest sequence of each lane that its agent has not released.
     released: BTreeMap<Lane, BatchSeq>,
     /// Batches that were refused for good, because their sequence has another content.
@@ -67,6 +69,7 @@ impl Oracle {
     pub fn collector_started(&mut self) {
         self.booked.clear();
         self.followed.clear();
+        self.marked.clear();
     }
 
     /// A 200 was given to a batch.
@@ -113,7 +116,8 @@ impl Oracle {
         let after = said(state, hub.as_ref(), &subjects);
         for ((subject, before), after) in subjects.iter().zip(before).zip(after) {
             if let Some(after) = after {
-                self.invariant_energy_is_the_registers(subject, before, after)?;
+                let held = self.invariant_energy_is_the_registers(subject, before, after);
+                held.map_err(|violation| with_events(violation, state, subject))?;
             }
         }
         state.hubs().iter().try_for_each(|hub| invariant_books_balance(&hub.books()))
@@ -146,18 +150,21 @@ impl Oracle {
         let Some((at, count)) = after.last else { return Ok(()) };
         let truth = self.truths.get(subject).and_then(|counts| counts.get(&count));
         let Some(truth) = truth.copied() else { return broken("a count nobody showed".into()) };
+        let marked = self.marked.get(subject).copied();
+        if marked.is_none_or(|(_, marked)| marked != count) {
+            self.marked.insert(subject.clone(), (at, count));
+        }
         let flags_before = before.map_or(0, |said| said.flags);
         let base = self.followed.get(subject).copied();
         if after.flags > flags_before {
             let booked = after.booked - before.map_or(0, |said| said.booked);
-            let since = before.and_then(|said| said.last).map_or(at, |(since, _)| since);
+            let Some((since, _)) = marked else { return self.follow_anew(subject, truth, after) };
             let span = u128::from(at.abs_diff(since)) + 2_000;
-            if booked > span * u128::from(POWER_MW_MAX) / 1_000 {
+            // The books allow a device a quarter more than its rating.
+            if booked > span * u128::from(POWER_MW_MAX) / 800 {
                 return broken(format!("{booked} mJ in {span} ms is more than it can draw"));
             }
-            self.followed.remove(subject);
-            self.follow(subject, truth, after.booked, true);
-            return Ok(());
+            return self.follow_anew(subject, truth, after);
         }
         if truth.is_vague {
             return Ok(());
@@ -181,6 +188,17 @@ impl Oracle {
         if found.abs_diff(expected) > slack {
             return broken(format!("{found} mJ booked, the register says {expected} mJ"));
         }
+        Ok(())
+    }
+
+    fn follow_anew(
+        &mut self,
+        subject: &SubjectId,
+        truth: Truth,
+        after: Said,
+    ) -> Result<(), Violation> {
+        self.followed.remove(subject);
+        self.follow(subject, truth, after.booked, true);
         Ok(())
     }
 
@@ -252,6 +270,17 @@ impl Oracle {
     pub fn batches_booked(&self) -> usize {
         self.booked.len()
     }
+}
+
+/// What the books noted of a subject lately, for whoever looks into it.
+fn with_events(violation: Violation, state: &State, subject: &SubjectId) -> Violation {
+    let mut words = violation.words;
+    for hub in state.hubs() {
+        let books = hub.books();
+        let events = books.events().into_iter().filter(|event| event.subject == subject.as_str());
+        events.rev().take(5).for_each(|event| words.push_str(&format!("\n    {event:?}")));
+    }
+    Violation { words, ..violation }
 }
 
 fn said(state: &State, hub: Option<&HubId>, subjects: &[SubjectId]) -> Vec<Option<Said>> {

@@ -207,6 +207,7 @@ impl World {
             node.link.heal();
             node.clock_off_ms = 0;
             self.later(LAST_WORDS_MS, Happening::Sample(index));
+            self.later(1_000, Happening::Start(index));
             let done = self.nodes[index].tell(Input::Tick, self.now);
             self.carry_out(index, done)?;
         }
