@@ -250,6 +250,10 @@ impl Life {
                 let decision = door.admit_schema(door.read_schema(id, body)?, now)?;
                 Ok(self.queue(token, decision))
             }
+            (Verb::Post, "/v1/hello") => {
+                let decision = door.greet(&body, now)?;
+                Ok(self.queue(token, decision))
+            }
             (Verb::Post | Verb::Put, path) => {
                 Err(Refusal::new(ErrorCode::NotFound, format!("{path} is nothing here")))
             }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bijli_collector::bookkeeper::Bookkeeper;
-use bijli_collector::intake::Fact;
+use bijli_collector::intake::{Fact, Readings};
 use bijli_collector::state::State;
 use bijli_ledger::Books;
 use bijli_wire::{BatchSeq, ContentHash, HubId, NodeId, SpoolEpoch, SubjectId, codec};
@@ -37,8 +37,10 @@ pub struct Oracle {
     /// Durable on the agent's disk, and nothing has happened to that disk since.
     pub spooled: BTreeSet<Key>,
     acked: BTreeMap<Key, ContentHash>,
+    /// Ever acknowledged, whatever the collector's disk has lost since.
+    told: BTreeSet<Key>,
     /// Booked by the collector that runs now.
-    booked: BTreeMap<Key, ContentHash>,
+    booked: BTreeSet<Key>,
     followed: BTreeMap<SubjectId, Base>,
     /// Since when the books hold the count they hold. A held register moves the time they tell.
     marked: BTreeMap<SubjectId, (i64, u64)>,
@@ -74,7 +76,9 @@ impl Oracle {
 
     /// A 200 was given to a batch.
     pub fn ack(&mut self, lane: Lane, sequence: u64, hash: ContentHash) {
-        self.acked.insert((lane, sequence), hash);
+        let key = (lane, sequence);
+        self.told.insert(key.clone());
+        self.acked.insert(key, hash);
     }
 
     #[must_use]
@@ -106,8 +110,8 @@ impl Oracle {
     ) -> Result<(), Violation> {
         let mut subjects = Vec::new();
         let mut hub = None;
-        if let Fact::Batch { schema, body, .. } = &fact {
-            self.invariant_booked_once(body)?;
+        if let Fact::Batch { schema, readings, .. } = &fact {
+            self.invariant_booked_once(readings)?;
             hub = Some(schema.hub.clone());
             subjects.extend(schema.subjects.iter().map(|subject| subject.id.clone()));
         }
@@ -124,15 +128,21 @@ impl Oracle {
     }
 
     /// I2.
-    fn invariant_booked_once(&mut self, body: &[u8]) -> Result<(), Violation> {
+    fn invariant_booked_once(&mut self, readings: &Readings) -> Result<(), Violation> {
         let broken = |words: String| Violation::new("booked once", words);
-        let envelope = codec::open(body).map_err(|error| broken(error.to_string()))?.envelope;
-        let key = ((envelope.node, envelope.epoch), envelope.sequence.get());
+        let key = match readings {
+            Readings::Decoded(carried) => {
+                let batch = carried.batch();
+                ((batch.node.clone(), batch.epoch), batch.sequence.get())
+            }
+            Readings::Body(body) => {
+                let envelope = codec::open(body).map_err(|error| broken(error.to_string()))?;
+                let envelope = envelope.envelope;
+                ((envelope.node, envelope.epoch), envelope.sequence.get())
+            }
+        };
         let words = format!("batch {} of {} is booked again", key.1, key.0.0);
-        match self.booked.insert(key, envelope.hash) {
-            None => Ok(()),
-            Some(_) => Err(broken(words)),
-        }
+        if self.booked.insert(key) { Ok(()) } else { Err(broken(words)) }
     }
 
     /// I7: what is booked is the difference of the register, to the millijoule, or it is flagged
@@ -234,7 +244,7 @@ impl Oracle {
         for sequence in known.get()..lowest.get() {
             let key = (lane.clone(), sequence);
             let is_forked = self.forks.contains_key(lane);
-            if !self.acked.contains_key(&key) && !is_forked && self.spooled.contains(&key) {
+            if !self.told.contains(&key) && !is_forked && self.spooled.contains(&key) {
                 let words = format!("batch {sequence} of {} is released, never acked", lane.0);
                 return Err(Violation::new("released is acked", words));
             }
@@ -251,7 +261,7 @@ impl Oracle {
         let missing = self
             .spooled
             .iter()
-            .find(|key| !self.booked.contains_key(*key) && !self.forks.contains_key(&key.0));
+            .find(|key| !self.booked.contains(*key) && !self.forks.contains_key(&key.0));
         missing.map_or(Ok(()), |(lane, sequence)| {
             let words = format!("batch {sequence} of {} was spooled", lane.0);
             Err(Violation::new("spooled is booked", words))
