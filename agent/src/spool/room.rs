@@ -11,7 +11,7 @@
 //! come. None of them was ever sent with another body: see [`UNSENT`].
 //!
 //! # Cost
-//! A set takes at most [`SPARE_BYTES`] and replaces at least a segment, twice as much: what a spool
+//! A set takes at most half a segment ([`Limits::spare_bytes`]) and replaces at least a segment, twice as much: what a spool
 //! writes because it is full is at most half of what it writes anyway.
 
 use std::collections::BTreeMap;
@@ -21,18 +21,23 @@ use bijli_wire::{Batch, BatchSeq, Schema, SchemaId, UtcMillis, codec};
 
 use super::record::{Record, Stands};
 use super::thin::{Input, Thinned, Thinner};
-use super::{CURSOR_LAG_MAX, SEGMENT_BYTES, Spool, SpoolError, frame_bytes};
+use super::{CURSOR_LAG_MAX, Limits, Spool, SpoolError, frame_bytes};
 use crate::draft::EncodedSchema;
 use crate::uplink::AHEAD_MAX;
 
-/// Room kept for a set of thinned batches before what it stands for is unlinked.
-const SPARE_BYTES: u64 = SEGMENT_BYTES / 2;
 /// Sequences so far beyond the eldest that waits were never sent: sending runs [`AHEAD_MAX`]
 /// ahead, and a restart may have forgotten the last [`CURSOR_LAG_MAX`] releases.
 const UNSENT: u64 = 128;
 const _: () = assert!(AHEAD_MAX + CURSOR_LAG_MAX < UNSENT);
 /// After a try that did not help, so many batches pass before the next.
 const TRIES_APART: u32 = 64;
+
+impl Limits {
+    /// Room kept for a set of thinned batches before what it stands for is unlinked.
+    fn spare_bytes(self) -> u64 {
+        self.segment_bytes() / 2
+    }
+}
 
 /// A thinned batch in force.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +71,7 @@ struct Set {
 impl<D: Disk> Spool<D> {
     /// Makes room for `bytes` more; false if there is none to be made.
     pub(super) fn make_room(&mut self, bytes: u64) -> Result<bool, SpoolError> {
-        while self.bytes() + bytes + SPARE_BYTES > self.limits.bytes_max {
+        while self.bytes() + bytes + self.limits.spare_bytes() > self.limits.bytes_max {
             if !self.unlink_eldest()? && !self.thin()? {
                 break;
             }
@@ -206,7 +211,7 @@ impl<D: Disk> Spool<D> {
             bytes += frame_bytes(record.2.len());
             set.records.push(record);
         }
-        let fits = bytes <= SPARE_BYTES && bytes <= replaced / 2;
+        let fits = bytes <= self.limits.spare_bytes() && bytes <= replaced / 2;
         let has_room = self.bytes() + bytes <= self.limits.bytes_max;
         Ok((fits && has_room).then_some(set))
     }

@@ -253,6 +253,17 @@ impl Oracle {
         Ok(())
     }
 
+    /// What lies below is thinned away, unless it was released before.
+    pub fn forget_below(&mut self, lane: &Lane, lowest: BatchSeq) {
+        let known = self.released.get(lane).copied().unwrap_or(BatchSeq::FIRST);
+        if lowest > known {
+            for sequence in known.get()..lowest.get() {
+                self.spooled.remove(&(lane.clone(), sequence));
+            }
+            self.released.insert(lane.clone(), lowest);
+        }
+    }
+
     /// I10: when faults are over, everything that was spooled is booked.
     ///
     /// # Errors

@@ -208,6 +208,7 @@ impl World {
         let (how, chance) = ((sensors, self.plan.rows), (&mut self.dice, &mut self.tally));
         let done = node.sample(self.now, how, chance, &mut self.oracle.truths);
         let made = !done.durable.is_empty() || node.life.is_none();
+        self.forget_thinned(index);
         self.carry_out(index, done)?;
         if self.is_calm {
             let mut done = Done::default();
@@ -216,6 +217,17 @@ impl World {
         }
         self.later(self.plan.step_ms, Happening::Sample(index));
         if made { self.weather(index) } else { Ok(()) }
+    }
+
+    /// A spool that is full thins what waits longest while it stores: those sequences never come,
+    /// their energy does.
+    fn forget_thinned(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some(life) = &node.life else { return };
+        let spool = life.line.spool();
+        let lane = (node.id.clone(), spool.epoch());
+        let lowest = spool.lowest();
+        self.oracle.forget_below(&lane, lowest);
     }
 
     fn wake(&mut self, index: usize) -> Result<(), Violation> {
