@@ -83,6 +83,7 @@ impl Sender {
             sequence: BatchSeq::new(sequence).expect("from 1"),
             schema: self.schema,
             created: at,
+            uptime: None,
             matrices: vec![matrix],
             events: Vec::new(),
         };

@@ -75,6 +75,7 @@ fn story() -> Vec<Frame> {
             sequence: BatchSeq::new(u64::try_from(number).expect("small") + 1).expect("from 1"),
             schema: id,
             created: at(times[1]),
+            uptime: None,
             matrices: vec![Matrix {
                 group: 0,
                 times: times.map(at).to_vec(),
