@@ -8,9 +8,9 @@
 //! - Temperatures move by whole degrees about every eighth second, utilizations by whole per cents
 //!   every other one, the clock by steps of 15 MHz every fourth.
 //! - Traffic counters of a busy GPU rise by 2 to 6 GB a second, any byte count alike; those of an
-//!   idle one by less than 4 kB. Two of the host's four interfaces carry 1 to 50 kB a second, two nothing.
-//! - Utilizations of core groups walk by one to four ticks; a disk counter rises by whole blocks in
-//!   every third second.
+//!   idle one by less than 4 kB. Two of the host's four interfaces carry 1 to 50 kB a second, two
+//!   nothing. Utilizations of core groups walk by one to four ticks; a disk counter rises by whole
+//!   blocks in every third second.
 //! - Limits, sizes, error counts and process counts stand still.
 
 use bijli_wire::Quantity;
