@@ -1,5 +1,6 @@
 //! Our own collector under the standard load: durable acks, over one connection a node.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use bijli_wire::UtcMillis;
 use harness::site::Site;
 use harness::{now, utc_ms};
 
+use super::certificates::{Certificates, encrypt};
 use super::h2::{Connection, head};
 use super::load::{BATCH_SAMPLES, HUB, NODES, NodeLoad, node_load};
 use super::report::{Row, Shape, Took, folder_bytes, micros, whole};
@@ -21,14 +23,16 @@ const SECONDS: u64 = 25;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
     name: &'static str,
+    is_plain: bool,
     burst: usize,
     waiting: usize,
 }
 
 /// Nodes in step with time send one batch at a time; after an outage they send what they have.
-pub(crate) const MANNERS: [Manner; 2] = [
-    Manner { name: "bijli, a batch at a time", burst: 1, waiting: 40 },
-    Manner { name: "bijli, backlog, 8 at once", burst: 8, waiting: 10 },
+pub(crate) const MANNERS: [Manner; 3] = [
+    Manner { name: "bijli, mTLS, a batch at a time", is_plain: false, burst: 1, waiting: 40 },
+    Manner { name: "bijli, mTLS, backlog, 8 at once", is_plain: false, burst: 8, waiting: 10 },
+    Manner { name: "bijli, plain, a batch at a time", is_plain: true, burst: 1, waiting: 40 },
 ];
 
 /// Every node's batches, made by as many threads as there are cores.
@@ -52,12 +56,21 @@ pub(crate) fn body_bytes(loads: &[NodeLoad]) -> u64 {
 }
 
 /// One run on a new collector.
-pub(crate) fn measure(loads: &[NodeLoad], manner: Manner) -> Row {
-    let site = Site::start_with("15m", &format!("[[hub]]\nid = \"{HUB}\"\ntitle = \"bench\"\n"));
+pub(crate) fn measure(loads: &[NodeLoad], certificates: &Certificates, manner: Manner) -> Row {
+    let (section, agents) = certificates.section();
+    let hub = format!("{section}[[hub]]\nid = \"{HUB}\"\ntitle = \"bench\"\n");
+    let site = Site::start_with("15m", &hub);
     let pid = site.collector.pid();
     let head = head("POST", "/v1/batches");
-    let lines: Vec<NodeLine> =
-        loads.iter().map(|load| NodeLine::open(site.port, load, &head)).collect();
+    let connect = |(node, load)| {
+        let stream: Box<dyn Stream> = if manner.is_plain {
+            Box::new(connect(site.port))
+        } else {
+            Box::new(encrypt(connect(agents), certificates.node(node)))
+        };
+        NodeLine::open(stream, load, &head)
+    };
+    let lines: Vec<NodeLine> = loads.iter().enumerate().map(connect).collect();
     let journal = site.path("collector").join("journal");
     let (bytes_before, cpu_before) = (folder_bytes(&journal), cpu_ns(pid));
     let Manner { burst, waiting, .. } = manner;
@@ -78,18 +91,27 @@ pub(crate) fn measure(loads: &[NodeLoad], manner: Manner) -> Row {
     }
 }
 
+/// With or without TLS.
+trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+    stream.set_nodelay(true).expect("a TCP option");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a TCP option");
+    stream
+}
+
 /// One node's connection and what it still has to send.
 struct NodeLine<'a> {
-    connection: Connection<TcpStream>,
+    connection: Connection<Box<dyn Stream>>,
     bodies: std::slice::Iter<'a, Vec<u8>>,
     head: &'a [u8],
 }
 
 impl<'a> NodeLine<'a> {
-    fn open(port: u16, load: &'a NodeLoad, head: &'a [u8]) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-        stream.set_nodelay(true).expect("a TCP option");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a TCP option");
+    fn open(stream: Box<dyn Stream>, load: &'a NodeLoad, head: &'a [u8]) -> Self {
         let mut connection = Connection::new(stream);
         let path = format!("/v1/schemas/{}", load.schema_id);
         connection.ask(&super::h2::head("PUT", &path), &load.schema);

@@ -31,14 +31,15 @@ pub(crate) fn node_name(node: usize) -> String {
 
 /// So many batches of one node, the first of them at `start`.
 pub(crate) fn node_load(node: usize, batches: usize, start: UtcMillis) -> NodeLoad {
-    let schema = schema(node);
+    let order = order();
+    let schema = schema(node, &order);
     let (schema_id, body) = codec::encode_schema(&schema).expect("a valid schema");
     let mut sensors = NodeSensors::new(node);
     let mut at = start;
     let mut sequence = BatchSeq::FIRST;
     let mut bodies = Vec::with_capacity(batches);
     for _ in 0..batches {
-        let matrix = rows(&mut sensors, &mut at);
+        let matrix = rows(&mut sensors, &mut at, &order);
         let batch = Batch {
             hub: schema.hub.clone(),
             node: schema.node.clone(),
@@ -62,24 +63,8 @@ fn epoch(node: usize) -> SpoolEpoch {
     SpoolEpoch::from_slice(&hash.as_bytes()[..16]).expect("sixteen bytes")
 }
 
-fn rows(sensors: &mut NodeSensors, at: &mut UtcMillis) -> Matrix {
-    let mut times = Vec::with_capacity(ROWS);
-    let mut columns = vec![Vec::new(); SERIES];
-    for _ in 0..ROWS {
-        sensors.step();
-        *at = at.plus(Millis::new(1_000)).expect("a time of today");
-        times.push(*at);
-        for (column, value) in columns.iter_mut().zip(sensors.values()) {
-            column.push(Some(value));
-        }
-    }
-    Matrix { group: 0, times, columns }
-}
-
-fn schema(node: usize) -> Schema {
-    let name = node_name(node);
-    let mut subjects: Vec<Subject> = (0..GPUS).map(|gpu| gpu_subject(&name, gpu)).collect();
-    subjects.push(subject(&name, SubjectKind::Node, "node", None));
+/// The columns in the order of the wire: like by like, as agents lay them out.
+fn order() -> Vec<(usize, Series)> {
     let of = |subject, (quantity, part): &(Quantity, u32)| Series::new(subject, *quantity, *part);
     let gpu = |gpu| GPU_COLUMNS.iter().map(move |column| of(gpu, column));
     let mut series: Vec<Series> = (0..GPUS).flat_map(gpu).collect();
@@ -87,6 +72,31 @@ fn schema(node: usize) -> Schema {
         series.extend((0..parts).map(|part| Series::new(GPUS, quantity, part)));
     }
     assert_eq!(series.len(), SERIES, "the columns are those of the sensors");
+    let mut order: Vec<(usize, Series)> = series.into_iter().enumerate().collect();
+    order.sort_by_key(|(_, series)| (series.quantity_number, series.part, series.subject));
+    order
+}
+
+fn rows(sensors: &mut NodeSensors, at: &mut UtcMillis, order: &[(usize, Series)]) -> Matrix {
+    let mut times = Vec::with_capacity(ROWS);
+    let mut columns = vec![Vec::new(); SERIES];
+    for _ in 0..ROWS {
+        sensors.step();
+        *at = at.plus(Millis::new(1_000)).expect("a time of today");
+        times.push(*at);
+        let values: Vec<i64> = sensors.values().collect();
+        for (column, (sensor, _)) in columns.iter_mut().zip(order) {
+            column.push(values.get(*sensor).copied());
+        }
+    }
+    Matrix { group: 0, times, columns }
+}
+
+fn schema(node: usize, order: &[(usize, Series)]) -> Schema {
+    let name = node_name(node);
+    let mut subjects: Vec<Subject> = (0..GPUS).map(|gpu| gpu_subject(&name, gpu)).collect();
+    subjects.push(subject(&name, SubjectKind::Node, "node", None));
+    let series = order.iter().map(|(_, series)| *series).collect();
     Schema {
         hub: HubId::new(HUB).expect("a valid id"),
         node: NodeId::new(&name).expect("a valid id"),

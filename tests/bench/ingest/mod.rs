@@ -4,6 +4,7 @@
 //! A bijli row's ack means fdatasynced; the others' answers mean what they mean there.
 
 mod bijli;
+mod certificates;
 mod h2;
 mod load;
 mod peers;
@@ -19,10 +20,11 @@ pub(crate) fn run(which: Option<&str>) {
     let mut rows = Vec::new();
     if wants("bijli") {
         let loads = bijli::prepare();
+        let certificates = certificates::Certificates::make();
         let per_sample = bijli::body_bytes(&loads) * 1_000 / report::whole(load::BATCH_SAMPLES);
         println!("bytes per sample of a body: {}", thousandths(per_sample));
         for manner in bijli::MANNERS {
-            rows.push(bijli::measure(&loads, manner));
+            rows.push(bijli::measure(&loads, &certificates, manner));
         }
     }
     for peer in peers::PEERS.iter().filter(|peer| wants(peer.key)) {
