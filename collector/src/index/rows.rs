@@ -3,6 +3,7 @@
 use bijli_ledger::leaf::{Body, Line, Posting, PueShown, Summary};
 use bijli_ledger::{Account, Class, Leaf};
 use bijli_wire::UtcMillis;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Raised with each change of the tables; another number is deleted and made again.
@@ -191,6 +192,17 @@ fn pue(summary: &Summary) -> (Option<String>, Option<String>, Option<u8>) {
     }
 }
 
+/// A cell as a person reads it; no two different cells are alike.
+fn words(cell: ValueRef<'_>) -> String {
+    match cell {
+        ValueRef::Null => "-".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(_) => "a real number".to_owned(),
+        ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
+        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
 /// Every row of one leaf as text, names resolved: what two stores are compared by.
 pub(super) fn dump(db: &Connection, index: u64) -> rusqlite::Result<Vec<String>> {
     let mut rows = Vec::new();
@@ -209,7 +221,7 @@ pub(super) fn dump(db: &Connection, index: u64) -> rusqlite::Result<Vec<String>>
         let columns = statement.column_count();
         let mut found = statement.query([signed(index)])?;
         while let Some(row) = found.next()? {
-            let cells = (0..columns).map(|at| row.get_ref(at).map(|cell| format!("{cell:?}")));
+            let cells = (0..columns).map(|at| row.get_ref(at).map(words));
             rows.push(cells.collect::<rusqlite::Result<Vec<_>>>()?.join(" "));
         }
     }

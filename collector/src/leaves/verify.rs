@@ -142,9 +142,14 @@ impl Bench {
             None => self.verdict.rows_same += 1,
             Some(found) => {
                 self.verdict.rows_differing += 1;
+                let only = |here: &[String], there: &[String]| -> Vec<String> {
+                    here.iter().filter(|row| !there.contains(row)).cloned().collect()
+                };
                 let words = format!(
-                    "rows of leaf {index} in {}: there are {:?}, the journal leads to {:?}",
-                    found.file, found.found, found.expected
+                    "rows of leaf {index} in {}: there is {}, the journal leads to {}",
+                    found.file,
+                    only(&found.found, &found.expected).join(", "),
+                    only(&found.expected, &found.found).join(", "),
                 );
                 self.verdict.tell(words);
             }
