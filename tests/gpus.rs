@@ -28,7 +28,7 @@ fn put_allocation(site: &Site, id: &str, body: &Value) {
 #[test]
 fn eight_gpus_to_the_millijoule() {
     let course = Course { still_s: 10, busy_s: 17 };
-    let site = Site::start(HUB);
+    let site = Site::start_tls(HUB);
     put_allocation(
         &site,
         "job-1",
@@ -65,7 +65,7 @@ fn eight_gpus_to_the_millijoule() {
 #[test]
 fn twenty_kills_of_the_agent_lose_nothing() {
     let course = Course { still_s: 8, busy_s: 45 };
-    let site = Site::start(HUB);
+    let site = Site::start_tls(HUB);
     let env = gpus::environment(&site, &fakenvml::library_path(), course);
     let mut agent = site.agent("lahore", "n01", ONLY_GPUS, &env);
     eventually("a first batch", 30, || {
@@ -92,7 +92,7 @@ fn twenty_kills_of_the_agent_lose_nothing() {
 /// Goal: a lost GPU and a hung GPU cost their own values and nothing else, and say so.
 #[test]
 fn a_lost_and_a_hung_gpu_leave_the_others_alone() {
-    let site = Site::start(HUB);
+    let site = Site::start_tls(HUB);
     let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/fakenvml/scenarios/lost-and-hung.toml");
     let env = [
         ("BIJLI_NVML_LIB", fakenvml::library_path().display().to_string()),

@@ -31,7 +31,7 @@ fed_by = "ups-out"
 /// and PUE equal the registers to the millijoule.
 #[test]
 fn the_api_says_what_the_registers_say() {
-    let site = Site::start(HUB);
+    let site = Site::start_tls(HUB);
     let meters = Meters::start(&site.path(""), 12, 25);
     let settings = meters.settings("lahore");
     let agent = site.agent("lahore", "gateway", &settings, &[]);
@@ -79,7 +79,7 @@ fn the_api_says_what_the_registers_say() {
 /// Goal: one dead meter costs its own values only, and there is no PUE, with the reason.
 #[test]
 fn a_dead_meter_costs_itself_and_the_pue() {
-    let site = Site::start(HUB);
+    let site = Site::start_tls(HUB);
     let mut meters = Meters::start(&site.path(""), 1, 600);
     // The second meter is somewhere where nobody answers.
     let dead = harness::program::free_port();

@@ -73,7 +73,7 @@ fn ms_of_day(time: &str) -> u128 {
 
 /// Replays `trace` as the whole-node register of a node and returns what the closed books have.
 fn booked(trace: &str, format: &str, expected: u128) {
-    let site = Site::start_with("15m", HUB);
+    let site = Site::begin("15m", HUB, true);
     let file = site.path("trace");
     fs::write(&file, trace).expect("written");
     let settings = format!(

@@ -8,6 +8,7 @@ pub mod gpus;
 pub mod h2;
 pub mod http;
 pub mod meters;
+pub mod pki;
 pub mod program;
 pub mod proxy;
 pub mod rng;

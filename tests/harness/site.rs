@@ -8,17 +8,27 @@ use tempfile::TempDir;
 
 use crate::eventually;
 use crate::http::{Answer, ask, get};
+use crate::pki::{Pki, tls_section};
 use crate::program::{Program, binary, free_port};
 
 /// A temporary folder and a collector in it.
 #[derive(Debug)]
 pub struct Site {
     folder: TempDir,
+    /// Of readers and schedulers; of agents too, at a plain site.
     pub port: u16,
+    /// Of agents, by TLS; `None`: this site is plain.
+    pub tls: Option<(u16, Pki)>,
     pub collector: Program,
 }
 
 impl Site {
+    /// As [`Self::start`], and agents come by TLS with certificates of their own.
+    #[must_use]
+    pub fn start_tls(hubs: &str) -> Self {
+        Self::begin("10s", hubs, true)
+    }
+
     /// Starts a collector with `hubs` (TOML sections) and intervals of 10 s.
     #[must_use]
     pub fn start(hubs: &str) -> Self {
@@ -31,16 +41,31 @@ impl Site {
     /// When it does not get ready.
     #[must_use]
     pub fn start_with(interval: &str, hubs: &str) -> Self {
+        Self::begin(interval, hubs, false)
+    }
+
+    /// As [`Self::start_with`]; with TLS or without.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn begin(interval: &str, hubs: &str, is_tls: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
+        let tls = is_tls.then(|| {
+            let ids: Vec<&str> = hub_ids(hubs);
+            (free_port(), Pki::new(&folder.path().join("pki"), &ids))
+        });
+        let agents = tls.as_ref().map(|(port, pki)| pki.agents_section(*port));
+        let agents = agents.unwrap_or_default();
         let config = format!(
             "listen = \"127.0.0.1:{port}\"\ndir = \"{}\"\ninterval = \"{interval}\"\n\
-             close_after = \"5s\"\ndisk_reserve = \"1 MiB\"\n{hubs}",
+             close_after = \"5s\"\ndisk_reserve = \"1 MiB\"\n{agents}{hubs}",
             folder.path().join("collector").display()
         );
         std::fs::write(folder.path().join("collector.toml"), config).expect("written");
         let collector = serve(folder.path());
-        let site = Self { folder, port, collector };
+        let site = Self { folder, port, tls, collector };
         site.wait_until_ready();
         site
     }
@@ -71,10 +96,15 @@ impl Site {
     #[must_use]
     pub fn agent(&self, hub: &str, node: &str, settings: &str, env: &[(&str, String)]) -> Program {
         let config = self.path(&format!("{node}.toml"));
+        let (collector, tls) = match &self.tls {
+            Some((port, pki)) => {
+                (format!("https://localhost:{port}"), tls_section(&pki.node(hub, node)))
+            }
+            None => (format!("http://127.0.0.1:{}", self.port), String::new()),
+        };
         let text = format!(
-            "hub = \"{hub}\"\nnode = \"{node}\"\ncollector = \"http://127.0.0.1:{}\"\n\
-             batch = \"2s\"\n{settings}\n[spool]\ndir = \"{}\"\n",
-            self.port,
+            "hub = \"{hub}\"\nnode = \"{node}\"\ncollector = \"{collector}\"\n\
+             batch = \"2s\"\n{settings}\n{tls}[spool]\ndir = \"{}\"\n",
             self.path(&format!("{node}.spool")).display()
         );
         std::fs::write(&config, text).expect("written");
@@ -102,6 +132,13 @@ impl Site {
         let line = answer.text().lines().find(|line| line.starts_with(line_start))?.to_owned();
         line.rsplit(' ').next().map(str::to_owned)
     }
+}
+
+/// The ids of `[[hub]]` sections.
+fn hub_ids(hubs: &str) -> Vec<&str> {
+    let sections = hubs.split("[[hub]]").skip(1);
+    let ids = sections.filter_map(|text| text.split("id = \"").nth(1)?.split('"').next());
+    ids.collect()
 }
 
 fn serve(folder: &Path) -> Program {

@@ -24,7 +24,8 @@ pub fn diagram(args: &[&str]) -> String {
 /// Starts the simulated hub; it sends to the site's collector.
 #[must_use]
 pub fn simulate(site: &Site, args: &[&str]) -> Program {
-    simulate_through(site, site.port, args)
+    let port = site.tls.as_ref().map_or(site.port, |(port, _)| *port);
+    simulate_through(site, port, args)
 }
 
 /// The same, through something that listens on another port.
@@ -32,7 +33,13 @@ pub fn simulate(site: &Site, args: &[&str]) -> Program {
 pub fn simulate_through(site: &Site, port: u16, args: &[&str]) -> Program {
     let mut command = Command::new(binary("bijli-agent"));
     command.arg("simulate");
-    command.arg("--collector").arg(format!("http://127.0.0.1:{port}"));
+    if site.tls.is_some() {
+        command.arg("--collector").arg(format!("https://localhost:{port}"));
+        command.arg("--allocations").arg(format!("http://127.0.0.1:{}", site.port));
+        command.arg("--tls").arg(site.path("pki/nodes"));
+    } else {
+        command.arg("--collector").arg(format!("http://127.0.0.1:{port}"));
+    }
     command.arg("--dir").arg(site.path("simulated"));
     command.arg("--truth").arg(site.path("truth.json"));
     command.args(args);

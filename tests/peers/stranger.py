@@ -3,12 +3,15 @@
 It sends a schema and ten seconds of one meter's register, as a stranger would: protobuf by hand, in
 a zstd frame of one raw block. Prints the acks, one JSON line each.
 
-usage: stranger.py PORT HUB METER START_MS
+With a folder of ca.pem, certificate.pem and key.pem it comes by TLS, as whoever they name.
+
+usage: stranger.py PORT HUB METER START_MS [TLS_FOLDER]
 """
 import hashlib
 import http.client
 import json
 import os
+import ssl
 import sys
 
 
@@ -52,7 +55,12 @@ def zstd(plain):
 
 
 def ask(port, method, path, body):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    if len(sys.argv) > 5:
+        tls = ssl.create_default_context(cafile=f"{sys.argv[5]}/ca.pem")
+        tls.load_cert_chain(f"{sys.argv[5]}/certificate.pem", f"{sys.argv[5]}/key.pem")
+        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=tls)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request(method, path, body)
     answer = connection.getresponse()
     text = answer.read().decode()

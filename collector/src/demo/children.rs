@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::identities::Identities;
 use super::{DemoError, HERE, Plan, quoted};
 use crate::disk;
 use crate::replay::salt;
@@ -23,18 +24,29 @@ pub(super) struct Children {
     simulate_log: PathBuf,
 }
 
+/// Where the collector is reached.
+#[derive(Debug)]
+pub(super) struct Ways {
+    /// With certificates.
+    pub(super) agents: String,
+    /// Without: the simulated scheduler goes here too.
+    pub(super) readers: String,
+}
+
 impl Children {
-    /// Both, sending to the collector at `url`.
+    /// Both, each as itself.
     pub(super) fn spawn(
         plan: &Plan,
         agent: &Path,
-        dir: &Path,
-        url: &str,
+        (dir, identities): (&Path, &Identities),
+        ways: &Ways,
     ) -> Result<Self, DemoError> {
         let files = |source| DemoError::Files { dir: dir.to_owned(), source };
         let config = dir.join("agent.toml");
         let text = format!(
-            "hub = \"{HERE}\"\nnode = \"{HERE}\"\ncollector = \"{url}\"\n\n[spool]\ndir = {}\n",
+            "hub = \"{HERE}\"\nnode = \"{HERE}\"\ncollector = \"{}\"\n\n{}\n[spool]\ndir = {}\n",
+            ways.agents,
+            identities.here(),
             quoted(&dir.join("spool")),
         );
         disk::write_text(&config, &text).map_err(files)?;
@@ -42,7 +54,9 @@ impl Children {
         here.arg("run").arg("--config").arg(&config);
         let mut simulate = Command::new(agent);
         let history = format!("{}ms", plan.history.get());
-        simulate.args(["simulate", "--collector", url, "--history", &history, "--dir"]);
+        simulate.args(["simulate", "--collector", &ways.agents, "--allocations", &ways.readers]);
+        simulate.arg("--tls").arg(identities.senders());
+        simulate.args(["--history", &history, "--dir"]);
         simulate.arg(dir.join(format!("simulated-{:016x}", salt())));
         let simulate_log = dir.join("simulate.log");
         let here = child(here, &dir.join("agent.log")).map_err(files)?;

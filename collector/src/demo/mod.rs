@@ -7,6 +7,7 @@
 //! - With `--json`, stdout is one JSON document and nothing else.
 
 mod children;
+mod identities;
 mod outcome;
 mod progress;
 mod screen;
@@ -18,11 +19,13 @@ use std::time::Duration;
 
 use bijli_wire::Millis;
 
+use crate::ca::CaError;
 use crate::collector::{Collector, CollectorError, start, told_to_stop};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::disk::{self, TempDir};
 use crate::replay::salt;
-use children::{Children, ended};
+use children::{Children, Ways, ended};
+use identities::Identities;
 use outcome::Outcome;
 use progress::{Phase, Progress};
 use screen::Screen;
@@ -65,6 +68,8 @@ pub enum DemoError {
     Used { dir: PathBuf },
     #[error("port {port} is taken: end what listens there, or leave --port away for a free one")]
     PortTaken { port: u16 },
+    #[error("the demo's certificates cannot be made")]
+    Certificates(#[from] Box<CaError>),
     #[error("the demo's configuration is refused")]
     Config(#[source] ConfigError),
     #[error("the collector failed")]
@@ -100,14 +105,17 @@ pub async fn run(plan: Plan) -> Result<(), DemoError> {
     if dir.join("collector").exists() {
         return Err(DemoError::Used { dir });
     }
-    let config = configure(&plan, &agent, &dir)?;
+    let identities = Identities::make(&agent, &dir)?;
+    let config = configure(&plan, (&agent, &identities), &dir)?;
     let banner = banner(&config);
     let collector = start(config, Some(banner)).await.map_err(|error| refused(&plan, error))?;
     if !collector.ready().await {
         return Err(collector.stop().await.err().unwrap_or(CollectorError::Ended).into());
     }
     let url = format!("http://{}", collector.address);
-    let mut children = Children::spawn(&plan, &agent, &dir, &url)?;
+    let agents = collector.agents.ok_or(CollectorError::Ended)?;
+    let ways = Ways { agents: format!("https://{agents}"), readers: url.clone() };
+    let mut children = Children::spawn(&plan, &agent, (&dir, &identities), &ways)?;
     let mut screen = Screen::new(plan.is_json, format!("{url}/"));
     let outcome = watch(&plan, &collector, &mut children, &mut screen).await;
     children.stop().await;
@@ -143,26 +151,35 @@ fn find_agent() -> Result<PathBuf, DemoError> {
 }
 
 /// Writes the collector's configuration: the simulated hub's own diagram, and this machine.
-fn configure(plan: &Plan, agent: &Path, dir: &Path) -> Result<Config, DemoError> {
-    let spawn = |source| DemoError::Spawn { program: agent.to_owned(), source };
-    let output =
-        Command::new(agent).args(["simulate", "--print-diagram"]).output().map_err(spawn)?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(DemoError::Diagram { words });
-    }
-    let diagram = String::from_utf8_lossy(&output.stdout);
+fn configure(
+    plan: &Plan,
+    (agent, identities): (&Path, &Identities),
+    dir: &Path,
+) -> Result<Config, DemoError> {
+    let diagram = simulate(agent, "--print-diagram")?;
     let text = format!(
         "listen = \"127.0.0.1:{}\"\ndir = {}\ninterval = \"{INTERVAL}\"\n\
-         close_after = \"{CLOSE_AFTER}\"\ndisk_reserve = \"16 MiB\"\n\n{diagram}\n\
+         close_after = \"{CLOSE_AFTER}\"\ndisk_reserve = \"16 MiB\"\n\n{}\n{diagram}\n\
          [[hub]]\nid = \"{HERE}\"\ntitle = \"This machine\"\n",
         plan.port,
         quoted(&dir.join("collector")),
+        identities.agents_section(),
     );
     let path = dir.join("collector.toml");
     let files = |source| DemoError::Files { dir: dir.to_owned(), source };
     disk::write_text(&path, &text).map_err(files)?;
     Config::load(&path, &Overrides::default()).map_err(DemoError::Config)
+}
+
+/// What `bijli-agent simulate` prints of its hub.
+fn simulate(agent: &Path, print: &str) -> Result<String, DemoError> {
+    let spawn = |source| DemoError::Spawn { program: agent.to_owned(), source };
+    let output = Command::new(agent).args(["simulate", print]).output().map_err(spawn)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(DemoError::Diagram { words })
 }
 
 /// A path as a TOML string.

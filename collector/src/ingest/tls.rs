@@ -130,7 +130,7 @@ impl Gate {
         let (_, tls) = stream.get_ref();
         let shown = tls.peer_certificates().and_then(<[_]>::first).and_then(Proven::of);
         let proven = shown.ok_or(Turned::Refused)?;
-        let is_http2 = tls.alpn_protocol() != Some(b"http/1.1".as_slice());
+        let is_http2 = tls.alpn_protocol() == Some(b"h2".as_slice());
         let place = self.place(proven.key).ok_or(Turned::Crowded)?;
         let (name, serial) = (&proven.name, &proven.serial);
         tracing::info!(hub = %name.hub, node = %name.node, from, serial, "a node connected");
