@@ -61,8 +61,9 @@ impl Survey {
 
 fn walk<F: DiskFile>(window: Window<F>, header: Header) -> Survey {
     let mut segment = Segment { bytes: window.end(), ..Segment::fresh(header) };
+    let mut damage: Vec<Damage> = cut_header(&segment).into_iter().collect();
     let mut scanner = Scanner::new(window, header, scan::start(&header));
-    let (mut records, mut damage, mut tail) = (0, Vec::<Damage>::new(), None);
+    let (mut records, mut tail) = (0, None);
     loop {
         match scanner.step() {
             Found::Frame { offset, head } => {
@@ -90,4 +91,13 @@ fn walk<F: DiskFile>(window: Window<F>, header: Header) -> Survey {
     }
     segment.end_seq = scanner.expected();
     Survey { segment, records, damage, tail }
+}
+
+/// A file that ends within its header blocks: somebody cut it, since a segment gets its name when
+/// both are durable. One block suffices to read it; what is written behind it would be lost.
+fn cut_header(segment: &Segment) -> Option<Damage> {
+    let Segment { bytes, first_seq, .. } = *segment;
+    let (lost_from, lost_before) = (first_seq, first_seq);
+    let damage = Damage { offset: 0, bytes, lost_from, lost_before, is_proven: false };
+    (bytes < HEADER_BYTES).then_some(damage)
 }

@@ -361,6 +361,20 @@ fn a_segment_without_a_header_costs_only_itself() {
     }
 }
 
+/// Guards against a loss that the fuzzer found: a record was written, and acknowledged, in the place
+/// of the second header block of a newest segment that somebody had cut.
+#[test]
+fn d5_nothing_is_written_into_a_cut_header() {
+    for length in [512, 700, 1023] {
+        let (disk, _) = sound();
+        change(&disk, &segment(3), |bytes| bytes.truncate(length));
+        let (log, report) = open(&disk);
+        assert!(!report.is_clean(), "{length}: {report:?}");
+        assert_eq!(read(&log).0, all_but(2 * PER_SEGMENT, &[]), "{length}");
+        goes_on(&disk, log, 2 * PER_SEGMENT + 1);
+    }
+}
+
 #[test]
 fn a_segment_of_another_name_is_not_believed() {
     let (disk, records) = sound();
