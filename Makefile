@@ -1,5 +1,5 @@
 # Few targets; CI calls `make test` and nothing cleverer.
-.PHONY: run build test check install bench sim
+.PHONY: run build test check install bench sim fuzz
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
@@ -36,3 +36,8 @@ SEEDS ?= 2000
 sim:
 	$(CARGO) build --profile sim --locked -p bijli-sim
 	./target/sim/bijli-sim --seeds $(SEEDS) --jobs $$(nproc)
+
+# Any bytes at all: batch decoder, segment log, configurations, texts; ten minutes each.
+SECONDS ?= 600
+fuzz:
+	SECONDS_EACH=$(SECONDS) ./fuzz/run.sh
