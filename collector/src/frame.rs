@@ -12,8 +12,8 @@
 //! canonical TOML. 6 tick: nothing. 7 rules: interval, close-after and keep in milliseconds (`u64`
 //! little endian each); the first record of every journal. 8 floor: spool epoch (16 bytes), first
 //! sequence that may still come (`u64` little endian), length of the hub id (1 byte), hub id, node
-//! id. 10 incident: hub id, node id and error code (each its length in 1 byte, then its bytes), then
-//! words.
+//! id. 10 incident: hub id, node id and error code (each its length in 1 byte, then its bytes),
+//! then words.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 

@@ -204,7 +204,9 @@ mod tests {
 
         /// Goal: a certificate with flipped bytes is another one or none, and never a panic.
         #[test]
-        fn x12_no_damage_makes_it_panic(flips in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..6)) {
+        fn x12_no_damage_makes_it_panic(
+            flips in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..6),
+        ) {
             let mut der = crate::testing::sample().to_vec();
             for (at, with) in flips {
                 let at = usize::from(at) % der.len();

@@ -3,10 +3,11 @@
 //!
 //! A certificate that the hub's authority signed proves that its first moment has come. So:
 //! - A clock that is **behind** what is proven is read as the latest proven moment.
-//! - A clock that is **within one's own certificate** is believed, and an expired collector refused.
+//! - A clock that is **within one's own certificate** is believed, and an expired collector is
+//!   refused.
 //! - A clock that is **beyond one's own certificate** proves nothing: it is ahead, or one's own
-//!   certificate is over and the collector, whose clock is kept, will say so. Then there only has to be
-//!   a moment, not before what is proven, at which both certificates are valid.
+//!   certificate is over and the collector, whose clock is kept, will say so. Then there only has
+//!   to be a moment, not before what is proven, at which both certificates are valid.
 //!
 //! What this gives away: to a node whose clock is beyond its own certificate, a collector's
 //! certificate that has expired since the last one it saw is still good. Such a node has no
@@ -102,7 +103,10 @@ mod tests {
         /// never locks out of what is valid now.
         #[test]
         fn k6_true_time_decides(
-            clock in -500_i64..2_000, own in 100_i64..150, theirs in 50_i64..200, now in 100_i64..250,
+            clock in -500_i64..2_000,
+            own in 100_i64..150,
+            theirs in 50_i64..200,
+            now in 100_i64..250,
         ) {
             let (own, theirs) = ((own, own + 30), (theirs, theirs + 30));
             let is_valid = (theirs.0..=theirs.1).contains(&now) && (own.0..=own.1).contains(&now);

@@ -1,4 +1,5 @@
-//! Requests to the collector over one connection (`connect.rs`), and the [`Courier`] that performs what a [`Line`] asks.
+//! Requests to the collector over one connection (`connect.rs`), and the [`Courier`] that performs
+//! what a [`Line`] asks.
 //!
 //! # Invariants
 //! - Batches are read from the spool when they are sent and dropped with their answer: at most
