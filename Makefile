@@ -26,7 +26,8 @@ install:
 	./tests/install.sh
 
 # Speed and size: results are written down with their command in docs/BENCHMARKS.md.
-bench: install
+bench:
+	./tests/install.sh bench
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked -p bijli-tests
 	./target/release/bijli-bench

@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
 # Installs what the tests need on a Debian machine with Rust: packages by apt, Python tools by pip
-# into .venv, each pinned. Does nothing where it is all there already.
+# into .venv, each pinned. Does nothing where it is all there already. `install.sh bench` installs
+# the stores too that the bench compares with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace)
 commands=(protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace)
+if [ "${1:-}" = bench ]; then
+  packages+=(victoria-metrics influxdb)
+  commands+=(victoria-metrics influxd)
+fi
 
 missing=()
 for command in "${commands[@]}"; do

@@ -125,16 +125,23 @@ fn collector_courses(lanes: &[Lane]) -> Vec<collector::Course> {
     let record = |image: &Image, end| collector::record(image, lanes, end).expect("it runs");
     let born = record(&Image::new(), Signal::TERM);
     let rolling = record(&collector::nearly_full_segment(lanes), Signal::KILL);
-    assert_happened(&[&born.history, &rolling.history], &["mkdir journal", "rename .seg"]);
-    assert_eq!(count(&rolling.history, "rename .seg"), 1, "a segment was begun under strace");
+    assert_happened(&[&born.history, &rolling.history], &["mkdir data/journal"]);
+    assert_eq!(
+        count(&rolling.history, "rename journal/.seg"),
+        1,
+        "a segment was begun under strace"
+    );
     vec![born, rolling]
 }
 
-/// The names that changed, as `<what> <kind of name>`.
+/// How often names changed, by `<what> <folder>/<name or .extension>`.
 fn count(history: &History, what: &str) -> usize {
-    let kind = |path: &Path| match (path.extension(), path.file_name()) {
-        (Some(extension), _) => format!(".{}", extension.to_string_lossy()),
-        (None, name) => name.map_or(String::new(), |name| name.to_string_lossy().into_owned()),
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name).map_or(String::new(), |name| name.to_string_lossy().into())
+    };
+    let kind = |path: &Path| match path.extension() {
+        Some(extension) => format!("{}/.{}", name(path.parent()), extension.to_string_lossy()),
+        None => format!("{}/{}", name(path.parent()), name(Some(path))),
     };
     let happened = history.calls().iter().filter_map(|call| match &call.op {
         Op::MakeDirectory { path } => Some(format!("mkdir {}", kind(path))),
@@ -171,7 +178,13 @@ fn agent_courses(rng: &mut Rng) -> Vec<agent::Course> {
         let courses: Vec<agent::Course> =
             runs.into_iter().map(|run| run.join().expect("recorded").expect("it runs")).collect();
         let histories: Vec<&History> = courses.iter().map(|course| &course.history).collect();
-        let what = ["mkdir spool", "rename .seg", "rename cursor", "unlink .seg", "rename .batch"];
+        let what = [
+            "mkdir root/spool",
+            "rename spool/.seg",
+            "rename spool/cursor",
+            "unlink spool/.seg",
+            "rename refused/.batch",
+        ];
         assert_happened(&histories, &what);
         courses
     })

@@ -3,11 +3,13 @@
 //! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
 //!
-//! `bijli-bench [agent | collector | ingest [bijli | victoria | prometheus | influx]]`
+//! `bijli-bench [agent | collector | ingest [bijli | victoria | prometheus | influx] |
+//! kill9 [the same]]`
 
 mod agent;
 mod collector;
 mod ingest;
+mod kill9;
 mod process;
 
 use std::fs;
@@ -22,6 +24,9 @@ fn main() {
     }
     if wants("collector") {
         collector::run();
+    }
+    if wants("kill9") {
+        kill9::run(part_of_it.as_deref());
     }
     if wants("ingest") {
         ingest::run(part_of_it.as_deref());

@@ -218,6 +218,8 @@ fn decode(text: &str, value: Option<i64>) -> Op {
         "rmdir" => Op::RemoveDirectory { path: args.path(0) },
         "mkdir" => Op::MakeDirectory { path: args.path(0) },
         "mkdirat" => Op::MakeDirectory { path: args.path(1) },
+        // Killed before strace had read which call it was.
+        "???" => Op::Nothing,
         _ => Op::Unknown { text: text.chars().take(200).collect() },
     }
 }

@@ -7,11 +7,11 @@ mod bijli;
 mod certificates;
 mod h2;
 mod load;
-mod peers;
+pub(crate) mod peers;
 mod report;
 mod send;
 mod telemetry;
-mod text;
+pub(crate) mod text;
 
 use crate::process::thousandths;
 

@@ -24,13 +24,13 @@ const SECONDS: u64 = 20;
 /// Somebody else's store and the way in.
 pub(crate) struct Peer {
     pub(crate) key: &'static str,
-    name: &'static str,
-    start: fn(&Path, u16) -> Command,
-    ready: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) start: fn(&Path, u16) -> Command,
+    pub(crate) ready: &'static str,
     /// Asked once before anything is sent.
-    prepare: Option<&'static str>,
-    path: &'static str,
-    headers: &'static str,
+    pub(crate) prepare: Option<&'static str>,
+    pub(crate) path: &'static str,
+    pub(crate) headers: &'static str,
     encode: Encode,
     /// Requests of each node, by how fast it is; the first is sent before the time runs.
     rounds: usize,

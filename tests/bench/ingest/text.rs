@@ -104,7 +104,7 @@ pub(crate) fn remote_write(nodes: &[usize], rounds: usize, start_ms: i64) -> Vec
     })
 }
 
-fn label(series: &mut Vec<u8>, name: &str, value: &str) {
+pub(crate) fn label(series: &mut Vec<u8>, name: &str, value: &str) {
     let mut label = Vec::with_capacity(64);
     field(&mut label, 1, name.as_bytes());
     field(&mut label, 2, value.as_bytes());
@@ -112,7 +112,7 @@ fn label(series: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "it is what remote write carries")]
-fn sample(series: &mut Vec<u8>, value: i64, at_ms: i64) {
+pub(crate) fn sample(series: &mut Vec<u8>, value: i64, at_ms: i64) {
     let mut sample = vec![1 << 3 | 1];
     sample.extend_from_slice(&(value as f64).to_le_bytes());
     sample.push(2 << 3);
@@ -120,7 +120,7 @@ fn sample(series: &mut Vec<u8>, value: i64, at_ms: i64) {
     field(series, 2, &sample);
 }
 
-fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+pub(crate) fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number << 3 | 2);
     varint(out, u64::try_from(bytes.len()).expect("64 bits"));
     out.extend_from_slice(bytes);
