@@ -8,11 +8,16 @@
 
 #[path = "model/collector.rs"]
 mod collector;
+#[path = "model/real.rs"]
+mod real;
 #[path = "model/world.rs"]
 mod world;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
+use collector::Collector;
+use harness::rng::Rng;
+use real::Real;
 use world::{Broken, Budget, Kind, Step, World};
 
 const NO_FAULT: Budget = Budget {
@@ -25,6 +30,9 @@ const NO_FAULT: Budget = Budget {
     backups: 0,
     portals: 0,
 };
+/// Random histories in which model and product are compared, and the frames of each.
+const STORIES: u64 = 20_000;
+const STORY_STEPS: usize = 14;
 /// Rounds in which a healed system must be at rest.
 const ROUNDS_MAX: usize = 12;
 /// Batches that each agent makes after the faults.
@@ -198,4 +206,41 @@ fn every_rule_that_is_left_out_is_missed() {
         let broken = seen.broken.unwrap_or_else(|| panic!("{rules:?} is not missed"));
         println!("{rules:?}: missed after {} states: {broken}", seen.states);
     }
+}
+
+/// Goal: what was searched is what runs. Any frames, in any order: the model's collector and the
+/// product's admission give the same answers and book the same batches, epoch by epoch.
+#[test]
+fn the_products_admission_answers_as_the_model_does() {
+    for story in 0..STORIES {
+        let mut rng = Rng::new(story);
+        let (mut model, mut real) = (Collector::default(), Real::default());
+        let mut told = Vec::new();
+        for _ in 0..STORY_STEPS {
+            let (epoch, seq, content) =
+                (1 + pick(&mut rng, 3), 1 + pick(&mut rng, 5), pick(&mut rng, 2));
+            // Of one epoch and sequence there are two contents, and no content is anywhere else.
+            let content = 1 + (epoch - 1) * 10 + (seq - 1) * 2 + content;
+            let (expected, found) = if pick(&mut rng, 4) == 0 {
+                told.push(format!("greet {epoch} from {seq}"));
+                let known = model.greet(epoch, seq, Broken::Nothing);
+                (format!("{known:?}"), format!("{:?}", real.greet(epoch, seq)))
+            } else {
+                told.push(format!("take {epoch}#{seq} = {content}"));
+                let verdict = model.take(epoch, seq, content, Broken::Nothing);
+                (format!("{verdict:?}"), format!("{:?}", real.take(epoch, seq, content)))
+            };
+            assert_eq!(expected, found, "story {story}: {told:#?}");
+            for epoch in 0..3 {
+                let of = |content: &u8| (content - 1) / 10 == epoch;
+                let expected: Vec<u8> = model.booked().filter(of).collect();
+                let found: Vec<u8> = real.booked.iter().copied().filter(of).collect();
+                assert_eq!(expected, found, "story {story}, booked: {told:#?}");
+            }
+        }
+    }
+}
+
+fn pick(rng: &mut Rng, below: u8) -> u8 {
+    u8::try_from(rng.below(u64::from(below))).expect("small")
 }
