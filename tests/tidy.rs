@@ -287,3 +287,46 @@ fn these_checks_can_fail() {
     assert_eq!(findings("agent/src/batcher.rs", "//! X.\n// tokio is not used\n").len(), 0);
     assert_eq!(findings("collector/ledger/src/x.rs", "//! X.\nlet x: f64 = y;\n").len(), 1);
 }
+
+/// A file, and the files of the folder that has its name.
+fn with_modules(path: &Path) -> String {
+    let mut text = fs::read_to_string(path).unwrap_or_default();
+    let mut modules = Vec::new();
+    if path.with_extension("").is_dir() {
+        rust_files(&path.with_extension(""), &mut modules);
+    }
+    modules.iter().for_each(|path| text += &fs::read_to_string(path).unwrap_or_default());
+    text
+}
+
+/// The page on faults names tests; each must be where it says, or the page proves nothing.
+#[test]
+fn every_test_that_the_page_on_faults_names_is_there() {
+    let root = root();
+    let page = fs::read_to_string(root.join("docs/faults.md")).expect("the page");
+    let (mut found, mut missing) = (0, Vec::new());
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        // `name`, `name` path/of/file.rs
+        let mut names: Vec<&str> = Vec::new();
+        for (index, part) in row.split('`').enumerate() {
+            let path =
+                part.split_whitespace().next().map(|word| word.trim_end_matches([';', '.', ',']));
+            match path.filter(|path| index % 2 == 0 && path.ends_with(".rs")) {
+                Some(path) => {
+                    let text = with_modules(&root.join(path));
+                    for name in names.drain(..) {
+                        found += 1;
+                        if !text.contains(&format!("fn {name}(")) {
+                            missing.push(format!("{path} has no test {name}"));
+                        }
+                    }
+                }
+                None if index % 2 == 1 && part.contains('_') => names.push(part),
+                None => {}
+            }
+        }
+        missing.extend(names.iter().map(|name| format!("no file is named for {name}")));
+    }
+    assert!(found > 80, "only {found} tests were found on the page");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

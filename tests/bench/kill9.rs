@@ -298,6 +298,7 @@ fn batch(number: u64, start_ms: i64) -> Vec<u8> {
         sequence: BatchSeq::new(number).expect("from 1"),
         schema: schema_id,
         created: UtcMillis::new(start_ms),
+        uptime: None,
         matrices: vec![Matrix {
             group: 0,
             times: (0..ROWS).map(|row| UtcMillis::new(row_ms(number, row, start_ms))).collect(),
