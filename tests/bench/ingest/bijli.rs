@@ -57,7 +57,9 @@ pub(crate) fn body_bytes(loads: &[NodeLoad]) -> u64 {
 
 /// One run on a new collector.
 pub(crate) fn measure(loads: &[NodeLoad], certificates: &Certificates, manner: Manner) -> Row {
-    let (section, agents) = certificates.section();
+    // Without a section for agents they come to the plain listener.
+    let (section, agents) =
+        if manner.is_plain { (String::new(), 0) } else { certificates.section() };
     let hub = format!("{section}[[hub]]\nid = \"{HUB}\"\ntitle = \"bench\"\n");
     let site = Site::start_with("15m", &hub);
     let pid = site.collector.pid();

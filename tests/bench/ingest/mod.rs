@@ -17,18 +17,17 @@ use crate::process::thousandths;
 
 pub(crate) fn run(which: Option<&str>) {
     let wants = |name: &str| which.is_none_or(|which| which == name);
-    let mut rows = Vec::new();
     if wants("bijli") {
         let loads = bijli::prepare();
         let certificates = certificates::Certificates::make();
         let per_sample = bijli::body_bytes(&loads) * 1_000 / report::whole(load::BATCH_SAMPLES);
         println!("bytes per sample of a body: {}", thousandths(per_sample));
+        report::print_head();
         for manner in bijli::MANNERS {
-            rows.push(bijli::measure(&loads, &certificates, manner));
+            report::print(bijli::measure(&loads, &certificates, manner));
         }
     }
     for peer in peers::PEERS.iter().filter(|peer| wants(peer.key)) {
-        rows.push(peers::measure(peer));
+        report::print(peers::measure(peer));
     }
-    report::print(rows);
 }

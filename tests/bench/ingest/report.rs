@@ -31,32 +31,34 @@ pub(crate) struct Took {
     pub(crate) load_ns: u64,
 }
 
-pub(crate) fn print(mut rows: Vec<Row>) {
+pub(crate) fn print_head() {
     println!(
         "\n| server | samples | s | samples/s | CPU-s per million: acked | booked | load generator \
          | ack p50, p99 | bytes a sample on disk | RSS |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for row in &mut rows {
-        row.acks_us.sort_unstable();
-        let at = |percent: usize| row.acks_us.get(row.acks_us.len() * percent / 100).copied();
-        let ms = |percent| thousandths(at(percent).unwrap_or(0));
-        let per_million = |ns: u64| thousandths(ns / row.shape.samples.max(1));
-        let booked = row.took.settled_ns.map_or_else(|| "-".to_owned(), per_million);
-        println!(
-            "| {} | {} | {} | {} | {} | {booked} | {} | {}, {} ms | {} | {} MB |",
-            row.name,
-            row.shape.samples,
-            thousandths(row.shape.wall_us / 1_000),
-            row.shape.samples * 1_000_000 / row.shape.wall_us.max(1),
-            per_million(row.took.acked_ns),
-            per_million(row.took.load_ns),
-            ms(50),
-            ms(99),
-            thousandths(row.disk_bytes * 1_000 / row.shape.samples.max(1)),
-            row.rss_kb / 1_000,
-        );
-    }
+}
+
+/// At once, so that a run that breaks off has told what it measured.
+pub(crate) fn print(mut row: Row) {
+    row.acks_us.sort_unstable();
+    let at = |percent: usize| row.acks_us.get(row.acks_us.len() * percent / 100).copied();
+    let ms = |percent| thousandths(at(percent).unwrap_or(0));
+    let per_million = |ns: u64| thousandths(ns / row.shape.samples.max(1));
+    let booked = row.took.settled_ns.map_or_else(|| "-".to_owned(), per_million);
+    println!(
+        "| {} | {} | {} | {} | {} | {booked} | {} | {}, {} ms | {} | {} MB |",
+        row.name,
+        row.shape.samples,
+        thousandths(row.shape.wall_us / 1_000),
+        row.shape.samples * 1_000_000 / row.shape.wall_us.max(1),
+        per_million(row.took.acked_ns),
+        per_million(row.took.load_ns),
+        ms(50),
+        ms(99),
+        thousandths(row.disk_bytes * 1_000 / row.shape.samples.max(1)),
+        row.rss_kb / 1_000,
+    );
 }
 
 pub(crate) fn micros(span: Duration) -> u64 {
