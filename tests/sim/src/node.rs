@@ -95,7 +95,7 @@ impl Node {
             link: Link::default(),
             backup: None,
             is_damaged: false,
-            limits: Limits { bytes_max: plan.spool_bytes, keep_acked: Millis::new(7 * 86_400_000) },
+            limits: Limits { bytes_max: plan.spool_bytes, keep_acked: Millis::new(plan.keep_ms) },
             step: Millis::new(plan.step_ms),
         }
     }

@@ -12,6 +12,10 @@ pub struct Plan {
     pub rows: u64,
     /// Batches of each node while faults last.
     pub batches: u64,
+    /// No link is cut for longer than so many batches take.
+    pub outage_batches: u64,
+    /// How long agents keep what was acknowledged.
+    pub keep_ms: u64,
     pub interval_ms: u64,
     pub spool_bytes: u64,
     pub segment_bytes: u64,
@@ -82,14 +86,20 @@ impl Plan {
     #[must_use]
     pub fn draw(dice: &mut Dice) -> Self {
         let step_ms = dice.pick(&[1_000, 5_000, 30_000, 60_000, 300_000, 600_000]);
-        let rows = dice.between(1, 4);
+        // A few histories are long: segments are rotated and unlinked, spools fill and are thinned.
+        let is_long = dice.once_in(10);
+        let rows = if is_long { 1 } else { dice.between(1, 4) };
+        let (short, long) = (dice.between(8, 32), dice.between(150, 400));
+        let (wide, tight) = (dice.pick(&[24 << 10, 64 << 10, 1 << 20]), dice.pick(&[16, 24, 32]));
         Self {
             nodes: dice.index(3) + 1,
             step_ms,
             rows,
-            batches: dice.between(8, 32),
+            batches: if is_long { long } else { short },
+            outage_batches: if is_long { 200 } else { 12 },
+            keep_ms: dice.pick(&[3_600_000, 7 * 86_400_000]),
             interval_ms: if step_ms < 5_000 { 10_000 } else { 900_000 },
-            spool_bytes: dice.pick(&[24 << 10, 64 << 10, 1 << 20, 1 << 20]),
+            spool_bytes: if is_long { tight << 10 } else { wide },
             segment_bytes: dice.pick(&[8 << 10, 16 << 10, 64 << 10]),
             net: Net::draw(dice),
             power: Power::draw(dice),

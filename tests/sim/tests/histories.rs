@@ -29,6 +29,6 @@ fn b_seeds_that_found_a_bug_pass() {
 }
 
 #[test]
-fn c_a_hundred_histories_keep_every_promise() {
-    (1_001..=1_100).for_each(|seed| passes(&run(seed, None)));
+fn c_forty_histories_keep_every_promise() {
+    (1..=40).for_each(|seed| passes(&run(seed, None)));
 }

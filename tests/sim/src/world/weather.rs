@@ -17,7 +17,7 @@ impl World {
 
     fn net_weather(&mut self, index: usize) {
         let net = self.plan.net.clone();
-        let most = self.plan.step_ms * self.plan.rows * 12;
+        let most = self.plan.step_ms * self.plan.rows * self.plan.outage_batches;
         if self.dice.once_in(net.partition) {
             let swallows = self.dice.once_in(2);
             let until = self.now + self.dice.between(self.plan.step_ms, most);
