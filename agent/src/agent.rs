@@ -25,7 +25,7 @@ use crate::schedule::{Change, DEADLINE_MS, Report, Roll, Runner, TICK, Tell, wor
 use crate::spool::{Fresh, Limits, Owner, Spool, SpoolError, Stored};
 use crate::uplink::connect::Route;
 use crate::uplink::http::{Courier, until};
-use crate::uplink::line::Line;
+use crate::uplink::line::{Chance, Line};
 
 /// Answers that were in time may still be on their way through the channel.
 const GRACE: Millis = Millis::new(100);
@@ -121,7 +121,12 @@ pub fn open_line(config: LineConfig<'_>, clock: Clock) -> Result<Courier, AgentE
         waiting = spool.next().get() - spool.lowest().get(),
         "spool {} open", config.dir.display()
     );
-    let line = Line::new(spool, u64::from_le_bytes(seed));
+    let draw = || {
+        let mut epoch = [0; 16];
+        getrandom::fill(&mut epoch).ok().map(|()| SpoolEpoch::new(epoch))
+    };
+    let chance = Chance { seed: u64::from_le_bytes(seed), draw: Box::new(draw) };
+    let line = Line::new(spool, chance);
     Ok(Courier::new(line, config.route, clock))
 }
 

@@ -153,6 +153,8 @@ impl Health {
             ("resent", counts.resent),
             ("quarantined", counts.quarantined),
             ("full", counts.full),
+            ("uncopied", counts.uncopied),
+            ("rewound", counts.rewound),
         ] {
             let counter = self.batches.with_label_values(&[outcome]);
             counter.inc_by(count.saturating_sub(counter.get()));

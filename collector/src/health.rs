@@ -41,6 +41,7 @@ pub struct Lanes {
     pub contests: IntCounter,
     pub skips: IntCounter,
     pub floors: IntCounter,
+    pub shown: IntCounter,
 }
 
 impl Lanes {
@@ -61,6 +62,10 @@ impl Lanes {
             floors: made.counter(
                 "bijli_collector_sequence_floors_total",
                 "Times a sender said that sequences which are awaited will never come.",
+            ),
+            shown: made.counter(
+                "bijli_collector_live_batches_total",
+                "Batches that were shown before their turn, while elder ones waited.",
             ),
         }
     }

@@ -1,7 +1,8 @@
 //! The latest reading of every series of every node, for metrics and pages. Never for booking.
 //!
 //! # Invariants
-//! - A view: rebuilt by replaying the journal, thrown away on exit.
+//! - A view: rebuilt by replaying the journal, thrown away on exit. What is shown before its turn
+//!   ([`Live::glimpse`]) is not in the journal yet.
 //! - A value that failed to be read is `None` at its time; an older value is never shown for it.
 //! - Bounded by what schemas declare: one [`Latest`] per series, events kept up to [`EVENTS_MAX`].
 
@@ -131,6 +132,21 @@ impl Live {
         }
         node.newest = node.newest.max(batch.latest());
         node.take_readings(batch);
+    }
+
+    /// Shows the newest readings of a node whose elder batches are still to come. What is counted
+    /// of the node, and its events, wait for the batch's own turn.
+    pub fn glimpse(&mut self, id: SchemaId, schema: &Schema, batch: &Batch<Table>) {
+        // Only of nodes that are known: nothing is kept for a name that was never journalled.
+        if let Some(node) = self.nodes.get_mut(&batch.node)
+            && batch.latest() > node.newest
+        {
+            if node.schema != id {
+                node.take_schema(id, schema);
+            }
+            node.newest = batch.latest();
+            node.take_readings(batch);
+        }
     }
 
     /// Notes what the collector itself has to say of a node, at most once a minute and kind.

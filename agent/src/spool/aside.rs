@@ -8,12 +8,13 @@ use bijli_wire::batch::Event;
 use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, BatchSeq, Schema, UtcMillis, codec};
 
-use super::record::Record;
+use super::record::{Head, Record};
 use super::{Spool, SpoolError, Stored};
 use crate::draft::EncodedSchema;
 
 const FOLDER: &str = "refused";
-/// Refused batches are evidence; they stop when they take this much room.
+/// Refused batches are evidence for people; beyond this much room no more is copied. The batch
+/// itself stays in the log like any other, for as long as acknowledged ones are kept.
 const BYTES_MAX: u64 = 16 << 20;
 
 /// Why a batch leaves the line.
@@ -23,23 +24,27 @@ pub struct Reason<'a> {
     pub code: &'a str,
     /// False when the collector holds another batch of this sequence: there is no gap to fill.
     pub leaves_gap: bool,
+    /// The first gap record was refused too: this one says nothing that could be refused.
+    pub is_bare: bool,
 }
 
 impl<D: Disk> Spool<D> {
     /// Copies a batch to `refused/`, durably, and puts a gap record in its place. A batch that
-    /// is not readable has nothing to copy; a gap record that was refused is made anew.
+    /// is not readable has nothing to copy; a gap record that was refused is made anew. A copy
+    /// that cannot be made does not hold the line up: false says that there is none.
     ///
     /// # Errors
-    /// If the disk does not take it; the batch then keeps its place.
+    /// If the disk does not take the gap record; the batch then keeps its place.
     pub fn put_aside(
         &mut self,
         sequence: BatchSeq,
         reason: Reason<'_>,
         now: UtcMillis,
-    ) -> Result<(), SpoolError> {
-        if !self.gaps.contains_key(&sequence) {
+    ) -> Result<bool, SpoolError> {
+        let mut is_copied = false;
+        if !self.sent().gaps.contains_key(&sequence) {
             match self.load(sequence) {
-                Ok(loaded) => self.copy_aside(sequence, reason, &loaded.body)?,
+                Ok(loaded) => is_copied = self.copy_aside(sequence, reason, &loaded.body).is_ok(),
                 Err(SpoolError::Unreadable { .. }) => {}
                 Err(e) => return Err(e),
             }
@@ -47,7 +52,7 @@ impl<D: Disk> Spool<D> {
         if reason.leaves_gap {
             self.fill_gap(sequence, reason, now)?;
         }
-        Ok(())
+        Ok(is_copied)
     }
 
     /// A schema without subjects: what a gap record names, so that it depends on nothing else.
@@ -69,24 +74,27 @@ impl<D: Disk> Spool<D> {
         now: UtcMillis,
     ) -> Result<(), SpoolError> {
         let schema = self.bare_schema()?;
+        let epoch = self.sent().epoch;
+        let told = Event {
+            at: now,
+            subject: None,
+            kind: EventKind::BatchesQuarantined,
+            text: format!("batch {sequence} put aside: {}", reason.code),
+        };
         let batch = Batch {
             hub: self.owner.hub.clone(),
             node: self.owner.node.clone(),
-            epoch: self.epoch,
+            epoch,
             sequence,
             schema: schema.id,
             created: now,
             uptime: None,
             matrices: Vec::new(),
-            events: vec![Event {
-                at: now,
-                subject: None,
-                kind: EventKind::BatchesQuarantined,
-                text: format!("batch {sequence} put aside: {}", reason.code),
-            }],
+            // A wrong clock can make an event unacceptable; nothing at all is always taken.
+            events: if reason.is_bare { Vec::new() } else { vec![told] },
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
-        let head = self.head(sequence, now, schema.id);
+        let head = Head { epoch, sequence, created: now, schema: schema.id };
         self.append_schema(schema.id, &schema.body)?;
         let record = Record::Gap { head, body: &body }.encode();
         let at = self.log.append(&record).map_err(|source| SpoolError::Store { source })?;
@@ -96,7 +104,7 @@ impl<D: Disk> Spool<D> {
             let path = self.dir.clone();
             return Err(SpoolError::PutAside { path, source: io::ErrorKind::StorageFull.into() });
         }
-        self.gaps.insert(sequence, at);
+        self.sent_mut().gaps.insert(sequence, at);
         Ok(())
     }
 
@@ -110,14 +118,15 @@ impl<D: Disk> Spool<D> {
         let failed = |path: PathBuf| move |source| SpoolError::PutAside { path, source };
         let taken = taken_bytes(&self.disk, &folder).map_err(failed(folder.clone()))?;
         if taken + u64::try_from(body.len()).unwrap_or(u64::MAX / 2) > BYTES_MAX {
-            return Err(SpoolError::AsideFull { path: folder });
+            let source = io::ErrorKind::QuotaExceeded.into();
+            return Err(SpoolError::PutAside { path: folder, source });
         }
         if let Ok((id, schema)) = self.schema_of(sequence) {
             // Without its schema a refused batch could not be read by anybody.
             let path = folder.join(format!("{id}.schema"));
             write_durably(&self.disk, &path, &schema).map_err(failed(path.clone()))?;
         }
-        let name = format!("{}-{:020}-{}.batch", self.epoch, sequence.get(), reason.code);
+        let name = format!("{}-{:020}-{}.batch", self.sent().epoch, sequence.get(), reason.code);
         let path = folder.join(name);
         write_durably(&self.disk, &path, body).map_err(failed(path.clone()))?;
         self.disk.sync_dir(&folder).map_err(failed(folder.clone()))

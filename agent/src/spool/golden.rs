@@ -69,7 +69,7 @@ fn write(dir: &Path) {
     spool.load(seq(1)).unwrap();
     spool.release(seq(1), NOW).unwrap();
     spool.persist(NOW).unwrap();
-    let reason = Reason { code: "malformed_body", leaves_gap: true };
+    let reason = Reason { code: "malformed_body", leaves_gap: true, is_bare: false };
     spool.put_aside(seq(2), reason, NOW).unwrap();
 }
 

@@ -7,6 +7,8 @@
 //! - Every retained suffix explains itself: each segment holds the schema of each of its batches,
 //!   before the batch. Each record carries its epoch, so there is no second file to lose: a
 //!   directory without a readable batch begins a new epoch.
+//! - Batches of several epochs stand one after the other (`era.rs`); one epoch is written, and
+//!   one is sent: the eldest that has anything to send.
 //! - Only what was released is unlinked, and its release is durable first.
 //! - A full spool thins the batches that wait longest to their energy registers (`room.rs`); it
 //!   never grows past its limit. Where that does not help it refuses the newest batch and says so:
@@ -17,6 +19,7 @@
 //! copied to `refused/`, and an empty batch of one event is sent with the same sequence instead.
 
 mod aside;
+mod era;
 #[cfg(test)]
 mod golden;
 mod open;
@@ -38,10 +41,11 @@ use bijli_wire::{
 };
 
 use crate::draft::Draft;
+use era::Era;
 use record::{Head, Record};
-use room::Standing;
 
 pub use aside::Reason;
+pub use era::Page;
 pub use open::{Fresh, Opened};
 
 /// Small segments: a released one is unlinked whole, and a full spool frees room in such steps.
@@ -119,8 +123,6 @@ pub enum SpoolError {
     UnreadableSchema { id: SchemaId },
     #[error("cannot put a refused batch aside in {path}", path = path.display())]
     PutAside { path: PathBuf, source: std::io::Error },
-    #[error("{path} holds as many refused batches as it may", path = path.display())]
-    AsideFull { path: PathBuf },
 }
 
 impl SpoolError {
@@ -140,8 +142,7 @@ impl SpoolError {
             | Self::Encode { .. }
             | Self::Unreadable { .. }
             | Self::UnreadableSchema { .. }
-            | Self::PutAside { .. }
-            | Self::AsideFull { .. } => false,
+            | Self::PutAside { .. } => false,
         }
     }
 }
@@ -160,22 +161,12 @@ pub struct Spool<D: Disk = RealDisk> {
     log: Log<D>,
     limits: Limits,
     owner: Owner,
-    epoch: SpoolEpoch,
-    /// What the next batch gets.
-    next: BatchSeq,
-    /// The eldest batch not released.
-    lowest: BatchSeq,
+    /// Never empty, eldest first; the last one is written.
+    eras: Vec<Era>,
+    /// The one that is sent.
+    at: usize,
     /// Everything through this record is released, durably or not yet.
     released: RecordSeq,
-    /// Every [`PLACE_STRIDE`]th batch.
-    places: BTreeMap<BatchSeq, Place>,
-    /// Batches read since the last release: where exactly.
-    located: BTreeMap<BatchSeq, RecordSeq>,
-    gaps: BTreeMap<BatchSeq, RecordSeq>,
-    /// Those that stand for all that waited before them, and are the eldest.
-    thinned: BTreeMap<BatchSeq, Standing>,
-    /// The largest [`Self::lowest`] there was: what was sent lies not far beyond it.
-    peak: BatchSeq,
     /// So many batches until thinning is tried again.
     tries_apart: u32,
     /// The latest record of each schema.
@@ -199,11 +190,12 @@ impl<D: Disk> Spool<D> {
     /// # Errors
     /// If the draft breaks a limit of the wire or the disk fails; see [`SpoolError::is_fatal`].
     pub fn store(&mut self, draft: &Draft) -> Result<Stored, SpoolError> {
+        let (epoch, sequence) = (self.epoch(), self.next());
         let batch = Batch {
             hub: self.owner.hub.clone(),
             node: self.owner.node.clone(),
-            epoch: self.epoch,
-            sequence: self.next,
+            epoch,
+            sequence,
             schema: draft.schema.id,
             created: draft.created,
             uptime: draft.uptime,
@@ -211,7 +203,7 @@ impl<D: Disk> Spool<D> {
             events: draft.events.clone(),
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
-        let head = self.head(self.next, draft.created, draft.schema.id);
+        let head = Head { epoch, sequence, created: draft.created, schema: draft.schema.id };
         let record = Record::Batch { head, body: &body }.encode();
         let bytes = frame_bytes(record.len()) + frame_bytes(33 + draft.schema.body.len());
         if !self.make_room(bytes)? {
@@ -220,16 +212,14 @@ impl<D: Disk> Spool<D> {
         self.begin_segment_if_full(bytes)?;
         self.append_schema(draft.schema.id, &draft.schema.body)?;
         match self.log.append(&record) {
-            Ok(at) => self.pending.push_back((at, self.next)),
+            Ok(at) => {
+                self.pending.push_back((at, sequence));
+                let place = Place { record: at, created: draft.created };
+                self.written_mut().number(place);
+            }
             Err(LogError::PendingFull { .. }) => return Ok(Stored::Full),
             Err(source) => return Err(SpoolError::Store { source }),
         }
-        if self.next.get() % PLACE_STRIDE == 1 {
-            let record = self.log.next_seq();
-            let place = Place { record: RecordSeq::new(record.get() - 1), created: draft.created };
-            self.places.insert(self.next, place);
-        }
-        self.next = self.next.next();
         self.commit()
     }
 
@@ -253,14 +243,14 @@ impl<D: Disk> Spool<D> {
         }
     }
 
-    /// The bytes of a batch, or of the gap record that has its place.
+    /// The bytes of a batch of the page, or of the gap record that has its place.
     ///
     /// # Errors
     /// [`SpoolError::Unreadable`] if the disk does not have them any more.
     pub fn load(&mut self, sequence: BatchSeq) -> Result<Loaded, SpoolError> {
-        let body = match self.gaps.get(&sequence) {
+        let body = match self.sent().gaps.get(&sequence) {
             Some(at) => self.gap_at(*at, sequence)?,
-            None => match self.thinned.get(&sequence) {
+            None => match self.sent().thinned.get(&sequence) {
                 Some(standing) => self.thinned_at(*standing, sequence)?,
                 None => self.batch(sequence)?.1,
             },
@@ -273,7 +263,8 @@ impl<D: Disk> Spool<D> {
     /// # Errors
     /// If batch or schema are not readable.
     pub fn schema_of(&mut self, sequence: BatchSeq) -> Result<(SchemaId, Vec<u8>), SpoolError> {
-        let id = match (self.gaps.get(&sequence), self.thinned.get(&sequence)) {
+        let era = self.sent();
+        let id = match (era.gaps.get(&sequence), era.thinned.get(&sequence)) {
             (Some(_), _) => self.bare_schema()?.id,
             (None, Some(standing)) => standing.schema,
             (None, None) => self.batch(sequence)?.0.schema,
@@ -281,20 +272,15 @@ impl<D: Disk> Spool<D> {
         self.schema_body(id).map(|body| (id, body))
     }
 
-    /// Forgets everything through a batch; what is forgotten stays on disk for a while.
+    /// Forgets everything of the page through a batch; what is forgotten stays on disk for a while.
     ///
     /// # Errors
     /// If the disk fails; the batches are then sent again after a restart, as duplicates.
     pub fn release(&mut self, through: BatchSeq, now: UtcMillis) -> Result<(), SpoolError> {
-        self.lowest = self.lowest.max(through.next());
-        self.peak = self.peak.max(self.lowest);
         self.tries_apart = 0;
-        if let Some((_, at)) = self.located.range(..=through).next_back() {
-            self.released = self.released.max(*at);
+        if let Some(at) = self.sent_mut().release(through) {
+            self.released = self.released.max(at);
         }
-        self.located = self.located.split_off(&self.lowest);
-        self.gaps = self.gaps.split_off(&self.lowest);
-        self.thinned = self.thinned.split_off(&self.lowest);
         if self.released.get() >= self.log.cursor().get() + CURSOR_LAG_MAX {
             self.persist(now)?;
         }
@@ -319,21 +305,23 @@ impl<D: Disk> Spool<D> {
         Ok(())
     }
 
+    /// The epoch that is written.
     #[must_use]
     pub fn epoch(&self) -> SpoolEpoch {
-        self.epoch
+        self.written().epoch
     }
 
-    /// The eldest batch that no ack covers; the next one to come if there is none.
+    /// The eldest batch of the written epoch that no ack covers; the next one to come if there
+    /// is none.
     #[must_use]
     pub fn lowest(&self) -> BatchSeq {
-        self.lowest
+        self.written().lowest
     }
 
     /// What the next batch gets.
     #[must_use]
     pub fn next(&self) -> BatchSeq {
-        self.next
+        self.written().next
     }
 
     /// Bytes on disk and waiting for it.
@@ -351,18 +339,12 @@ impl<D: Disk> Spool<D> {
     /// nothing waits.
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<UtcMillis> {
-        if self.lowest >= self.next {
-            return None;
-        }
-        if let Some((_, standing)) = self.thinned.first_key_value() {
+        let era = self.eras.iter().find(|era| era.lowest < era.next)?;
+        if let Some((_, standing)) = era.thinned.first_key_value() {
             return Some(standing.since);
         }
-        let before = self.places.range(..=self.lowest).next_back();
-        before.or_else(|| self.places.first_key_value()).map(|(_, place)| place.created)
-    }
-
-    fn head(&self, sequence: BatchSeq, created: UtcMillis, schema: SchemaId) -> Head {
-        Head { epoch: self.epoch, sequence, created, schema }
+        let before = era.places.range(..=era.lowest).next_back();
+        before.or_else(|| era.places.first_key_value()).map(|(_, place)| place.created)
     }
 
     /// Writes a schema unless the active segment has it.
@@ -402,7 +384,7 @@ impl<D: Disk> Spool<D> {
             self.log.unlink_before(floor).map_err(|source| SpoolError::Release { source })?;
         if count > 0 {
             let first = self.log.first_seq();
-            self.places.retain(|_, place| place.record >= first);
+            self.forget_before(first);
             self.schemas.retain(|_, at| *at >= first);
             self.ahead = None;
         }
@@ -411,7 +393,7 @@ impl<D: Disk> Spool<D> {
 
     /// When the records around this one were made.
     fn created_near(&self, record: RecordSeq) -> Option<UtcMillis> {
-        let mut places = self.places.values().rev();
+        let mut places = self.eras.iter().rev().flat_map(|era| era.places.values().rev());
         places.find(|place| place.record <= record).map(|place| place.created)
     }
 
@@ -420,13 +402,9 @@ impl<D: Disk> Spool<D> {
         if let Some(found) = self.read_on(sequence)? {
             return Ok(found);
         }
-        let from = match self.located.get(&sequence) {
-            Some(at) => *at,
-            None => match self.places.range(..=sequence).next_back() {
-                Some((_, place)) => place.record,
-                None => self.log.first_seq(),
-            },
-        };
+        let era = self.sent();
+        let exact = era.located.get(&sequence).copied();
+        let from = exact.or_else(|| era.before(sequence)).unwrap_or(self.log.first_seq());
         self.ahead = Some(Ahead { reader: self.log.read_from(from), next: BatchSeq::FIRST });
         self.read_on(sequence)?.ok_or(SpoolError::Unreadable { sequence })
     }
@@ -443,14 +421,17 @@ impl<D: Disk> Spool<D> {
                 Err(source) => return Err(SpoolError::Read { dir: self.dir.clone(), source }),
             };
             let Some(Record::Batch { head, body }) = Record::decode(&payload) else { continue };
-            if head.epoch != self.epoch || head.sequence < sequence {
+            if self.is_later(head.epoch) {
+                break;
+            }
+            if head.epoch != self.sent().epoch || head.sequence < sequence {
                 continue;
             }
             if head.sequence > sequence {
                 break;
             }
             let found = (head, body.to_vec());
-            self.located.insert(sequence, at);
+            self.sent_mut().located.insert(sequence, at);
             ahead.next = sequence.next();
             self.ahead = Some(ahead);
             return Ok(Some(found));
@@ -490,9 +471,9 @@ impl<D: Disk> std::fmt::Debug for Spool<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Spool")
             .field("dir", &self.dir)
-            .field("epoch", &self.epoch)
-            .field("lowest", &self.lowest)
-            .field("next", &self.next)
+            .field("epoch", &self.epoch())
+            .field("lowest", &self.lowest())
+            .field("next", &self.next())
             .finish_non_exhaustive()
     }
 }

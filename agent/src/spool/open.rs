@@ -2,8 +2,9 @@
 //!
 //! # Recovery
 //! Reads every record once. A set of thinned batches is in force once its last one was read: the
-//! batches it stands for are void, whether or not they were unlinked. A sequence whose bytes are gone is not given out again: it is found
-//! unreadable when its turn comes, and filled by a gap record.
+//! batches it stands for are void, whether or not they were unlinked. A sequence whose bytes are
+//! gone is not given out again: it is found unreadable when its turn comes, and filled by a gap
+//! record. Each epoch is numbered on its own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::path::Path;
 use bijli_seglog::{Disk, FRAME_BYTES, HEADER_BYTES, Log, LogError, Options, RecordSeq, Recovery};
 use bijli_wire::{BatchSeq, SchemaId, SpoolEpoch, limits};
 
+use super::era::Era;
 use super::record::{HEAD_BYTES_MAX, Head, Record, Stands};
 use super::room::Standing;
 use super::{Limits, Owner, PLACE_STRIDE, Place, Spool, SpoolError};
@@ -35,16 +37,21 @@ pub struct Opened {
 /// What the records say.
 #[derive(Default)]
 struct Found {
-    places: BTreeMap<BatchSeq, Place>,
-    gaps: BTreeMap<BatchSeq, RecordSeq>,
+    /// In the order of the log.
+    eras: Vec<FoundEra>,
     schemas: BTreeMap<SchemaId, RecordSeq>,
-    first_batch: Option<BatchSeq>,
-    newest: Option<(RecordSeq, Head)>,
-    /// The newest batch that the cursor releases.
-    released: Option<BatchSeq>,
     last_record: Option<RecordSeq>,
     /// Records lost behind the cursor and before the first batch that is left.
     lost_before_first: u64,
+}
+
+/// What they say of one epoch.
+struct FoundEra {
+    era: Era,
+    first: Option<BatchSeq>,
+    newest: Option<(RecordSeq, BatchSeq)>,
+    /// The newest batch that the cursor releases.
+    released: Option<BatchSeq>,
     /// A set of thinned batches of which the last record did not come yet.
     begun: Option<Set>,
     /// The set in force.
@@ -79,31 +86,25 @@ impl<D: Disk> Spool<D> {
                 SpoolError::Open { dir, source }
             }
         })?;
-        let mut found =
+        let found =
             scan(&log).map_err(|source| SpoolError::Read { dir: dir.to_owned(), source })?;
-        if found.is_spent(&log) {
-            found.forget_batches();
+        let is_new_epoch = found.eras.is_empty() || found.is_spent(&log);
+        let until = found.until();
+        let (mut eras, schemas) = found.eras(&log);
+        if is_new_epoch {
+            eras.push(Era::new(fresh.epoch));
         }
-        let (lowest, next) = found.bounds(&log);
-        let is_new_epoch = found.newest.is_none();
-        let until = found.set.as_ref().map_or(RecordSeq::NONE, |set| set.until);
         let spool = Self {
             disk,
             dir: dir.to_owned(),
             limits,
             owner,
-            epoch: found.newest.map_or(fresh.epoch, |(_, head)| head.epoch),
-            next,
-            lowest,
+            at: eras.len() - 1,
+            eras,
             // A cut may have kept the cursor from moving past what was thinned.
             released: log.cursor().max(until),
-            gaps: found.gaps,
-            thinned: found.set.map(|set| set.batches).unwrap_or_default(),
-            peak: lowest,
             tries_apart: 0,
-            places: found.places,
-            located: BTreeMap::new(),
-            schemas: found.schemas,
+            schemas,
             in_segment: Vec::new(),
             pending: VecDeque::new(),
             ahead: None,
@@ -130,30 +131,86 @@ impl Found {
                 self.schemas.insert(*id, at);
             }
             Record::Gap { head, .. } => {
-                self.gaps.insert(head.sequence, at);
-            }
-            Record::Batch { head, .. } => {
-                self.enter(head);
-                self.first_batch.get_or_insert(head.sequence);
-                self.newest = Some((at, *head));
-                if at <= cursor {
-                    self.released = Some(head.sequence);
-                }
-                if head.sequence.get() % PLACE_STRIDE == 1 || self.places.is_empty() {
-                    self.places.insert(head.sequence, Place { record: at, created: head.created });
+                // A gap stands behind its batch; without any batch of its epoch it fills nothing.
+                let mut eras = self.eras.iter_mut();
+                if let Some(found) = eras.find(|found| found.era.epoch == head.epoch) {
+                    found.era.gaps.insert(head.sequence, at);
                 }
             }
-            Record::Thinned { head, stands, .. } => {
-                self.enter(head);
-                self.note_thinned(at, head, stands);
-            }
+            Record::Batch { head, .. } => self.enter(head).note_batch(at, head, cursor),
+            Record::Thinned { head, stands, .. } => self.enter(head).note_thinned(at, head, stands),
         }
     }
 
-    /// An elder epoch's batches cannot be numbered with a younger one's.
-    fn enter(&mut self, head: &Head) {
-        if self.newest.is_some_and(|(_, newest)| newest.epoch != head.epoch) {
-            self.forget_batches();
+    /// The epoch of a record: the last one, or a new one behind it.
+    fn enter(&mut self, head: &Head) -> &mut FoundEra {
+        if self.eras.last().is_none_or(|found| found.era.epoch != head.epoch) {
+            self.eras.push(FoundEra::new(head.epoch));
+        }
+        self.eras.last_mut().expect("there is one now")
+    }
+
+    /// Whether nothing readable waits and the end is damaged: how many sequences went with it is
+    /// unknown, and a new epoch is cheaper than filling as many as there may have been.
+    fn is_spent<D: Disk>(&self, log: &Log<D>) -> bool {
+        let last = self.last_record.unwrap_or(RecordSeq::NONE);
+        let is_waiting = |found: &FoundEra| {
+            found.set.is_some() || found.newest.is_some_and(|(at, _)| at > log.cursor())
+        };
+        !self.eras.last().is_some_and(is_waiting) && log.next_seq() > last.next()
+    }
+
+    /// Records through this one are void, whatever the cursor says.
+    fn until(&self) -> RecordSeq {
+        let sets = self.eras.iter().filter_map(|found| found.set.as_ref());
+        sets.map(|set| set.until).max().unwrap_or(RecordSeq::NONE)
+    }
+
+    /// The epochs, each with the eldest batch to send and what the next one gets; and the schemas.
+    fn eras<D: Disk>(self, log: &Log<D>) -> (Vec<Era>, BTreeMap<SchemaId, RecordSeq>) {
+        // Records lost at the end may have been batches: their sequences are spent.
+        let last = self.last_record.unwrap_or(RecordSeq::NONE).get();
+        let at_end = Lost {
+            behind: log.next_seq().get().saturating_sub(last + 1),
+            released: log.cursor().get().saturating_sub(last),
+            before: 0,
+        };
+        let count = self.eras.len();
+        let eras = self.eras.into_iter().enumerate().map(|(index, found)| {
+            let lost = if index + 1 == count { at_end } else { Lost::default() };
+            let before = if index == 0 { self.lost_before_first } else { 0 };
+            found.bounded(Lost { before, ..lost })
+        });
+        (eras.collect(), self.schemas)
+    }
+}
+
+/// Records that cannot be read, where they may have been batches.
+#[derive(Clone, Copy, Default)]
+struct Lost {
+    /// Before the first batch, and not released.
+    before: u64,
+    /// Behind the last one.
+    behind: u64,
+    /// Of those, released.
+    released: u64,
+}
+
+impl FoundEra {
+    fn new(epoch: SpoolEpoch) -> Self {
+        let (first, newest, released) = (None, None, None);
+        Self { era: Era::new(epoch), first, newest, released, begun: None, set: None }
+    }
+
+    fn note_batch(&mut self, at: RecordSeq, head: &Head, cursor: RecordSeq) {
+        self.first.get_or_insert(head.sequence);
+        self.newest = Some((at, head.sequence));
+        if at <= cursor {
+            self.released = Some(head.sequence);
+        }
+        let places = &mut self.era.places;
+        if head.sequence.get() % PLACE_STRIDE == 1 || places.is_empty() {
+            places.insert(head.sequence, Place { record: at, created: head.created });
         }
     }
 
@@ -173,28 +230,12 @@ impl Found {
         }
         // Complete: what it stands for is void, with the gaps in it.
         self.set = self.begun.take();
-        self.gaps = self.gaps.split_off(&stands.last.next());
-        let newest = self.newest.map(|(_, newest)| newest.sequence);
-        self.first_batch =
-            newest.filter(|newest| *newest > stands.last).map(|_| stands.last.next());
-        if self.first_batch.is_none() {
-            self.newest = Some((at, *head));
+        self.era.gaps = self.era.gaps.split_off(&stands.last.next());
+        let newest = self.newest.map(|(_, newest)| newest);
+        self.first = newest.filter(|newest| *newest > stands.last).map(|_| stands.last.next());
+        if self.first.is_none() {
+            self.newest = Some((at, head.sequence));
         }
-    }
-
-    /// Whether nothing readable waits and the end is damaged: how many sequences went with it is
-    /// unknown, and a new epoch is cheaper than filling as many as there may have been.
-    fn is_spent<D: Disk>(&self, log: &Log<D>) -> bool {
-        let last = self.last_record.unwrap_or(RecordSeq::NONE);
-        let waits = self.set.is_some() || self.newest.is_some_and(|(at, _)| at > log.cursor());
-        !waits && log.next_seq() > last.next()
-    }
-
-    fn forget_batches(&mut self) {
-        self.places.clear();
-        self.gaps.clear();
-        (self.first_batch, self.newest, self.released) = (None, None, None);
-        (self.begun, self.set) = (None, None);
     }
 
     /// Drops what turned out to be released: whatever stood before a released batch.
@@ -205,29 +246,25 @@ impl Found {
         if self.released.is_some() {
             self.set = None;
         }
-        self.gaps.retain(|sequence, _| self.released.is_none_or(|released| *sequence > released));
     }
 
-    /// The eldest batch to send, and what the next one gets.
-    fn bounds<D: Disk>(&self, log: &Log<D>) -> (BatchSeq, BatchSeq) {
-        let Some((_, newest)) = self.newest else { return (BatchSeq::FIRST, BatchSeq::FIRST) };
-        // Records lost at the end may have been batches: their sequences are spent.
-        let last = self.last_record.unwrap_or(RecordSeq::NONE).get();
-        let lost = log.next_seq().get().saturating_sub(last + 1);
-        let next = plus(newest.sequence, lost + 1);
-        let released_of_lost = log.cursor().get().saturating_sub(last);
-        let thinned = self.set.as_ref().and_then(|set| set.batches.first_key_value());
-        let lowest = match (self.released, thinned, self.first_batch) {
-            (Some(released), _, _) => plus(released, released_of_lost + 1),
-            (None, Some((first, _)), _) => *first,
+    /// With the eldest batch to send, and what the next one gets.
+    fn bounded(self, lost: Lost) -> Era {
+        let Some((_, newest)) = self.newest else { return self.era };
+        let next = plus(newest, lost.behind + 1);
+        let thinned = self.set.map(|set| set.batches).unwrap_or_default();
+        let eldest = thinned.first_key_value().map(|(first, _)| *first);
+        let lowest = match (self.released, eldest, self.first) {
+            (Some(released), _, _) => plus(released, lost.released + 1),
+            (None, Some(first), _) => first,
             // Nothing readable was released: what was lost before the first batch is owed too.
             (None, None, Some(first)) => {
-                BatchSeq::new(first.get().saturating_sub(self.lost_before_first))
-                    .unwrap_or(BatchSeq::FIRST)
+                BatchSeq::new(first.get().saturating_sub(lost.before)).unwrap_or(BatchSeq::FIRST)
             }
             (None, None, None) => next,
         };
-        (lowest.min(next), next)
+        let lowest = lowest.min(next);
+        Era { lowest, next, thinned, peak: lowest, ..self.era }
     }
 }
 
@@ -246,7 +283,7 @@ fn scan<D: Disk>(log: &Log<D>) -> Result<Found, LogError> {
                 None => found.last_record = Some(at),
             },
             Err(LogError::Lost { first, last, .. }) => {
-                if found.first_batch.is_none() {
+                if found.eras.iter().all(|found| found.first.is_none()) {
                     let from = first.get().max(cursor.get() + 1);
                     found.lost_before_first += (last.get() + 1).saturating_sub(from);
                 }
@@ -254,6 +291,8 @@ fn scan<D: Disk>(log: &Log<D>) -> Result<Found, LogError> {
             Err(e) => return Err(e),
         }
     }
-    found.settle();
+    found.eras.iter_mut().for_each(FoundEra::settle);
+    // Thinned batches of a set that was never completed are none.
+    found.eras.retain(|found| found.newest.is_some());
     Ok(found)
 }

@@ -11,15 +11,15 @@
 //! come. None of them was ever sent with another body: see [`UNSENT`].
 //!
 //! # Cost
-//! A set takes at most half a segment ([`Limits::spare_bytes`]) and replaces at least a segment, twice as much: what a spool
-//! writes because it is full is at most half of what it writes anyway.
+//! A set takes at most half a segment ([`Limits::spare_bytes`]) and replaces at least a segment,
+//! twice as much: what a spool writes because it is full is at most half of what it writes anyway.
 
 use std::collections::BTreeMap;
 
 use bijli_seglog::{Disk, LogError, RecordSeq, SealedSegment};
 use bijli_wire::{Batch, BatchSeq, Schema, SchemaId, UtcMillis, codec};
 
-use super::record::{Record, Stands};
+use super::record::{Head, Record, Stands};
 use super::thin::{Input, Thinned, Thinner};
 use super::{CURSOR_LAG_MAX, Limits, Spool, SpoolError, frame_bytes};
 use crate::draft::EncodedSchema;
@@ -120,6 +120,10 @@ impl<D: Disk> Spool<D> {
         if !self.pending.is_empty() {
             return Ok(None);
         }
+        // An elder epoch's batches stand in the same segments, and would go with them.
+        if !self.page().is_last || self.waiting() > self.written().waiting() {
+            return Ok(None);
+        }
         let mut run = Run {
             thinner: Thinner::default(),
             schemas: BTreeMap::new(),
@@ -127,7 +131,7 @@ impl<D: Disk> Spool<D> {
             until: RecordSeq::NONE,
             bytes: 0,
         };
-        let standing: Vec<BatchSeq> = self.thinned.keys().copied().collect();
+        let standing: Vec<BatchSeq> = self.sent().thinned.keys().copied().collect();
         for sequence in standing {
             // Damaged ones are lost to thinning as they are to sending.
             if let Ok(loaded) = self.load(sequence) {
@@ -138,7 +142,7 @@ impl<D: Disk> Spool<D> {
         for segment in segments {
             self.read_segment(&mut run, &segment)?;
             let count = u64::try_from(run.thinner.len()).unwrap_or(u64::MAX);
-            let unsent = self.peak.get().saturating_add(UNSENT).saturating_add(count);
+            let unsent = self.sent().peak.get().saturating_add(UNSENT).saturating_add(count);
             if run.last.is_some_and(|last| last.get() >= unsent) {
                 return Ok(Some(run));
             }
@@ -147,7 +151,8 @@ impl<D: Disk> Spool<D> {
     }
 
     fn read_segment(&self, run: &mut Run, segment: &SealedSegment) -> Result<(), SpoolError> {
-        let eldest = self.thinned.last_key_value().map_or(self.lowest, |(last, _)| last.next());
+        let era = self.sent();
+        let eldest = era.thinned.last_key_value().map_or(era.lowest, |(last, _)| last.next());
         for record in self.log.read_from(segment.first) {
             let (at, payload) = match record {
                 Ok(record) => record,
@@ -158,10 +163,10 @@ impl<D: Disk> Spool<D> {
                 break;
             }
             let Some(Record::Batch { head, body }) = Record::decode(&payload) else { continue };
-            if head.epoch != self.epoch || head.sequence < eldest {
+            if head.epoch != era.epoch || head.sequence < eldest {
                 continue;
             }
-            match self.gaps.get(&head.sequence) {
+            match era.gaps.get(&head.sequence) {
                 Some(gap) => {
                     let body = self.gap_at(*gap, head.sequence).unwrap_or_default();
                     self.join(run, head.sequence, &body);
@@ -185,7 +190,7 @@ impl<D: Disk> Spool<D> {
         });
         let Some(schema) = schema else { return };
         let Ok(batch) = opened.read(id, schema) else { return };
-        let standing = self.thinned.get(&sequence);
+        let standing = self.sent().thinned.get(&sequence);
         let (first, since) =
             standing.map_or((sequence, batch.created), |standing| (standing.first, standing.since));
         run.thinner.take(Input { schema, first, since, batch });
@@ -226,7 +231,7 @@ impl<D: Disk> Spool<D> {
         let batch = Batch {
             hub: self.owner.hub.clone(),
             node: self.owner.node.clone(),
-            epoch: self.epoch,
+            epoch: self.epoch(),
             sequence,
             schema,
             created,
@@ -240,7 +245,7 @@ impl<D: Disk> Spool<D> {
             return Ok(None);
         }
         let stands = Stands { last: set.last, first, since, until: set.until };
-        let head = self.head(sequence, created, schema);
+        let head = Head { epoch: self.epoch(), sequence, created, schema };
         let record = Record::Thinned { head, stands, body: &body }.encode();
         let standing = Standing { record: RecordSeq::NONE, schema, first, since };
         Ok(Some((sequence, standing, record)))
@@ -284,15 +289,8 @@ impl<D: Disk> Spool<D> {
     }
 
     fn enforce(&mut self, set: Set, thinned: BTreeMap<BatchSeq, Standing>) {
-        if let Some((lowest, _)) = thinned.first_key_value() {
-            self.lowest = *lowest;
-            self.peak = self.peak.max(self.lowest);
-        }
-        let behind = set.last.next();
-        self.gaps = self.gaps.split_off(&behind);
-        self.located = self.located.split_off(&behind);
+        self.sent_mut().thin(thinned, set.last);
         self.released = self.released.max(set.until);
-        self.thinned = thinned;
         self.ahead = None;
     }
 

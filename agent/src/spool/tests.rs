@@ -7,11 +7,11 @@ use bijli_seglog::testing::ModelDisk;
 use bijli_wire::message::EventKind;
 use bijli_wire::{BatchSeq, HubId, Millis, NodeId, SpoolEpoch, UtcMillis, codec};
 
-use super::{BYTES_MIN, Fresh, Limits, Opened, Owner, Reason, Spool, SpoolError, Stored};
+use super::{BYTES_MIN, Fresh, Limits, Opened, Owner, Page, Reason, Spool, SpoolError, Stored};
 use crate::draft::{Draft, EncodedSchema};
 
 const NOW: UtcMillis = UtcMillis::new(1_800_000_000_000);
-const NEVER: Reason<'_> = Reason { code: "malformed_body", leaves_gap: true };
+const NEVER: Reason<'_> = Reason { code: "malformed_body", leaves_gap: true, is_bare: false };
 
 fn seq(number: u64) -> BatchSeq {
     BatchSeq::new(number).unwrap()
@@ -312,7 +312,7 @@ fn a_fork_is_put_aside_without_filling() {
     let mut spool = open(&disk);
     store(&mut spool, 1);
     let original = spool.load(seq(1)).unwrap();
-    let reason = Reason { code: "identity_fork", leaves_gap: false };
+    let reason = Reason { code: "identity_fork", leaves_gap: false, is_bare: false };
     spool.put_aside(seq(1), reason, NOW).unwrap();
     assert_eq!(spool.load(seq(1)).unwrap().hash, original.hash);
 }
@@ -357,4 +357,197 @@ fn every_segment_holds_the_schemas_of_its_batches() {
         assert_eq!(codec::decode_schema(&body).unwrap().0, id);
         assert_eq!(opened(&mut spool, number).envelope.schema, id);
     }
+}
+
+/// Reads and releases everything through a number.
+fn release(spool: &mut Spool<ModelDisk>, through: u64) {
+    for number in spool.page().lowest.get()..=through {
+        spool.load(seq(number)).unwrap();
+        spool.release(seq(number), NOW).unwrap();
+    }
+}
+
+/// Goal: C10. What was acked is sent again with the same bytes, and a restart goes on with it.
+#[test]
+fn c10_releases_are_taken_back_durably_and_the_bytes_are_the_same() {
+    for cut in 0..20 {
+        let disk = ModelDisk::new(cut);
+        let mut spool = open(&disk);
+        let mut hashes = Vec::new();
+        for number in 1..=200 {
+            store(&mut spool, number);
+            hashes.push(spool.load(seq(number)).unwrap().hash);
+        }
+        release(&mut spool, 180);
+        spool.persist(NOW).unwrap();
+        assert_eq!(spool.oldest().unwrap(), seq(1));
+        assert_eq!(spool.rewind(seq(190)).unwrap(), seq(181), "it does not go forward");
+        let to = 1 + cut * 9;
+        assert_eq!(spool.rewind(seq(to)).unwrap(), seq(to));
+        assert_eq!((spool.lowest(), spool.waiting()), (seq(to), 201 - to));
+        drop(spool);
+        disk.power_cut();
+        let mut spool = open(&disk);
+        assert!(spool.lowest() <= seq(to) && spool.lowest().get() + 32 > to, "{to}");
+        for (number, hash) in (1..).zip(&hashes).skip(usize::try_from(to).unwrap() - 1) {
+            assert_eq!(spool.load(seq(number)).unwrap().hash, *hash);
+        }
+        release(&mut spool, 200);
+        assert_eq!(spool.waiting(), 0);
+        store(&mut spool, 201);
+    }
+}
+
+/// Goal: C10. After old segments are gone, it goes back as far as there is something.
+#[test]
+fn c10_what_was_unlinked_is_not_offered() {
+    let disk = ModelDisk::new(11);
+    let (mut spool, _) = try_open(&disk, 3_600_000, 1).unwrap();
+    for number in 1..=150_u64 {
+        spool.store(&draft_of(60_000, number)).unwrap();
+    }
+    release(&mut spool, 150);
+    spool.persist(UtcMillis::new(NOW.get() + 3_600_001)).unwrap();
+    let oldest = spool.oldest().unwrap();
+    assert!(oldest > seq(60) && oldest < seq(150), "{oldest}");
+    assert_eq!(spool.rewind(seq(1)).unwrap(), oldest);
+    assert!(spool.load(oldest).is_ok());
+    drop(spool);
+    let (mut spool, _) = try_open(&disk, 3_600_000, 2).unwrap();
+    assert_eq!((spool.oldest().unwrap(), spool.lowest()), (oldest, oldest));
+    // What is wanted again is not unlinked, however old.
+    let bytes = spool.bytes();
+    spool.persist(UtcMillis::new(NOW.get() + 9_000_000_000)).unwrap();
+    assert_eq!(spool.bytes(), bytes);
+}
+
+/// Goal: P1. Acked batches are there for seven days, across restarts, and not for ever.
+#[test]
+fn p1_acked_batches_are_kept_for_seven_days_across_restarts() {
+    const DAY: i64 = 86_400_000;
+    const KEEP: u64 = 7 * 86_400_000;
+    let disk = ModelDisk::new(21);
+    // Twenty batches of 60 kB a day, a restart each day.
+    for day in 0..30 {
+        let (mut spool, _) = try_open(&disk, KEEP, 1).unwrap();
+        let now = UtcMillis::new(NOW.get() + day * DAY);
+        for number in 0..20 {
+            let draft = Draft { created: now, ..draft_of(60_000, number) };
+            let Stored::Durable { through } = spool.store(&draft).unwrap() else {
+                panic!("there is room")
+            };
+            spool.load(through).unwrap();
+            spool.release(through, now).unwrap();
+        }
+        spool.persist(now).unwrap();
+        let oldest = spool.oldest().unwrap().get();
+        let kept_days = (spool.next().get() - oldest) / 20;
+        let expected = u64::try_from(day + 1).unwrap().min(7);
+        assert!(kept_days >= expected, "day {day}: {kept_days} days are kept");
+        // A segment is unlinked whole, so up to two segments (seven days here) more may stay.
+        assert!(kept_days <= 16, "day {day}: {kept_days} days are kept");
+        let body = spool.rewind(seq(1)).unwrap();
+        assert!(spool.load(body).is_ok());
+        let through = spool.next().get() - 1;
+        release(&mut spool, through);
+    }
+}
+
+/// Goal: a gap record that was acked is what is sent again, not the batch it replaced.
+#[test]
+fn c10_a_rewind_sends_gap_records_and_not_what_they_replaced() {
+    let disk = ModelDisk::new(22);
+    let mut spool = open(&disk);
+    for number in 1..=3 {
+        store(&mut spool, number);
+    }
+    spool.put_aside(seq(2), NEVER, NOW).unwrap();
+    let gap = spool.load(seq(2)).unwrap();
+    release(&mut spool, 3);
+    spool.persist(NOW).unwrap();
+    assert_eq!(spool.rewind(seq(1)).unwrap(), seq(1));
+    assert_eq!(spool.load(seq(2)).unwrap(), gap);
+    drop(spool);
+    let mut spool = open(&disk);
+    assert_eq!(spool.load(seq(2)).unwrap(), gap);
+}
+
+/// Goal: A10. A new epoch begins at 1; what waits of the elder one keeps its numbers and is
+/// sent first, before and after a power cut.
+#[test]
+fn a10_a_new_epoch_begins_behind_what_waits_of_the_elder_one() {
+    for cut in 0..6 {
+        let disk = ModelDisk::new(cut);
+        let mut spool = open(&disk);
+        for number in 1..=5 {
+            store(&mut spool, number);
+        }
+        release(&mut spool, 2);
+        let elder = spool.epoch();
+        let newer = SpoolEpoch::new([7; 16]);
+        assert!(spool.renew_epoch(newer));
+        assert_eq!((spool.epoch(), spool.next()), (newer, seq(1)));
+        assert!(spool.renew_epoch(newer), "an epoch without batches is replaced");
+        let last = spool.load(seq(5)).unwrap();
+        for number in 1..=cut {
+            store(&mut spool, number);
+        }
+        let page = Page { epoch: elder, lowest: seq(3), next: seq(6), is_last: false };
+        assert_eq!((spool.page(), spool.waiting()), (page, 3 + cut));
+        if cut == 0 {
+            continue;
+        }
+        drop(spool);
+        disk.power_cut();
+        let mut spool = open(&disk);
+        assert_eq!((spool.epoch(), spool.next().get()), (newer, cut + 1));
+        spool.turn_to_first();
+        let found = spool.page();
+        assert!(found.lowest <= seq(3) && found.next == seq(6) && found.epoch == elder);
+        assert_eq!(spool.load(seq(5)).unwrap(), last);
+        release(&mut spool, 5);
+        spool.turn();
+        assert_eq!(spool.page().epoch, newer);
+        let envelope = opened(&mut spool, 1).envelope;
+        assert_eq!((envelope.epoch, envelope.sequence), (newer, seq(1)));
+        release(&mut spool, cut);
+        assert_eq!(spool.waiting(), 0);
+        // A collector that lost its disk is given both again.
+        assert_eq!(spool.rewind(seq(1)).unwrap(), seq(1));
+        spool.turn_to_first();
+        assert_eq!(spool.rewind(seq(1)).unwrap(), seq(1));
+        assert_eq!(spool.waiting(), 5 + cut);
+    }
+}
+
+/// Goal: A7. A full quarantine stops copying, not sending.
+#[test]
+fn a7_a_full_quarantine_does_not_hold_the_line_up() {
+    let disk = ModelDisk::new(23);
+    let mut spool = open(&disk);
+    let mut copied = 0;
+    // The largest batch of events has 60 kB; the quarantine takes 16 MiB.
+    for number in 1..=400_u64 {
+        spool.store(&draft_of(60_000, number)).unwrap();
+        copied += u64::from(spool.put_aside(seq(number), NEVER, NOW).unwrap());
+        assert!(spool.load(seq(number)).unwrap().body.len() < 1_000, "a gap record");
+        spool.release(seq(number), NOW).unwrap();
+    }
+    assert!((300..400).contains(&copied), "{copied} copies");
+    store(&mut spool, 401);
+}
+
+/// Goal: A7. The barest gap record has nothing that a collector could refuse for its time.
+#[test]
+fn a7_a_bare_gap_record_says_nothing() {
+    let disk = ModelDisk::new(24);
+    let mut spool = open(&disk);
+    store(&mut spool, 1);
+    spool.put_aside(seq(1), NEVER, NOW).unwrap();
+    spool.put_aside(seq(1), Reason { is_bare: true, ..NEVER }, NOW).unwrap();
+    let (id, schema) = spool.schema_of(seq(1)).unwrap();
+    let (_, schema) = codec::decode_schema(&schema).unwrap();
+    let body = spool.load(seq(1)).unwrap().body;
+    let batch = codec::open(&body).unwrap().read(id, &schema).unwrap();
+    assert!(batch.matrices.is_empty() && batch.events.is_empty());
 }

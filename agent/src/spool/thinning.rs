@@ -412,7 +412,7 @@ fn a5_thirty_days_without_network_cost_shape_and_never_energy() {
     for (number, hash) in (thinned.get()..).zip(bodies) {
         assert_eq!(spool.load(seq(number)).unwrap().hash, hash, "batch {number}");
     }
-    let standing = spool.thinned.len();
+    let standing = spool.sent().thinned.len();
     let eldest = spool.load(thinned).unwrap().body;
     assert!(standing < 20 && eldest.len() < 32_000, "{standing} of {} bytes", eldest.len());
 }

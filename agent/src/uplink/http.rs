@@ -61,6 +61,12 @@ impl Client {
         Self { route, link: Arc::default() }
     }
 
+    /// Whether the connection that there was has ended.
+    fn is_closed(&self) -> bool {
+        let is_closed = |open: &Link| open.sender.is_closed();
+        self.link.try_lock().is_ok_and(|link| link.as_ref().is_some_and(is_closed))
+    }
+
     /// Sends one request and reads its answer.
     ///
     /// # Errors
@@ -148,6 +154,7 @@ impl Courier {
     /// # Errors
     /// If the disk failed; see [`SpoolError::is_fatal`].
     pub fn store(&mut self, draft: &Draft) -> Result<Stored, SpoolError> {
+        self.greet_anew()?;
         let stored = self.line.store(draft, self.now(), &mut self.work);
         self.perform();
         stored
@@ -186,6 +193,17 @@ impl Courier {
             Ok(Some(joined)) => joined.ok(),
             Ok(None) | Err(_) => None,
         }
+    }
+
+    /// A new connection may lead to another collector, or to one without its disk.
+    fn greet_anew(&mut self) -> Result<(), SpoolError> {
+        if !self.client.is_closed() {
+            return Ok(());
+        }
+        self.client = Client::new(self.client.route.clone());
+        let told = self.line.on_input(Input::Closed, self.now(), &mut self.work);
+        self.perform();
+        told
     }
 
     fn perform(&mut self) {
@@ -260,7 +278,8 @@ pub(crate) mod stub {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Mutex;
 
-    use bijli_wire::{Ack, AckVerdict, BatchSeq, ErrorCode, NodeId, SchemaId, codec};
+    use bijli_wire::hello::Reached;
+    use bijli_wire::{Ack, AckVerdict, BatchSeq, ErrorCode, NodeId, SchemaId, Welcome, codec};
     use hyper::server::conn::http2;
     use hyper::service::service_fn;
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -274,6 +293,8 @@ pub(crate) mod stub {
         pub(crate) schemas: BTreeMap<SchemaId, bijli_wire::Schema>,
         pub(crate) batches: BTreeMap<(NodeId, BatchSeq), Vec<u8>>,
         pub(crate) allocations: Vec<serde_json::Value>,
+        /// Batches that were only shown.
+        pub(crate) live: u64,
         /// Refused once, for ever.
         pub(crate) never: BTreeSet<BatchSeq>,
         /// Answers of a portal before the collector itself is reached.
@@ -290,6 +311,24 @@ pub(crate) mod stub {
         if shelf.portals > 0 {
             shelf.portals -= 1;
             return (200, b"<html>please log in</html>".to_vec());
+        }
+        if path == "/v1/hello" {
+            let hello: bijli_wire::Hello = serde_json::from_slice(body).unwrap();
+            let (epoch, node) = (hello.read().unwrap().epoch, hello.read().unwrap().node);
+            let mine = shelf.batches.keys().filter(|(of, _)| *of == node);
+            let newest = mine.map(|(_, sequence)| sequence.get()).max().unwrap_or(0);
+            let contiguous = (1..).take_while(|n| {
+                let sequence = BatchSeq::new(*n).unwrap();
+                shelf.batches.contains_key(&(node.clone(), sequence))
+            });
+            let contiguous = contiguous.last().unwrap_or(0);
+            let reached = Reached { contiguous, newest };
+            let welcome = Welcome::new(epoch, reached, UtcMillis::new(0), 4);
+            return (200, serde_json::to_vec(&welcome).unwrap());
+        }
+        if path == "/v1/live" {
+            shelf.live += 1;
+            return (202, b"{}".to_vec());
         }
         if path.starts_with("/v1/allocations/") {
             shelf.allocations.push(serde_json::from_slice(body).unwrap());
@@ -371,7 +410,9 @@ mod tests {
         };
         let fresh = Fresh { epoch: SpoolEpoch::new([1; 16]), salt: 1 };
         let (spool, _) = Spool::open(RealDisk, dir, limits, owner, fresh).unwrap();
-        Courier::new(Line::new(spool, 1), Route::plain(collector), Clock::new())
+        let draw = || Some(SpoolEpoch::new([2; 16]));
+        let chance = line::Chance { seed: 1, draw: Box::new(draw) };
+        Courier::new(Line::new(spool, chance), Route::plain(collector), Clock::new())
     }
 
     fn draft() -> Draft {

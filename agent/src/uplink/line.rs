@@ -12,13 +12,25 @@
 use std::collections::BTreeSet;
 
 use bijli_seglog::{Disk, RealDisk};
-use bijli_wire::{Ack, BatchSeq, ContentHash, ErrorCode, Millis, UtcMillis};
+use bijli_wire::hello::Span;
+use bijli_wire::{
+    BatchSeq, ContentHash, ErrorCode, Greeting, Hello, Millis, SpoolEpoch, UtcMillis,
+};
 
+use super::answer::event_of;
 use super::{Attempt, Effect, Event, Fate, Jitter, Uplink};
 use crate::clock::Moment;
 use crate::draft::Draft;
 use crate::schedule::words;
 use crate::spool::{Reason, Spool, SpoolError, Stored};
+
+const BATCH_CONTENT: &str = "application/x-bijli-batch";
+/// Agents that start together say their first words within so many milliseconds.
+const START_MS_MAX: u64 = 1_000;
+/// With fewer batches waiting the newest one comes soon enough by itself.
+const LIVE_BACKLOG_MIN: u64 = 8;
+/// After trouble nothing is shown for so long.
+const LIVE_QUIET: Millis = Millis::new(30_000);
 
 /// What time it is, by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +60,37 @@ pub enum Verb {
 /// Names a request, so that its answer finds its way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ticket {
-    Batch { sequence: BatchSeq, attempt: Attempt, hash: ContentHash },
-    Schema { attempt: Attempt },
+    Batch {
+        sequence: BatchSeq,
+        attempt: Attempt,
+        hash: ContentHash,
+    },
+    Schema {
+        attempt: Attempt,
+    },
+    Hello {
+        attempt: Attempt,
+        epoch: SpoolEpoch,
+    },
+    /// The newest batch, shown while elder ones wait.
+    Live {
+        number: u64,
+    },
+}
+
+/// Random numbers of this start.
+pub struct Chance {
+    /// Spreads the waits of many agents.
+    pub seed: u64,
+    /// Draws an epoch nobody has; asked when one is needed, so that two copies of a running
+    /// machine do not draw the same. `None`: not now.
+    pub draw: Box<dyn FnMut() -> Option<SpoolEpoch> + Send>,
+}
+
+impl std::fmt::Debug for Chance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chance").field("seed", &self.seed).finish_non_exhaustive()
+    }
 }
 
 /// What the driver must do, in this order.
@@ -80,6 +121,8 @@ pub enum Answer {
 pub enum Input {
     /// The answer to a request, or why there is none.
     Answer { ticket: Ticket, outcome: Result<Answer, String> },
+    /// The connection was closed while nothing was asked on it.
+    Closed,
     /// [`Line::wake_at`] has come.
     Tick,
 }
@@ -92,6 +135,12 @@ pub struct Counts {
     pub refused: u64,
     pub resent: u64,
     pub quarantined: u64,
+    /// Refused batches of which no copy could be kept for people.
+    pub uncopied: u64,
+    /// Acked batches that a collector wanted again.
+    pub rewound: u64,
+    /// New epochs, because this disk was rolled back or there are two of it.
+    pub renewed: u64,
     /// Batches not kept: the spool was full.
     pub full: u64,
     /// How often the full spool was thinned.
@@ -108,6 +157,8 @@ pub struct Line<D: Disk = RealDisk> {
     /// Set by an fsync that failed.
     fatal: Option<SpoolError>,
     is_link_down: bool,
+    draw: Box<dyn FnMut() -> Option<SpoolEpoch> + Send>,
+    live: LiveLane,
 }
 
 impl<D: Disk> std::fmt::Debug for Line<D> {
@@ -117,11 +168,16 @@ impl<D: Disk> std::fmt::Debug for Line<D> {
 }
 
 impl<D: Disk> Line<D> {
-    /// `seed` spreads the waits of many agents.
     #[must_use]
-    pub fn new(spool: Spool<D>, seed: u64) -> Self {
-        let jitter = Jitter::new(seed);
-        let uplink = Uplink::new(spool.epoch(), spool.lowest(), spool.next(), jitter);
+    pub fn new(mut spool: Spool<D>, chance: Chance) -> Self {
+        let Chance { seed, draw } = chance;
+        let mut jitter = Jitter::new(seed);
+        let first_words = Moment::new(jitter.up_to(START_MS_MAX));
+        spool.turn_to_first();
+        let page = spool.page();
+        let mut uplink = Uplink::new(page.epoch, page.lowest, page.next, jitter);
+        uplink.turn(page);
+        uplink.wait_first(first_words);
         Self {
             spool,
             uplink,
@@ -129,6 +185,8 @@ impl<D: Disk> Line<D> {
             counts: Counts::default(),
             fatal: None,
             is_link_down: false,
+            draw,
+            live: LiveLane::default(),
         }
     }
 
@@ -159,7 +217,14 @@ impl<D: Disk> Line<D> {
         match stored {
             Stored::Durable { through } => {
                 self.counts.stored += 1;
-                self.tell(Event::Spooled { through }, now, work);
+                let event = if self.spool.page().is_last {
+                    Event::Spooled { through }
+                } else {
+                    // An elder epoch is sent first.
+                    Event::Tick
+                };
+                self.tell(event, now, work);
+                self.show_newest(through, now, work);
             }
             Stored::Waiting => self.counts.stored += 1,
             Stored::Full => self.counts.full += 1,
@@ -178,7 +243,17 @@ impl<D: Disk> Line<D> {
         work: &mut Vec<Work>,
     ) -> Result<(), SpoolError> {
         let event = match input {
+            Input::Answer { ticket: Ticket::Live { .. }, outcome } => {
+                self.live.on_answer(&outcome, now.moment);
+                return Ok(());
+            }
             Input::Answer { ticket, outcome } => event_of(ticket, outcome),
+            // Whatever is on its way is lost with it, and says so.
+            Input::Closed if self.uplink.is_awaiting() => Event::Tick,
+            Input::Closed => {
+                self.start_over();
+                Event::Closed
+            }
             Input::Tick => Event::Tick,
         };
         if matches!(event, Event::Acked { .. } | Event::SchemaStored { .. }) && self.is_link_down {
@@ -193,14 +268,18 @@ impl<D: Disk> Line<D> {
     #[must_use]
     pub fn wake_at(&self, now: Moment) -> Option<Moment> {
         // A backlog of a start is looked at once without anything having happened.
-        let is_idle = self.uplink.backlog() > 0 && !self.uplink.is_awaiting();
+        let has_words = self.uplink.backlog() > 0 || !self.spool.page().is_last;
+        let is_idle = has_words && !self.uplink.is_awaiting();
         self.uplink.wake_at().or_else(|| is_idle.then_some(now))
     }
 
     /// Batches on disk that no ack covers.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.uplink.backlog()
+        let page = self.spool.page();
+        let waiting = page.next.get().saturating_sub(page.lowest.get());
+        let settled = waiting.saturating_sub(self.uplink.backlog());
+        self.spool.waiting().saturating_sub(settled)
     }
 
     #[must_use]
@@ -229,10 +308,48 @@ impl<D: Disk> Line<D> {
         while let Some(event) = events.pop() {
             self.count(&event);
             self.uplink.on_event(event, now.moment, &mut effects);
+            let is_over = effects.contains(&Effect::Disconnect);
             for effect in effects.drain(..) {
                 events.extend(self.perform(effect, now.utc, work));
             }
+            if is_over {
+                self.start_over();
+            } else if self.uplink.is_done() {
+                self.spool.turn();
+                self.sent.clear();
+                self.uplink.turn(self.spool.page());
+                events.push(Event::Tick);
+            }
         }
+    }
+
+    /// On a new connection the eldest epoch greets first: the collector may have lost it.
+    fn start_over(&mut self) {
+        self.live.is_under_way = false;
+        if !self.spool.page().is_last || self.spool.has_elder() {
+            self.spool.turn_to_first();
+            self.sent.clear();
+            self.uplink.turn(self.spool.page());
+        }
+    }
+
+    /// Shows the newest batch beside a backlog. It is booked when its turn comes.
+    fn show_newest(&mut self, newest: BatchSeq, now: Now, work: &mut Vec<Work>) {
+        let is_behind = self.uplink.backlog() > LIVE_BACKLOG_MIN && self.spool.page().is_last;
+        if !is_behind || self.uplink.is_paused(now.moment) || !self.live.is_free(now.moment) {
+            return;
+        }
+        let Ok(loaded) = self.spool.peek(newest) else { return };
+        self.live.is_under_way = true;
+        self.live.number += 1;
+        let ticket = Ticket::Live { number: self.live.number };
+        let request = Request {
+            verb: Verb::Post,
+            path: "/v1/live".to_owned(),
+            content: BATCH_CONTENT,
+            body: loaded.body,
+        };
+        work.push(Work::Ask { ticket, request });
     }
 
     fn count(&mut self, event: &Event) {
@@ -241,11 +358,18 @@ impl<D: Disk> Line<D> {
                 self.sent.remove(sequence);
                 self.counts.acked += 1;
             }
-            Event::Refused { .. } | Event::SchemaRefused { .. } => self.counts.refused += 1,
+            Event::Refused { .. } | Event::SchemaRefused { .. } | Event::HelloRefused { .. } => {
+                self.counts.refused += 1;
+            }
             Event::PutAside { .. } => self.counts.quarantined += 1,
             Event::LinkLost { .. } => self.is_link_down = true,
             Event::Spooled { .. }
             | Event::Thinned { .. }
+            | Event::Welcomed { .. }
+            | Event::Rewound { .. }
+            | Event::NotRewound
+            | Event::NotRenewed
+            | Event::Closed
             | Event::SchemaStored { .. }
             | Event::NotPutAside { .. }
             | Event::Unreadable { .. }
@@ -257,12 +381,17 @@ impl<D: Disk> Line<D> {
         match effect {
             Effect::Send { sequence, attempt } => self.send(sequence, attempt, work),
             Effect::PutSchema { sequence, attempt } => self.put_schema(sequence, attempt, work),
+            Effect::SayHello { attempt, next } => self.say_hello((attempt, next), utc, work),
+            Effect::Rewind { to } => self.rewind(to),
+            Effect::RenewEpoch => self.renew_epoch(),
             Effect::Release { through } => {
                 self.sent = self.sent.split_off(&through.next());
                 let outcome = self.spool.release(through, utc);
                 outcome.err().and_then(|e| self.failed(e, None))
             }
-            Effect::PutAside { sequence, code } => Some(self.put_aside(sequence, code, utc)),
+            Effect::PutAside { sequence, code, is_bare } => {
+                Some(self.put_aside(sequence, (code, is_bare), utc))
+            }
             Effect::Disconnect => {
                 work.push(Work::Disconnect);
                 None
@@ -292,7 +421,7 @@ impl<D: Disk> Line<D> {
                 let request = Request {
                     verb: Verb::Post,
                     path: "/v1/batches".to_owned(),
-                    content: "application/x-bijli-batch",
+                    content: BATCH_CONTENT,
                     body: loaded.body,
                 };
                 work.push(Work::Ask { ticket, request });
@@ -323,13 +452,85 @@ impl<D: Disk> Line<D> {
         }
     }
 
-    fn put_aside(&mut self, sequence: BatchSeq, code: ErrorCode, utc: UtcMillis) -> Event {
+    fn say_hello(
+        &mut self,
+        (attempt, next): (Attempt, BatchSeq),
+        utc: UtcMillis,
+        work: &mut Vec<Work>,
+    ) -> Option<Event> {
+        let oldest = match self.spool.oldest() {
+            Ok(oldest) => oldest,
+            Err(e) => {
+                self.failed(e, None);
+                return Some(Event::LinkLost { attempt });
+            }
+        };
+        let (owner, epoch) = (self.spool.owner(), self.spool.page().epoch);
+        let greeting = Greeting {
+            hub: owner.hub.clone(),
+            node: owner.node.clone(),
+            epoch,
+            span: Span { oldest, next },
+        };
+        let hello = Hello::new(&greeting, utc);
+        let request = Request {
+            verb: Verb::Post,
+            path: "/v1/hello".to_owned(),
+            content: "application/json",
+            body: serde_json::to_vec(&hello).unwrap_or_default(),
+        };
+        work.push(Work::Ask { ticket: Ticket::Hello { attempt, epoch }, request });
+        None
+    }
+
+    fn rewind(&mut self, to: BatchSeq) -> Option<Event> {
+        let before = self.spool.page().lowest;
+        match self.spool.rewind(to) {
+            Ok(lowest) => {
+                let count = before.get() - lowest.get();
+                self.counts.rewound += count;
+                if count > 0 {
+                    tracing::warn!(%lowest, count, "the collector lost batches: sending them again");
+                }
+                Some(Event::Rewound { lowest })
+            }
+            Err(e) => {
+                self.failed(e, None);
+                Some(Event::NotRewound)
+            }
+        }
+    }
+
+    fn renew_epoch(&mut self) -> Option<Event> {
+        match (self.draw)() {
+            Some(epoch) if self.spool.renew_epoch(epoch) => {
+                self.counts.renewed += 1;
+                tracing::error!(
+                    %epoch,
+                    "the collector knows more of this spool than we do: its disk was rolled back, \
+                     or another agent has a copy of it; new batches go into a new epoch"
+                );
+                None
+            }
+            Some(_) | None => Some(Event::NotRenewed),
+        }
+    }
+
+    fn put_aside(
+        &mut self,
+        sequence: BatchSeq,
+        (code, is_bare): (ErrorCode, bool),
+        utc: UtcMillis,
+    ) -> Event {
         let name = serde_json::to_string(&code).unwrap_or_default();
         let name = name.trim_matches('"');
-        let reason = Reason { code: name, leaves_gap: Fate::of(code) != Fate::Known };
+        let leaves_gap = Fate::of(code) != Fate::Known;
+        let reason = Reason { code: name, leaves_gap, is_bare };
         match self.spool.put_aside(sequence, reason, utc) {
-            Ok(()) => {
-                tracing::error!(%sequence, code = name, "batch put aside, its place is filled");
+            Ok(is_copied) => {
+                self.counts.uncopied += u64::from(!is_copied);
+                let code = name;
+                tracing::error!(%sequence, code, is_copied, "batch put aside, its place is filled");
                 Event::PutAside { sequence }
             }
             Err(e) => {
@@ -357,56 +558,24 @@ impl<D: Disk> Line<D> {
     }
 }
 
-fn event_of(ticket: Ticket, outcome: Result<Answer, String>) -> Event {
-    match ticket {
-        Ticket::Batch { sequence, attempt, hash } => {
-            batch_event((sequence, attempt, hash), outcome)
-        }
-        Ticket::Schema { attempt } => schema_event(attempt, outcome),
-    }
+/// Showing the newest batch while elder ones wait.
+#[derive(Clone, Copy, Debug, Default)]
+struct LiveLane {
+    is_under_way: bool,
+    number: u64,
+    quiet_until: Moment,
 }
 
-fn batch_event(
-    (sequence, attempt, hash): (BatchSeq, Attempt, ContentHash),
-    outcome: Result<Answer, String>,
-) -> Event {
-    match outcome {
-        Ok(Answer::Ok(body)) => match serde_json::from_slice::<Ack>(&body) {
-            Ok(ack) => Event::Acked { sequence, attempt, hash, ack },
-            Err(_) => {
-                tracing::warn!("a 200 that is no ack: something stands before the collector");
-                Event::LinkLost { attempt }
-            }
-        },
-        Ok(Answer::Refused { code, retry_after, message }) => {
-            match Fate::of(code) {
-                // The line goes on by itself, and nothing was wrong with it.
-                Fate::TeachSchema | Fate::ElderFirst => {
-                    tracing::debug!(%sequence, ?code, "not yet: {message}");
-                }
-                Fate::Later | Fate::Person | Fate::Never | Fate::Known => {
-                    tracing::warn!(%sequence, ?code, "refused: {message}");
-                }
-            }
-            Event::Refused { sequence, attempt, code, retry_after }
-        }
-        Err(reason) => {
-            tracing::warn!("{reason}");
-            Event::LinkLost { attempt }
-        }
+impl LiveLane {
+    fn is_free(&self, now: Moment) -> bool {
+        !self.is_under_way && self.quiet_until <= now
     }
-}
 
-fn schema_event(attempt: Attempt, outcome: Result<Answer, String>) -> Event {
-    match outcome {
-        Ok(Answer::Ok(_)) => Event::SchemaStored { attempt },
-        Ok(Answer::Refused { code, retry_after, message }) => {
-            tracing::warn!(?code, "schema refused: {message}");
-            Event::SchemaRefused { attempt, code, retry_after }
-        }
-        Err(reason) => {
-            tracing::warn!("{reason}");
-            Event::LinkLost { attempt }
+    /// Any trouble: not again for a while.
+    fn on_answer(&mut self, outcome: &Result<Answer, String>, now: Moment) {
+        self.is_under_way = false;
+        if !matches!(outcome, Ok(Answer::Ok(_))) {
+            self.quiet_until = now.after(LIVE_QUIET);
         }
     }
 }

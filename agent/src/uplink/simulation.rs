@@ -1,10 +1,12 @@
-//! A lossy link, a forgetful collector and an agent that restarts, played from one seed.
+//! A lossy link, a forgetful collector and an agent that restarts, played from one seed. The
+//! collector forgets schemas, and now and then loses its disk or is restored from a backup.
 //!
-//! After every step: whatever was released is stored, byte for byte, at the collector. At the
-//! end, when the link heals: everything spooled is stored and released.
+//! After every step: whatever is released is stored, byte for byte, at the collector. At the
+//! end, when the link heals: everything spooled is stored and released, lost disks or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bijli_wire::hello::Reached;
 use bijli_wire::{Ack, AckVerdict, BatchSeq, ContentHash, ErrorCode, Millis, SpoolEpoch, limits};
 use proptest::prelude::*;
 
@@ -14,13 +16,14 @@ use crate::clock::Moment;
 const EPOCH: SpoolEpoch = SpoolEpoch::new([3; 16]);
 const BATCHES: u64 = 120;
 
-/// What the link may carry: the time it arrives, and what it is.
-type Flying = BTreeMap<(Moment, u64), Message>;
+/// What the link may carry: the time it arrives, on which connection, and what it is.
+type Flying = BTreeMap<(Moment, u64), (u64, Message)>;
 
 #[derive(Clone, Debug)]
 enum Message {
     Batch { sequence: BatchSeq, attempt: Attempt, hash: ContentHash },
     Schema { attempt: Attempt },
+    Hello { attempt: Attempt },
     Answer(Event),
 }
 
@@ -33,11 +36,14 @@ struct World {
     bodies: BTreeMap<BatchSeq, ContentHash>,
     released: u64,
     flying: Flying,
+    /// Answers to what was asked on an elder one are not heard.
+    connection: u64,
     serial: u64,
     /// The collector's disk.
     stored: BTreeMap<BatchSeq, ContentHash>,
     knows_schema: bool,
     poisoned: BTreeSet<BatchSeq>,
+    losses: u32,
     resends: u64,
 }
 
@@ -59,10 +65,12 @@ impl World {
             bodies: BTreeMap::new(),
             released: 0,
             flying: Flying::new(),
+            connection: 0,
             serial: 0,
             stored: BTreeMap::new(),
             knows_schema: false,
             poisoned,
+            losses: 0,
             resends: 0,
         }
     }
@@ -83,7 +91,8 @@ impl World {
         for _ in 0..copies {
             let delay = if self.chance(20) { 40_000 } else { self.dice.up_to(300) };
             self.serial += 1;
-            self.flying.insert((self.now.after(Millis::new(delay)), self.serial), message.clone());
+            let at = self.now.after(Millis::new(delay));
+            self.flying.insert((at, self.serial), (self.connection, message.clone()));
         }
     }
 
@@ -104,6 +113,13 @@ impl World {
                 self.send(&Message::Batch { sequence, attempt, hash });
             }
             Effect::PutSchema { attempt, .. } => self.send(&Message::Schema { attempt }),
+            Effect::SayHello { attempt, .. } => self.send(&Message::Hello { attempt }),
+            Effect::Rewind { to } => {
+                assert!(self.losses > 0, "nothing was lost");
+                self.released = to.get() - 1;
+                self.tell(Event::Rewound { lowest: to });
+            }
+            Effect::RenewEpoch => panic!("nobody was rolled back"),
             Effect::Release { through } => {
                 for number in self.released + 1..=through.get() {
                     let sequence = BatchSeq::new(number).unwrap();
@@ -120,19 +136,23 @@ impl World {
                 self.tell(Event::PutAside { sequence });
             }
             // Answers of the dropped connection do not arrive; requests may have.
-            Effect::Disconnect => {
-                self.flying.retain(|_, message| !matches!(message, Message::Answer(_)));
-            }
+            Effect::Disconnect => self.connection += 1,
             Effect::Alarm { .. } => {}
         }
     }
 
-    fn collector(&mut self, message: Message) {
+    fn collector(&mut self, connection: u64, message: Message) {
         let answer = match message {
-            Message::Answer(event) => return self.tell(event),
+            Message::Answer(event) if connection == self.connection => return self.tell(event),
+            Message::Answer(_) => return,
             Message::Schema { attempt } => {
                 self.knows_schema = true;
                 Event::SchemaStored { attempt }
+            }
+            Message::Hello { attempt } => {
+                let newest = self.stored.keys().next_back().map_or(0, |newest| newest.get());
+                let reached = Reached { contiguous: self.awaited().get() - 1, newest };
+                Event::Welcomed { attempt, reached, credits: None }
             }
             Message::Batch { sequence, attempt, hash } => {
                 match self.store(sequence, hash) {
@@ -146,7 +166,9 @@ impl World {
                 }
             }
         };
-        self.send(&Message::Answer(answer));
+        if connection == self.connection {
+            self.send(&Message::Answer(answer));
+        }
     }
 
     fn store(&mut self, sequence: BatchSeq, hash: ContentHash) -> Result<AckVerdict, ErrorCode> {
@@ -159,12 +181,10 @@ impl World {
             }
             return Ok(AckVerdict::Duplicate);
         }
-        let mut contiguous = BatchSeq::FIRST;
-        while self.stored.contains_key(&contiguous) {
-            contiguous = contiguous.next();
-        }
-        if sequence.get() >= contiguous.get() + limits::SEQUENCE_WINDOW {
-            panic!("batch {sequence} ran into the window at {contiguous}");
+        let awaited = self.awaited();
+        if sequence.get() >= awaited.get() + limits::SEQUENCE_WINDOW {
+            assert!(self.losses > 0, "batch {sequence} ran into the window at {awaited}");
+            return Err(ErrorCode::SequenceGap);
         }
         if self.chance(12) {
             return Err(ErrorCode::Overloaded);
@@ -182,13 +202,34 @@ impl World {
         Ok(AckVerdict::Accepted)
     }
 
+    /// The first sequence that is not stored.
+    fn awaited(&self) -> BatchSeq {
+        let mut awaited = BatchSeq::FIRST;
+        while self.stored.contains_key(&awaited) {
+            awaited = awaited.next();
+        }
+        awaited
+    }
+
+    /// C10, C11: the collector starts from an empty disk or an elder copy of it.
+    fn lose_disk(&mut self) {
+        self.losses += 1;
+        let newest = self.stored.keys().next_back().map_or(0, |newest| newest.get());
+        let kept = self.dice.up_to(newest);
+        self.stored.retain(|sequence, _| sequence.get() <= kept);
+        self.knows_schema = false;
+        self.connection += 1;
+        let awaited = self.up.awaited().next().map(|flight| flight.attempt);
+        self.tell(awaited.map_or(Event::Closed, |attempt| Event::LinkLost { attempt }));
+    }
+
     /// The agent is killed and starts from what its disk says.
     fn restart(&mut self) {
         let lowest = BatchSeq::new(self.released + 1).unwrap();
         let end = BatchSeq::new(u64::try_from(self.bodies.len()).unwrap() + 1).unwrap();
         let seed = self.dice.next_u64();
         self.up = Uplink::new(EPOCH, lowest, end, Jitter::new(seed));
-        self.flying.retain(|_, message| !matches!(message, Message::Answer(_)));
+        self.connection += 1;
         self.tell(Event::Tick);
     }
 
@@ -206,13 +247,16 @@ impl World {
                 self.bodies.insert(sequence, hash_of(sequence, 0));
                 self.tell(Event::Spooled { through: sequence });
             } else if arrival.is_some_and(|at| at <= self.now) {
-                let (_, message) = self.flying.pop_first().unwrap();
-                self.collector(message);
+                let (_, (connection, message)) = self.flying.pop_first().unwrap();
+                self.collector(connection, message);
             } else {
                 self.tell(Event::Tick);
             }
             if self.chance(400) {
                 self.restart();
+            }
+            if self.released < BATCHES && self.losses < 3 && self.chance(300) {
+                self.lose_disk();
             }
         }
         self.released == BATCHES

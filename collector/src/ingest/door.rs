@@ -129,7 +129,29 @@ impl Door<'_> {
     /// # Errors
     /// When its bytes, hub, schema or times are wrong.
     pub fn read_batch(&self, body: Bytes, now: UtcMillis) -> Result<ReadBatch, Refusal> {
-        let opened = codec::open(&body).map_err(|error| refuse_body(&error))?;
+        let (envelope, _, batch) = self.decode_batch(&body, now)?;
+        let readings = batch.readings();
+        Ok(ReadBatch { envelope, readings, body, carried: self.state.room.carry(batch) })
+    }
+
+    /// Shows a batch that is not booked yet, where it is newer than what is shown.
+    ///
+    /// # Errors
+    /// As [`Door::read_batch`].
+    pub fn show(&self, body: &[u8], now: UtcMillis) -> Result<(), Refusal> {
+        let (envelope, schema, batch) = self.decode_batch(body, now)?;
+        if let Some(hub) = self.state.hub(&envelope.hub) {
+            hub.live_mut().glimpse(envelope.schema, &schema, &batch);
+        }
+        Ok(())
+    }
+
+    fn decode_batch(
+        &self,
+        body: &[u8],
+        now: UtcMillis,
+    ) -> Result<(Envelope, Arc<Schema>, Batch<Table>), Refusal> {
+        let opened = codec::open(body).map_err(|error| refuse_body(&error))?;
         let envelope = opened.envelope.clone();
         self.is_own(&envelope.hub, &envelope.node)?;
         self.is_hub(&envelope.hub)?;
@@ -140,8 +162,7 @@ impl Door<'_> {
         let batch =
             opened.read_tables(envelope.schema, &schema).map_err(|error| refuse_body(&error))?;
         check_times(&batch, now)?;
-        let readings = batch.readings();
-        Ok(ReadBatch { envelope, readings, body, carried: self.state.room.carry(batch) })
+        Ok((envelope, schema, batch))
     }
 
     /// Decides about a batch; the sequence of one to be journalled is reserved.

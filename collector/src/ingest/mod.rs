@@ -29,6 +29,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Shared};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use axum::routing::{get, post, put};
 use axum::{Json, body::Body};
@@ -122,6 +123,7 @@ pub fn agents_router(ingest: Arc<Ingest>) -> Router {
         .route("/v1/schemas/{id}", put(put_schema))
         .route("/v1/batches", post(post_batch))
         .route("/v1/hello", post(post_hello))
+        .route("/v1/live", post(post_live))
         .with_state(ingest)
 }
 
@@ -273,6 +275,27 @@ async fn take_batch(ingest: &Arc<Ingest>, request: Request) -> Result<Ack, Refus
         ingest.state.health.ingest_readings.inc_by(u64::try_from(readings).unwrap_or(u64::MAX));
     }
     Ok(ack)
+}
+
+/// `POST /v1/live`: the newest batch of a sender with a backlog, for the live view only. Neither
+/// journalled nor booked, and the first to be refused under load.
+async fn post_live(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    request: Request,
+) -> Result<StatusCode, Refusal> {
+    ingest.journal()?;
+    if ingest.requests.available_permits() < REQUESTS_MAX / 2 {
+        return Err(overloaded("the collector is busy with batches"));
+    }
+    let _place = ingest.place()?;
+    let peer = peer_of(&request);
+    let body = read_body(request).await?;
+    let (now, whose, bytes) = (ingest.state.clock.now(), peer.clone(), body.len());
+    let step = move |ingest: &Ingest| ingest.door(&whose)?.show(&body, now);
+    let shown = ingest.decode(bytes, step).await;
+    ingest.on_record(&peer, shown)?;
+    ingest.state.health.lanes.shown.inc();
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// Journals what is to be journalled, then gives the answer.

@@ -461,3 +461,36 @@ fn a9_a_spool_that_lives_on_beside_a_newer_one_is_held() {
         assert!(String::from_utf8_lossy(&metrics).contains(counted));
     });
 }
+
+/// Goal: N4. Live data goes first: the newest batch is seen while elder ones still wait, and is
+/// booked in its turn.
+#[test]
+fn n4_the_newest_batch_is_shown_before_its_turn_and_not_booked() {
+    let folder = with_collector(|address| {
+        let id = taught(address);
+        let begin = a_minute_ago();
+        let newest = codec::encode_batch(&batch(id, 5, begin)).expect("encodes");
+        assert_eq!(ask(address, "POST", "/v1/live", &newest).0, 202, "a stranger is not shown");
+        assert_eq!(sent(address, id, 1, begin), AckVerdict::Accepted);
+        let shown = || {
+            let (_, text) = ask(address, "GET", "/v1/hubs/isb/nodes/n01", b"");
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        for _ in 0..200 {
+            if shown().contains("900000") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(shown().contains("900000"), "the first is booked: {}", shown());
+        assert_eq!(ask(address, "POST", "/v1/live", &newest).0, 202);
+        assert!(shown().contains("4900000"), "{}", shown());
+        assert_eq!(greeted(address, &hello(1, 6)), 1, "it is not in the journal");
+        for sequence in [2, 3, 4, 5] {
+            assert_eq!(sent(address, id, sequence, begin), AckVerdict::Accepted);
+        }
+        assert_eq!(refused(&ask(address, "POST", "/v1/live", b"x")), ErrorCode::MalformedBody);
+    });
+    let digest = replay::offline(&folder.path().join("data")).expect("a journal");
+    assert_eq!(digest.frames_unusable, "0");
+}

@@ -8,7 +8,7 @@ use bijli_agent::clock::Moment;
 use bijli_agent::draft::Draft;
 use bijli_agent::probe::{Cadence, Description, Offer, Sample};
 use bijli_agent::spool::{Fresh, Limits, Opened, Owner, Spool, SpoolError, Stored};
-use bijli_agent::uplink::line::{Input, Line, Now, Work};
+use bijli_agent::uplink::line::{Chance, Input, Line, Now, Work};
 use bijli_seglog::testing::ModelDisk;
 use bijli_wire::{BatchSeq, HubId, Millis, NodeId, Quantity, SpoolEpoch, UtcMillis};
 
@@ -135,8 +135,11 @@ impl Node {
             node: self.id.clone(),
             agent: "bijli-sim/1".to_owned(),
         };
+        let mut epochs = Dice::new(dice.draw());
+        let draw = move || Some(SpoolEpoch::new(epochs.bytes()));
+        let chance = Chance { seed: dice.draw(), draw: Box::new(draw) };
         self.life = Some(Life {
-            line: Line::new(spool, dice.draw()),
+            line: Line::new(spool, chance),
             batcher: Batcher::new(origin),
             born: now,
             rows: 0,

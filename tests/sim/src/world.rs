@@ -615,6 +615,6 @@ fn is_sound(recovery: &Recovery) -> bool {
 fn sequence_of(ticket: &Ticket) -> u64 {
     match ticket {
         Ticket::Batch { sequence, .. } => sequence.get(),
-        Ticket::Schema { .. } => 0,
+        Ticket::Schema { .. } | Ticket::Hello { .. } | Ticket::Live { .. } => 0,
     }
 }
