@@ -134,12 +134,20 @@ impl Route {
     /// # Errors
     /// In words, why none of them will do.
     pub async fn connect(&self) -> Result<Link, String> {
-        let made_with = self.tls.as_ref().map(|tls| tls.look());
         let name = (self.collector.host.as_str(), self.collector.port);
         let addresses = time::timeout(CONNECT_MAX, tokio::net::lookup_host(name)).await;
         let addresses = addresses.map_err(|_| "its name is not resolved in time".to_owned())?;
+        self.connect_to_one(addresses.map_err(|e| words(&e))?).await
+    }
+
+    /// The first address where the collector is.
+    async fn connect_to_one(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Link, String> {
+        let made_with = self.tls.as_ref().map(|tls| tls.look());
         let mut refusals = Vec::new();
-        for address in addresses.map_err(|e| words(&e))?.take(ADDRESSES_MAX) {
+        for address in addresses.take(ADDRESSES_MAX) {
             let trying = Box::pin(self.connect_to(address, made_with.as_ref()));
             match time::timeout(CONNECT_MAX, trying).await {
                 Ok(Ok(sender)) => return Ok(Link { sender, made_with }),
@@ -211,4 +219,47 @@ where
         }
     });
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::uplink::http::stub;
+
+    async fn address_of(url: &CollectorUrl) -> SocketAddr {
+        let mut found = tokio::net::lookup_host((url.host.as_str(), url.port)).await.unwrap();
+        found.next().unwrap()
+    }
+
+    /// Goal: a name that was pointed at a wrong machine too costs a moment, and no batch.
+    #[tokio::test]
+    async fn n8_the_other_addresses_of_a_name_are_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = listener.local_addr().unwrap();
+        drop(listener);
+        let url = stub::serve(stub::Shared::default()).await;
+        let route = Route::plain(url.clone());
+        let alive = address_of(&url).await;
+        let link = route.connect_to_one([dead, alive].into_iter()).await.unwrap();
+        assert!(route.is_good(&link));
+        let refused = route.connect_to_one([dead, dead].into_iter()).await.unwrap_err();
+        assert_eq!(refused.matches("Connection refused").count(), 2, "{refused}");
+        let refused = route.connect_to_one(std::iter::empty()).await.unwrap_err();
+        assert_eq!(refused, "its name has no address");
+    }
+
+    #[test]
+    fn certificate_files_that_are_missing_are_told_at_once() {
+        let url = CollectorUrl { is_tls: true, ..CollectorUrl::plain("127.0.0.1", 1) };
+        let name = |node: &str| NodeName {
+            hub: bijli_wire::HubId::new("isb").unwrap(),
+            node: bijli_wire::NodeId::new(node).unwrap(),
+        };
+        let nowhere = |file: &str| std::path::PathBuf::from("/nowhere").join(file);
+        let files = Files { ca: nowhere("ca"), certificate: nowhere("c"), key: nowhere("k") };
+        let refused = Route::tls(url, files, name("n1"), Clock::new()).unwrap_err();
+        assert!(matches!(refused, IdentityError::Read { .. }), "{refused}");
+    }
 }
