@@ -166,6 +166,40 @@ fn n7_n8_a_foreign_collector_is_not_believed() {
     assert!(found.is_some(), "the batches of the time before: {}", third.printed());
 }
 
+/// A collector's certificate whose first moment is `days` from now, over the one of the site.
+fn serve_from(site: &Site, days: u64) {
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+    let read = |name: &str| std::fs::read_to_string(site.path(name)).expect("a file");
+    let key = KeyPair::from_pem(&read("pki/ca-lahore/ca.key.pem")).expect("a key");
+    let issuer =
+        Issuer::from_ca_cert_pem(&read("pki/ca-lahore/ca.pem"), key).expect("an authority");
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let day = std::time::Duration::from_secs(86_400);
+    let from = std::time::SystemTime::now() + day * u32::try_from(days).expect("small");
+    params.not_before = from.into();
+    params.not_after = (from + day * 30).into();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::from_pem(&read("pki/collector/key.pem")).expect("a key");
+    let certificate = params.signed_by(&key, &issuer).expect("signed").pem();
+    std::fs::write(site.path("pki/collector/certificate.pem"), certificate).expect("written");
+}
+
+/// Goal: a node whose clock is two months behind the authority's is not locked out. (Seen from the
+/// node, that its clock is behind and that the certificate is of later are the same; clocks that
+/// are set otherwise are in `identity/src/client.rs` and `moment.rs`.)
+#[test]
+fn k6_a_node_whose_clock_is_behind_is_not_locked_out() {
+    let site = Site::start_tls(HUB);
+    serve_from(&site, 60);
+    eventually("the new certificate", 20, || {
+        site.collector.printed().contains("the new certificate is in force").then_some(())
+    });
+    let folder = pki(&site).node("lahore", "n1");
+    let agent = agent(&site, "n1", &folder, &format!("https://localhost:{}", tls_port(&site)));
+    let found = harness::within(60, || (accepted(&site) >= 2).then_some(()));
+    assert!(found.is_some(), "{}", agent.printed());
+}
+
 /// Goal: an authority makes nodes of its own hub only, and another's certificate opens nothing.
 #[test]
 fn x1_a_certificate_of_another_authority_is_refused() {
