@@ -13,6 +13,7 @@ use bijli_collector::intake::Intake;
 use bijli_collector::replay::digest;
 use bijli_collector::state::State;
 use bijli_ledger::Rules;
+use bijli_seglog::RecordSeq;
 use bijli_wire::codec;
 use bijli_wire::hello::Hello;
 
@@ -93,9 +94,9 @@ fn replay(records: &[Vec<u8>]) -> String {
     let state = Arc::new(State::new(Clock, Rules::default(), Health::new(), None));
     let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
     let mut intake = Intake::default();
-    for record in records {
+    for (index, record) in (1..).zip(records) {
         let mut facts = Vec::new();
-        let _unusable = intake.replay(record, &mut facts);
+        let _unusable = intake.replay(RecordSeq::new(index), record, &mut facts);
         facts.into_iter().for_each(|fact| bookkeeper.book(fact));
     }
     digest(&state).sha256
