@@ -1,5 +1,5 @@
-//! Recovery of the segment log: whatever happens to its bytes, it opens, does not panic, gives back every
-//! record whose segment is whole up to it, and goes on.
+//! Recovery of the segment log: whatever happens to its bytes, it opens, does not panic, gives back
+//! every record whose segment is whole up to it, and goes on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

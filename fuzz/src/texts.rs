@@ -1,5 +1,5 @@
-//! What is journalled or said in words: frames, allocations, diagrams, hellos. Whatever is read can be
-//! written and read again, and a journal of any records replays without a panic, twice alike.
+//! What is journalled or said in words: frames, allocations, diagrams, hellos. Whatever is read can
+//! be written and read again, and a journal of any records replays without a panic, twice alike.
 
 use std::sync::Arc;
 

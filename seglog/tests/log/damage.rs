@@ -361,8 +361,8 @@ fn a_segment_without_a_header_costs_only_itself() {
     }
 }
 
-/// Guards against a loss that the fuzzer found: a record was written, and acknowledged, in the place
-/// of the second header block of a newest segment that somebody had cut.
+/// Guards against a loss that the fuzzer found: a record was written, and acknowledged, in the
+/// place of the second header block of a newest segment that somebody had cut.
 #[test]
 fn d5_nothing_is_written_into_a_cut_header() {
     for length in [512, 700, 1023] {
