@@ -567,7 +567,8 @@ fn a5_a_spool_of_few_large_batches_refuses_the_newest() {
             Stored::Waiting => panic!("the disk has room"),
         }
     }
-    assert!(stored < 128, "{stored}");
+    // The sealed segments hold fewer than may have been sent; only the active one goes beyond.
+    assert!(stored < 192, "{stored}");
     assert_eq!(spool.lowest(), seq(1), "what waits is not dropped");
     assert!(spool.bytes() <= BYTES_MIN);
 }
