@@ -127,8 +127,8 @@ impl Part {
         }
     }
 
-    /// Whether a batch can be joined to this: the same columns, a clock that was not set in between,
-    /// later rows, and room.
+    /// Whether a batch can be joined to this: the same columns, a clock that was not set in
+    /// between, later rows, and room.
     fn takes(&mut self, input: &Input<'_>) -> bool {
         let clocks = (self.uptime, self.created);
         input.batch.schema == self.schema

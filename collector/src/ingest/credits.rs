@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //! - Every sender has at least one credit: nobody starves.
-//! - One entry per node, and only of those heard of within [`HEARD_MAX`]: bounded.
+//! - One entry per node, and only of those heard of within `HEARD_MAX`: bounded.
 
 use std::collections::BTreeMap;
 

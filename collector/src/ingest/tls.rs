@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - A connection that does not show a good certificate in time is closed and costs nothing more.
-//! - At most [`HANDSHAKES_MAX`] handshakes at once, at most [`CONNECTIONS_PER_KEY`] connections of
+//! - At most `HANDSHAKES_MAX` handshakes at once, at most `CONNECTIONS_PER_KEY` connections of
 //!   one key: a node cannot take the places of the others.
 //! - New certificate files and deny lists count from the next look on, without a restart.
 

@@ -1,0 +1,111 @@
+//! What goes over the links of a world: requests up, answers down, and what became of them.
+
+use bijli_agent::uplink::line::{Answer, Input, Request, Ticket};
+use bijli_wire::{Ack, ErrorCode};
+
+use super::{Happening, Sent, Violation, World, sequence_of};
+use crate::link::{Fate, Way};
+use crate::plan::Net;
+
+impl World {
+    pub(super) fn send(&mut self, index: usize, ticket: Ticket, request: Request) {
+        let node = &self.nodes[index];
+        let Some(life) = &node.life else { return };
+        let (life, connection) = (node.lives, life.connection);
+        let sent = Sent { node: index, life, connection, ticket, request };
+        self.note("sends", Some(index), sequence_of(&sent.ticket));
+        match self.carry(index, Way::Up) {
+            Fate::Arrives(delays) => {
+                for delay in delays {
+                    self.later(delay, Happening::Arrive(sent.clone()));
+                }
+            }
+            Fate::Held => {
+                let delay = self.held_for(index);
+                self.later(delay, Happening::Arrive(sent));
+            }
+            Fate::Refused => {
+                self.later(1, Happening::Answer(sent, Err("no way to the collector".into())));
+            }
+            Fate::Lost => {}
+        }
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        sent: Sent,
+        outcome: Result<Answer, String>,
+    ) -> Result<(), Violation> {
+        self.invariant_answer(&sent, &outcome)?;
+        match self.carry(sent.node, Way::Down) {
+            Fate::Arrives(delays) => {
+                let delay = delays[0];
+                self.later(delay, Happening::Answer(sent, outcome));
+            }
+            Fate::Held => {
+                let delay = self.held_for(sent.node);
+                self.later(delay, Happening::Answer(sent, outcome));
+            }
+            Fate::Refused | Fate::Lost => {}
+        }
+        Ok(())
+    }
+
+    /// An acknowledgement is a promise from the moment it is given.
+    fn invariant_answer(
+        &mut self,
+        sent: &Sent,
+        outcome: &Result<Answer, String>,
+    ) -> Result<(), Violation> {
+        let Ticket::Batch { sequence, hash, .. } = &sent.ticket else { return Ok(()) };
+        let node = self.nodes[sent.node].id.clone();
+        match outcome {
+            Ok(Answer::Ok(body)) => {
+                let ack: Ack = serde_json::from_slice(body)
+                    .map_err(|error| Violation::new("answers are acks", error.to_string()))?;
+                let epoch = ack
+                    .epoch
+                    .parse()
+                    .map_err(|_| Violation::new("answers are acks", ack.epoch.clone()))?;
+                self.note("acked", Some(sent.node), sequence.get());
+                self.oracle.ack((node, epoch), sequence.get(), *hash);
+            }
+            Ok(Answer::Refused { code: ErrorCode::IdentityFork, .. }) => {
+                self.note("fork", Some(sent.node), sequence.get());
+                if let Some(epoch) = self.nodes[sent.node].epoch() {
+                    *self.oracle.forks.entry((node, epoch)).or_default() += 1;
+                }
+            }
+            Ok(Answer::Refused { .. }) => self.note("refused", Some(sent.node), sequence.get()),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, index: usize, way: Way) -> Fate {
+        let calm = Net::default();
+        let net = if self.is_calm { &calm } else { &self.plan.net };
+        self.nodes[index].link.carry((way, self.now), net, &mut self.dice, &mut self.tally)
+    }
+
+    fn held_for(&mut self, index: usize) -> u64 {
+        let until = self.nodes[index].link.clogged_until.saturating_sub(self.now);
+        until + self.dice.between(1, 2_000)
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        sent: Sent,
+        outcome: Result<Answer, String>,
+    ) -> Result<(), Violation> {
+        let node = &mut self.nodes[sent.node];
+        let connection = node.life.as_ref().map(|life| life.connection);
+        let is_heard = node.lives == sent.life && connection == Some(sent.connection);
+        // A request has one answer, however often the network doubled it.
+        if !is_heard || !self.answered.insert((sent.node, sent.life, sent.ticket)) {
+            return Ok(());
+        }
+        let done = node.tell(Input::Answer { ticket: sent.ticket, outcome }, self.now);
+        self.carry_out(sent.node, done)
+    }
+}
