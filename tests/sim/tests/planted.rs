@@ -10,14 +10,14 @@ use bijli_sim::run;
 /// A bug, and within how many seeds it must be caught: several times what was measured.
 const BUGS: &[(Bug, u64)] = &[
     (Bug::SkipFsync, 40),
-    (Bug::AckBeforeFsync, 100),
-    (Bug::UnlinkBeforeCursor, 150),
+    (Bug::AckBeforeFsync, 200),
+    (Bug::UnlinkBeforeCursor, 1_500),
     (Bug::WatermarkOffByOne, 20),
     (Bug::UnsignedDifference, 20),
-    (Bug::DropResidue, 40),
+    (Bug::DropResidue, 100),
     (Bug::BookEachReceipt, 20),
-    (Bug::PassUnreadable, 200),
-    (Bug::LoseLastAtRotation, 100),
+    (Bug::PassUnreadable, 400),
+    (Bug::LoseLastAtRotation, 200),
 ];
 
 #[test]
