@@ -238,3 +238,15 @@ fn book(readings: &[(UtcMillis, u64)], numerator: u64, denominator: u64) -> u128
     assert!(Millijoules::new(u64::try_from(booked).unwrap()) >= Millijoules::ZERO);
     booked
 }
+
+/// Guards against a loss: entries were let go by the place of the eldest interval's first one, and
+/// an interval that readings of long ago had added was posted after others that were still kept.
+#[test]
+fn an_interval_that_was_added_late_lets_go_of_nobody_elses_entries() {
+    let seed = 11_197_518_163_164_282_548;
+    let world = World::new(seed);
+    let books = play(&world, &world.facts(seed));
+    assert!(
+        books.intervals().all(|i| i.state != IntervalState::Closed || books.is_settled(i.start))
+    );
+}

@@ -278,9 +278,10 @@ impl Books {
     /// Forgets the entries of intervals that can no longer be corrected. Whoever keeps leaves has
     /// them by now: they were told when they were posted, an `advance` ago at least.
     fn forget(&mut self) {
-        let kept = self.intervals.range(self.horizon..).next();
-        let first = kept.and_then(|(_, interval)| interval.postings.first());
-        let first = first.map_or(self.next_seq(), |seqs| seqs.start);
+        // Not the eldest interval's: one that readings of long ago added was posted after it.
+        let kept = self.intervals.range(self.horizon..);
+        let first = kept.filter_map(|(_, interval)| Some(interval.postings.first()?.start)).min();
+        let first = first.unwrap_or(self.next_seq());
         let count = first.saturating_sub(1).saturating_sub(self.released);
         let places = usize::try_from(count).unwrap_or(usize::MAX).min(self.lines.len());
         self.lines.drain(..places);
