@@ -124,7 +124,7 @@ fn assert_none(complaints: &[String], what: &str, seed: u64) {
 fn collector_courses(lanes: &[Lane]) -> Vec<collector::Course> {
     let record = |image: &Image, end| collector::record(image, lanes, end).expect("it runs");
     let born = record(&Image::new(), Signal::TERM);
-    let rolling = record(&collector::nearly_full_segment(lanes), Signal::KILL);
+    let rolling = record(&collector::nearly_full_segment(lanes), Signal::TERM);
     assert_happened(&[&born.history, &rolling.history], &["mkdir data/journal"]);
     assert_eq!(
         count(&rolling.history, "rename journal/.seg"),
@@ -167,7 +167,7 @@ fn agent_courses(rng: &mut Rng) -> Vec<agent::Course> {
     let seeded = agent::seeded(now_ms());
     let plans = [
         (Image::new(), rude, Signal::TERM),
-        (seeded.clone(), agent::POLITE, Signal::KILL),
+        (seeded.clone(), agent::POLITE, Signal::TERM),
         (seeded, refusing, Signal::TERM),
     ];
     let plans = plans.map(|(image, manners, end)| (image, manners, end, rng.draw()));
@@ -255,7 +255,7 @@ fn c4_a_second_cut_of_the_collector_during_recovery_loses_nothing() {
         let first = cuts(&course.history, Planted::Nothing, moments, &mut luck);
         let complaints = workers::each(first, |cut| {
             let mut rng = workers::lock(&forks).fork();
-            let second = collector::record(&cut.image, &lanes, Signal::KILL)?;
+            let second = collector::record(&cut.image, &lanes, Signal::TERM)?;
             let before = course.acked_before(cut.moment);
             let during = early(&second.history, second.ready, &mut rng);
             for again in cuts(&second.history, Planted::Nothing, during, &mut rng) {
@@ -286,7 +286,7 @@ fn c4_a_second_cut_of_the_agent_during_recovery_loses_nothing() {
         let first = cuts(&course.history, Planted::Nothing, moments, &mut luck);
         let complaints = workers::each(first, |cut| {
             let mut rng = workers::lock(&forks).fork();
-            let life = (Duration::from_secs(3), Signal::KILL);
+            let life = (Duration::from_secs(3), Signal::TERM);
             let second = agent::record(&cut.image, agent::POLITE, life, rng.draw())?;
             let before = course.before(cut.moment);
             let during = early(&second.history, usize::MAX, &mut rng);
