@@ -149,6 +149,10 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     }
     let mut tick = next_tick(agent.clock.utc(), TICK);
     loop {
+        if tick.since(agent.clock.utc()).is_some_and(|ahead| ahead > TICK) {
+            agent.set_back()?;
+            tick = next_tick(agent.clock.utc(), TICK);
+        }
         let close_at = tick.plus(DEADLINE_MS).and_then(|at| at.plus(GRACE)).unwrap_or(tick);
         tokio::select! {
             biased;
@@ -324,7 +328,8 @@ impl Agent {
     /// Ends a tick: whoever has not answered has missed it.
     fn close(&mut self, tick: UtcMillis) -> Result<(), AgentError> {
         let now = self.clock.utc();
-        let was_stopped = now.since(tick).is_none_or(|late| late > STOPPED);
+        let Some(late) = now.since(tick) else { return self.set_back() };
+        let was_stopped = late > STOPPED;
         if !was_stopped {
             for name in self.roll.absent(tick) {
                 self.health.sample(name, Outcome::Skipped, None);
@@ -340,6 +345,15 @@ impl Agent {
         }
         self.show(now);
         Ok(())
+    }
+
+    /// The wall clock was set back: ticks that are to come were closed already, and answers were
+    /// given to them. All of that is forgotten, or nothing would be read until they come.
+    fn set_back(&mut self) -> Result<(), AgentError> {
+        tracing::warn!("the wall clock was set back");
+        self.closed = None;
+        self.roll.forget();
+        self.flush()
     }
 
     fn on_change(&mut self, at: UtcMillis, change: Change) {

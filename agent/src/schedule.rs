@@ -271,6 +271,13 @@ impl Roll {
         self.probes.remove(&probe);
     }
 
+    /// Forgets which ticks were answered: the wall clock was set, and they come again.
+    pub fn forget(&mut self) {
+        for entry in self.probes.values_mut() {
+            entry.answered = None;
+        }
+    }
+
     /// Takes an answer; false: too late, drop it.
     pub fn answer(&mut self, probe: ProbeIndex, tick: UtcMillis, took: Millis) -> bool {
         let Some(entry) = self.probes.get_mut(&probe) else { return false };
@@ -346,6 +353,21 @@ mod tests {
         assert!(roll.answer(0, at(8), SOON));
         let recovered = Change::Recovered { probe: "nvml:0".to_owned() };
         assert_eq!(roll.close(at(8), later), [recovered]);
+    }
+
+    /// Goal: a clock set back by an hour hides no hung probe for that hour.
+    #[test]
+    fn k2_after_the_clock_was_set_back_a_probe_must_answer_again() {
+        let mut roll = Roll::default();
+        roll.enter(0, "nvml:0", TICK, Moment::new(0));
+        let later = Moment::new(100_000);
+        assert!(roll.answer(0, at(3_600), SOON));
+        assert_eq!(roll.close(at(3_600), later), []);
+        roll.forget();
+        let closed = (1..=5).map(|second| roll.close(at(second), later).len());
+        assert_eq!(closed.collect::<Vec<_>>(), [0, 0, 0, 0, 1], "it hangs, and is found out");
+        assert!(roll.answer(0, at(6), SOON));
+        assert_eq!(roll.close(at(6), later).len(), 1);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use bijli_wire::{Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMil
 use crate::activity::Activities;
 use crate::allocation::{EndText, PutText, Verdict};
 use crate::diagram::Plan;
+use crate::ingest::correction;
 use crate::intake::{Fact, Readings, Reply};
 use crate::journal::chain;
 use crate::leaves::{Lot, Trail};
@@ -50,6 +51,13 @@ pub struct Bookkeeper {
 
 /// Takes the leaves that one record of the journal led to. It may wait for room.
 type Out = Box<dyn FnMut(Lot) + Send>;
+
+/// When a batch came in, and what was added to its times.
+#[derive(Clone, Copy, Debug)]
+struct When {
+    received: UtcMillis,
+    offset_ms: i64,
+}
 
 /// A node's schema in force, with the ledger's handle of each subject.
 #[derive(Debug)]
@@ -103,12 +111,13 @@ impl Bookkeeper {
 
     pub fn book(&mut self, fact: Fact) {
         match fact {
-            Fact::Batch { received, id, schema, readings } => {
+            Fact::Batch { received, id, schema, readings, offset_ms } => {
+                let when = When { received, offset_ms };
                 match readings {
                     Readings::Decoded(carried) => {
-                        self.book_batch(received, (id, &schema), carried.batch());
+                        self.book_batch(when, (id, &schema), carried.batch());
                     }
-                    Readings::Body(body) => self.book_body(received, (id, &schema), &body),
+                    Readings::Body(body) => self.book_body(when, (id, &schema), &body),
                 }
                 self.advance(received);
             }
@@ -155,19 +164,18 @@ impl Bookkeeper {
         hub
     }
 
-    fn book_body(&mut self, received: UtcMillis, schema: (SchemaId, &Schema), body: &[u8]) {
+    fn book_body(&mut self, when: When, schema: (SchemaId, &Schema), body: &[u8]) {
         match codec::open(body).and_then(|opened| opened.read_tables(schema.0, schema.1)) {
-            Ok(batch) => self.book_batch(received, schema, &batch),
+            Ok(mut batch) => {
+                correction::shift(&mut batch, when.offset_ms);
+                self.book_batch(when, schema, &batch);
+            }
             Err(error) => self.refuse("batch", &error),
         }
     }
 
-    fn book_batch(
-        &mut self,
-        received: UtcMillis,
-        schema: (SchemaId, &Schema),
-        batch: &Batch<Table>,
-    ) {
+    fn book_batch(&mut self, when: When, schema: (SchemaId, &Schema), batch: &Batch<Table>) {
+        let When { received, offset_ms } = when;
         let (id, schema) = schema;
         let hub = self.hub(&batch.hub);
         let mut books = hub.books_mut();
@@ -179,7 +187,13 @@ impl Bookkeeper {
         }
         declaration.book(schema, batch, &mut books);
         drop(books);
-        hub.live_mut().absorb(id, schema, batch, received);
+        let mut live = hub.live_mut();
+        live.absorb(id, schema, batch, received);
+        live.correct(&batch.node, offset_ms, received);
+        drop(live);
+        if offset_ms != 0 {
+            self.state.health.lanes.corrected.inc();
+        }
     }
 
     fn refuse(&mut self, what: &str, error: &dyn std::error::Error) {

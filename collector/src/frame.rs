@@ -12,8 +12,9 @@
 //! canonical TOML. 6 tick: nothing. 7 rules: interval, close-after and keep in milliseconds (`u64`
 //! little endian each); the first record of every journal. 8 floor: spool epoch (16 bytes), first
 //! sequence that may still come (`u64` little endian), length of the hub id (1 byte), hub id, node
-//! id. 10 incident: hub id, node id and error code (each its length in 1 byte, then its bytes),
-//! then words.
+//! id. 9 corrected batch: what was added to its times (milliseconds, `i64` little endian), then the
+//! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
+//! byte, then its bytes), then words.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -63,6 +64,12 @@ pub enum Frame {
         received: UtcMillis,
         lane: LaneKey,
         floor: BatchSeq,
+    },
+    /// A batch whose sender's clock is wrong: `offset_ms` is added to all its times.
+    Corrected {
+        received: UtcMillis,
+        offset_ms: i64,
+        body: Vec<u8>,
     },
     /// Somebody tried what he may not. It is on record, and books nothing.
     Incident {
@@ -139,6 +146,7 @@ const KIND_DIAGRAM: u8 = 5;
 const KIND_TICK: u8 = 6;
 const KIND_RULES: u8 = 7;
 const KIND_FLOOR: u8 = 8;
+const KIND_CORRECTED: u8 = 9;
 const KIND_INCIDENT: u8 = 10;
 
 impl Frame {
@@ -154,6 +162,7 @@ impl Frame {
             | Self::Tick { received }
             | Self::Rules { received, .. }
             | Self::Floor { received, .. }
+            | Self::Corrected { received, .. }
             | Self::Incident { received, .. } => *received,
         }
     }
@@ -164,6 +173,9 @@ impl Frame {
         match self {
             Self::Schema { received, body } => framed(KIND_SCHEMA, *received, &[body]),
             Self::Batch { received, body } => framed(KIND_BATCH, *received, &[body]),
+            Self::Corrected { received, offset_ms, body } => {
+                framed(KIND_CORRECTED, *received, &[&offset_ms.to_le_bytes(), body])
+            }
             Self::AllocationPut { received, json } => {
                 framed(KIND_ALLOCATION_PUT, *received, &[json])
             }
@@ -207,6 +219,11 @@ impl Frame {
         match *kind {
             KIND_SCHEMA => Ok(Self::Schema { received, body: body.to_vec() }),
             KIND_BATCH => Ok(Self::Batch { received, body: body.to_vec() }),
+            KIND_CORRECTED => {
+                let cut = || FrameError::Cut { kind: "corrected batch" };
+                let (offset, body) = split_i64(body).ok_or_else(cut)?;
+                Ok(Self::Corrected { received, offset_ms: offset.get(), body: body.to_vec() })
+            }
             KIND_ALLOCATION_PUT => Ok(Self::AllocationPut { received, json: body.to_vec() }),
             KIND_ALLOCATION_END => Ok(Self::AllocationEnd { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),

@@ -42,6 +42,7 @@ pub struct Lanes {
     pub skips: IntCounter,
     pub floors: IntCounter,
     pub shown: IntCounter,
+    pub corrected: IntCounter,
 }
 
 impl Lanes {
@@ -66,6 +67,10 @@ impl Lanes {
             shown: made.counter(
                 "bijli_collector_live_batches_total",
                 "Batches that were shown before their turn, while elder ones waited.",
+            ),
+            corrected: made.counter(
+                "bijli_collector_clock_corrected_batches_total",
+                "Batches moved in time because their sender's clock is wrong.",
             ),
         }
     }

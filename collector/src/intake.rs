@@ -80,6 +80,7 @@ pub enum Note {
 /// A batch for the bookkeeper, decoded or not. Both mean the same.
 #[derive(Debug)]
 pub enum Readings {
+    /// Moved in time already.
     Decoded(Carried),
     Body(Vec<u8>),
 }
@@ -97,6 +98,8 @@ pub enum Fact {
         id: SchemaId,
         schema: Arc<Schema>,
         readings: Readings,
+        /// What was added to its times, because its sender's clock is wrong.
+        offset_ms: i64,
     },
     Put {
         received: UtcMillis,
@@ -273,6 +276,7 @@ impl Intake {
             }
             Frame::Schema { .. }
             | Frame::Batch { .. }
+            | Frame::Corrected { .. }
             | Frame::Diagram { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }
@@ -288,6 +292,11 @@ impl Intake {
         note: Note,
         facts: &mut Vec<Fact>,
     ) -> Result<(), Unusable> {
+        let (frame, offset_ms) = if let Frame::Corrected { received, offset_ms, body } = frame {
+            (Frame::Batch { received, body }, offset_ms)
+        } else {
+            (frame, 0)
+        };
         match (frame, note) {
             (
                 Frame::Batch { received, body },
@@ -298,7 +307,8 @@ impl Intake {
                 let readings = carried.map_or(Readings::Body(body), Readings::Decoded);
                 let fact = match &schema {
                     Ok(schema) => {
-                        Fact::Batch { received, id, schema: Arc::clone(schema), readings }
+                        let schema = Arc::clone(schema);
+                        Fact::Batch { received, id, schema, readings, offset_ms }
                     }
                     Err(_) => Fact::Tick { received },
                 };
@@ -385,7 +395,7 @@ impl Note {
                 let (id, schema) = codec::decode_schema(body)?;
                 Ok(Self::Schema { id, schema: Arc::new(schema) })
             }
-            Frame::Batch { body, .. } => {
+            Frame::Batch { body, .. } | Frame::Corrected { body, .. } => {
                 let envelope = codec::open(body)?.envelope;
                 let lane =
                     LaneKey { hub: envelope.hub, node: envelope.node, epoch: envelope.epoch };

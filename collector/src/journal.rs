@@ -350,7 +350,9 @@ pub fn show_size<D: Disk>(health: &Health, log: &Log<D>) {
 
 fn weight(request: &Request) -> usize {
     match &request.frame {
-        Frame::Schema { body, .. } | Frame::Batch { body, .. } => body.len(),
+        Frame::Schema { body, .. } | Frame::Batch { body, .. } | Frame::Corrected { body, .. } => {
+            body.len()
+        }
         Frame::AllocationPut { json, .. } | Frame::AllocationEnd { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),

@@ -40,6 +40,10 @@ pub struct NodeLive {
     pub newest: Option<UtcMillis>,
     /// Batches since the journal begins.
     pub batches: u64,
+    /// What had to be added to the times of the last batch; 0: its clock is good.
+    pub clock_offset_ms: i64,
+    /// Batches whose times were corrected, since the journal begins.
+    pub clock_corrected: u64,
     /// All series that the schema offers, rising.
     keys: Vec<SeriesKey>,
     /// Of each of these the newest row; `None`: never sent.
@@ -104,6 +108,18 @@ impl Live {
     #[must_use]
     pub fn reporting(&self, since: UtcMillis) -> usize {
         self.nodes.values().filter(|node| node.received >= since).count()
+    }
+
+    /// Notes by how much the times of a node's last batch were corrected.
+    pub fn correct(&mut self, node: &NodeId, offset_ms: i64, received: UtcMillis) {
+        let Some(live) = self.nodes.get_mut(node) else { return };
+        live.clock_offset_ms = offset_ms;
+        if offset_ms == 0 {
+            return;
+        }
+        live.clock_corrected = live.clock_corrected.saturating_add(1);
+        let text = format!("its clock is wrong: {offset_ms} ms were added to its times");
+        self.tell(node, received, EventKind::ClockCorrected, text);
     }
 
     /// Takes over what a batch says, where it is newer than what is known.
@@ -188,6 +204,8 @@ impl NodeLive {
             created: batch.created,
             newest: None,
             batches: 0,
+            clock_offset_ms: 0,
+            clock_corrected: 0,
             keys: Vec::new(),
             latest: Vec::new(),
             columns: Vec::new(),

@@ -163,4 +163,8 @@ pub enum EventKind {
     SequencesFloored = 7,
     /// The collector's own: two senders with one name, or one that was rolled back.
     IdentityForked = 8,
+    /// The wall clock of the sender was set while it ran.
+    ClockSet = 9,
+    /// The collector's own: the sender's times are wrong and were corrected.
+    ClockCorrected = 10,
 }

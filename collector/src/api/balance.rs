@@ -358,5 +358,7 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::ResolutionReduced => "resolution_reduced",
         NodeEventKind::SequencesFloored => "sequences_floored",
         NodeEventKind::IdentityForked => "identity_forked",
+        NodeEventKind::ClockSet => "clock_set",
+        NodeEventKind::ClockCorrected => "clock_corrected",
     }
 }

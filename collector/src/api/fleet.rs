@@ -30,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) received: UtcMillis,
     pub(crate) newest: Option<UtcMillis>,
     pub(crate) batches: u64,
+    /// What was added to the times of its last batch, and how many were corrected.
+    pub(crate) clock: (i64, u64),
     pub(crate) is_up: bool,
     pub(crate) subjects: Vec<Subject>,
 }
@@ -102,6 +104,7 @@ fn node(id: &NodeId, live: &NodeLive, now: UtcMillis) -> Node {
         received: live.received,
         newest: live.newest,
         batches: live.batches,
+        clock: (live.clock_offset_ms, live.clock_corrected),
         is_up: age(live.received, now) <= UP,
         subjects: subjects.collect(),
     }

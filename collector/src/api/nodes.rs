@@ -28,10 +28,21 @@ struct NodeAnswer {
     age_s: i64,
     newest_reading: Option<String>,
     batches: u64,
+    /// Only of a node whose clock was ever found wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<ClockAnswer>,
     /// The point of the diagram that feeds it; null: not placed, so outside PUE.
     fed_by: Option<String>,
     gpus: usize,
     power: Option<Power>,
+}
+
+/// A wrong clock.
+#[derive(Debug, Serialize)]
+struct ClockAnswer {
+    /// Added to the times of its last batch; 0: the clock is good again.
+    offset_ms: String,
+    corrected_batches: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -254,6 +265,10 @@ fn node(node: &Node, scene: &Scene) -> NodeAnswer {
         age_s: age(node.received, scene.now) / 1_000,
         newest_reading: node.newest.map(time),
         batches: node.batches,
+        clock: (node.clock.1 > 0).then(|| ClockAnswer {
+            offset_ms: node.clock.0.to_string(),
+            corrected_batches: node.clock.1,
+        }),
         fed_by: fed_by.map(|placed| placed.fed_by.clone()),
         gpus: node.of_kind(SubjectKind::Gpu).count(),
         power: power.map(power_answer),

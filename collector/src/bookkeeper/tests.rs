@@ -90,7 +90,13 @@ impl Desk {
         };
         let body = codec::encode_batch(&batch).expect("encodes");
         let received = UtcMillis::new(BEGIN + (first + 60) * 1_000 + off);
-        self.keeper.book(Fact::Batch { received, id, schema, readings: Readings::Body(body) });
+        self.keeper.book(Fact::Batch {
+            received,
+            id,
+            schema,
+            readings: Readings::Body(body),
+            offset_ms: 0,
+        });
         self.check();
     }
 

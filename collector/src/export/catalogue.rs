@@ -57,6 +57,10 @@ catalogue! {
         "1: a batch came in within the last 60 s. A node that is silent for a day disappears."
     NODE_INFO "bijli_node_info" Gauge "1" ["hub" "node" "agent"]
         "What the node's agent calls itself; always 1."
+    NODE_CLOCK "bijli_node_clock_offset_seconds" Gauge "s" ["hub" "node"]
+        "What had to be added to the times of the node's last batch; 0: its clock is good."
+    NODE_CORRECTED "bijli_node_clock_corrected_batches_total" Counter "batches" ["hub" "node"]
+        "Batches of the node whose times were corrected, since the journal begins."
     NODE_POWER "bijli_node_power_watts" Gauge "W" ["hub" "node" "source"]
         "Power of a node: input (the node's own meter) or sum (its devices; no line if one of its \
         GPUs gives none)."

@@ -199,6 +199,7 @@ fn large() -> super::Scene {
         received: now,
         newest: Some(now),
         batches: 1,
+        clock: (0, 0),
         is_up: true,
         subjects: (0..8).map(|index| gpu(number, index)).collect(),
     };

@@ -61,6 +61,14 @@ fn nodes(text: &mut Text, scenes: &[Scene]) {
         text.line(&c::NODE_INFO, &labels, Value::Count(1));
     });
     each_node(text, scenes, |text, scene, node| {
+        let labels = [scene.hub.as_str(), node.id.as_str()];
+        text.line(&c::NODE_CLOCK, &labels, Value::Milli(i128::from(node.clock.0)));
+    });
+    each_node(text, scenes, |text, scene, node| {
+        let labels = [scene.hub.as_str(), node.id.as_str()];
+        text.line(&c::NODE_CORRECTED, &labels, Value::Count(node.clock.1));
+    });
+    each_node(text, scenes, |text, scene, node| {
         let (input, sum) = (
             node.power_input(&scene.registers, scene.now),
             node.power_sum(&scene.registers, scene.now),

@@ -22,7 +22,7 @@ use crate::intake::Intake;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -32,6 +32,7 @@ const NAMES: [&str; 9] = [
     "10-incident.frame",
     "6-tick.frame",
     "8-floor.frame",
+    "9-corrected.frame",
 ];
 
 fn golden() -> PathBuf {
@@ -111,8 +112,10 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 9] {
+fn frames() -> [Frame; 10] {
     let (schema, batch) = bodies();
+    // The same again, behind the floor: it is on disk twice and booked once.
+    let second = batch.clone();
     let end =
         EndText { hub: "lahore".into(), id: "1042".into(), at: "2025-10-09T08:53:22Z".into() };
     let floor = BatchSeq::new(17_281).expect("from 1");
@@ -126,6 +129,7 @@ fn frames() -> [Frame; 9] {
         Frame::Incident { received: at(8), incident: Box::new(incident()) },
         Frame::Tick { received: at(1_200) },
         Frame::Floor { received: at(1_201), lane: lane(), floor },
+        Frame::Corrected { received: at(1_202), offset_ms: -3_600_000, body: second },
     ]
 }
 
@@ -135,6 +139,9 @@ fn plain(frame: Frame) -> Frame {
     match frame {
         Frame::Schema { received, body } => Frame::Schema { received, body: open(body) },
         Frame::Batch { received, body } => Frame::Batch { received, body: open(body) },
+        Frame::Corrected { received, offset_ms, body } => {
+            Frame::Corrected { received, offset_ms, body: open(body) }
+        }
         Frame::AllocationPut { .. }
         | Frame::AllocationEnd { .. }
         | Frame::Diagram { .. }
@@ -167,7 +174,7 @@ fn a_reader_written_from_the_document_agrees() {
     let number = |bytes: &[u8], at: usize| {
         bytes[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
-    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000];
+    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
         let kind = name.split('-').next().expect("a name");
@@ -191,6 +198,10 @@ fn a_reader_written_from_the_document_agrees() {
                 assert_eq!((&body[..16], number(body, 16)), (&[0xab; 16][..], 17_281));
                 assert_eq!((body[24], &body[25..31]), (6, &b"lahore"[..]));
                 assert_eq!(&body[31..], b"lhe-n001");
+            }
+            9 => {
+                assert_eq!(number(body, 0), 3_600_000_u64.wrapping_neg());
+                assert_eq!(body[8..12], [0x28, 0xb5, 0x2f, 0xfd], "a zstd frame");
             }
             10 => assert_eq!(
                 body,

@@ -23,6 +23,7 @@ use bijli_wire::{
 };
 use bytes::Bytes;
 
+use super::correction::{self, Claim};
 use super::credits;
 use super::refusal::Refusal;
 use crate::carried::Carried;
@@ -64,6 +65,8 @@ pub struct ReadSchema {
 pub struct ReadBatch {
     pub envelope: Envelope,
     pub readings: usize,
+    /// What was added to its times.
+    pub offset_ms: i64,
     body: Bytes,
     /// `None`: too many batches wait to be booked.
     carried: Option<Carried>,
@@ -75,6 +78,13 @@ impl ReadBatch {
     pub fn bytes(&self) -> usize {
         self.body.len()
     }
+}
+
+/// What is known of a decoded batch beside its rows.
+struct Whole {
+    envelope: Envelope,
+    schema: Arc<Schema>,
+    offset_ms: i64,
 }
 
 /// The rules of entry, for one peer.
@@ -129,9 +139,24 @@ impl Door<'_> {
     /// # Errors
     /// When its bytes, hub, schema or times are wrong.
     pub fn read_batch(&self, body: Bytes, now: UtcMillis) -> Result<ReadBatch, Refusal> {
-        let (envelope, _, batch) = self.decode_batch(&body, now)?;
+        self.read_batch_of(body, now, None)
+    }
+
+    /// The same of a sender that says what it knows of this collector's clock.
+    ///
+    /// # Errors
+    /// As [`Door::read_batch`]; its times are judged after the correction.
+    pub fn read_batch_of(
+        &self,
+        body: Bytes,
+        now: UtcMillis,
+        claim: Option<Claim>,
+    ) -> Result<ReadBatch, Refusal> {
+        let (whole, batch) = self.decode_batch(&body, now, claim)?;
+        let Whole { envelope, offset_ms, .. } = whole;
         let readings = batch.readings();
-        Ok(ReadBatch { envelope, readings, body, carried: self.state.room.carry(batch) })
+        let carried = self.state.room.carry(batch);
+        Ok(ReadBatch { envelope, readings, offset_ms, body, carried })
     }
 
     /// Shows a batch that is not booked yet, where it is newer than what is shown.
@@ -139,7 +164,7 @@ impl Door<'_> {
     /// # Errors
     /// As [`Door::read_batch`].
     pub fn show(&self, body: &[u8], now: UtcMillis) -> Result<(), Refusal> {
-        let (envelope, schema, batch) = self.decode_batch(body, now)?;
+        let (Whole { envelope, schema, .. }, batch) = self.decode_batch(body, now, None)?;
         if let Some(hub) = self.state.hub(&envelope.hub) {
             hub.live_mut().glimpse(envelope.schema, &schema, &batch);
         }
@@ -150,19 +175,22 @@ impl Door<'_> {
         &self,
         body: &[u8],
         now: UtcMillis,
-    ) -> Result<(Envelope, Arc<Schema>, Batch<Table>), Refusal> {
+        claim: Option<Claim>,
+    ) -> Result<(Whole, Batch<Table>), Refusal> {
         let opened = codec::open(body).map_err(|error| refuse_body(&error))?;
         let envelope = opened.envelope.clone();
+        let offset_ms = correction::offset_ms(&envelope, claim, now);
         self.is_own(&envelope.hub, &envelope.node)?;
         self.is_hub(&envelope.hub)?;
         let schema = lock(self.intake).schema(envelope.schema).ok_or_else(|| {
             let message = format!("schema {} was never sent here; send it first", envelope.schema);
             Refusal::new(ErrorCode::UnknownSchema, message)
         })?;
-        let batch =
+        let mut batch =
             opened.read_tables(envelope.schema, &schema).map_err(|error| refuse_body(&error))?;
+        correction::shift(&mut batch, offset_ms);
         check_times(&batch, now)?;
-        Ok((envelope, schema, batch))
+        Ok((Whole { envelope, schema, offset_ms }, batch))
     }
 
     /// Decides about a batch; the sequence of one to be journalled is reserved.
@@ -171,9 +199,10 @@ impl Door<'_> {
     /// When its sequence is taken by another content, on its way, or too far ahead, or when two
     /// senders are alive.
     pub fn admit_batch(&self, read: ReadBatch, now: UtcMillis) -> Result<Decision<Ack>, Refusal> {
-        let ReadBatch { envelope, body, carried, .. } = read;
+        let ReadBatch { envelope, offset_ms, body, carried, .. } = read;
         let Envelope { hub, node, epoch, sequence, hash, schema, created, .. } = envelope;
         let lane = LaneKey { hub, node, epoch };
+        let created = UtcMillis::new(created.get().saturating_add(offset_ms));
         let (admit, credits) = {
             let mut intake = lock(self.intake);
             let is_behind = credits::is_behind(created, now);
@@ -188,6 +217,7 @@ impl Door<'_> {
         }
         let ack = |verdict| Ack {
             credits: Some(credits),
+            utc_ms: Some(now.get().to_string()),
             unverified: admit == Admit::Forgotten,
             ..Ack::new(epoch, sequence, hash, verdict)
         };
@@ -195,7 +225,10 @@ impl Door<'_> {
             return Ok(Decision::Answer(ack(AckVerdict::Duplicate)));
         }
         Ok(Decision::Journal {
-            frame: Frame::Batch { received: now, body: body.to_vec() },
+            frame: match offset_ms {
+                0 => Frame::Batch { received: now, body: body.to_vec() },
+                _ => Frame::Corrected { received: now, offset_ms, body: body.to_vec() },
+            },
             note: Note::Batch { lane, seq: sequence, hash, schema, carried },
             answer: ack(AckVerdict::Accepted),
         })

@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod allocations;
+pub mod correction;
 pub mod credits;
 pub mod denied;
 pub mod door;
@@ -39,6 +40,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
+use self::correction::Claim;
 use crate::frame::Frame;
 use crate::intake::{Note, Reply};
 use crate::journal::{Journal, Outcome};
@@ -197,6 +199,8 @@ async fn read_body(request: Request<Body>) -> Result<Bytes, Refusal> {
 struct SchemaAnswer {
     schema: String,
     verdict: AckVerdict,
+    /// This collector's clock: a sender's first answer tells it what time it is.
+    utc_ms: String,
 }
 
 /// `PUT /v1/schemas/{id}`: what a node measures. Its id is the SHA-256 of its plain bytes.
@@ -218,7 +222,9 @@ async fn put_schema(
     let read = ingest.on_record(&peer, read)?;
     let schema = read.id.to_string();
     let decision = ingest.door(&peer)?.admit_schema(read, ingest.state.clock.now())?;
-    Ok(Json(SchemaAnswer { schema, verdict: carry_out(journal, decision).await? }))
+    let verdict = carry_out(journal, decision).await?;
+    let utc_ms = ingest.state.clock.now().get().to_string();
+    Ok(Json(SchemaAnswer { schema, verdict, utc_ms }))
 }
 
 /// `POST /v1/hello`: how far each side is. Releases nothing.
@@ -261,10 +267,12 @@ async fn take_batch(ingest: &Arc<Ingest>, request: Request) -> Result<Ack, Refus
     let journal = ingest.journal()?;
     let _place = ingest.place()?;
     let peer = peer_of(&request);
+    let claim = request.headers().get(correction::HEADER);
+    let claim = claim.and_then(|value| Claim::parse(value.to_str().ok()?));
     let body = read_body(request).await?;
     let now = ingest.state.clock.now();
     let (whose, bytes) = (peer.clone(), body.len());
-    let step = move |ingest: &Ingest| ingest.door(&whose)?.read_batch(body, now);
+    let step = move |ingest: &Ingest| ingest.door(&whose)?.read_batch_of(body, now, claim);
     let read = ingest.decode(bytes, step).await;
     let read = ingest.on_record(&peer, read)?;
     let (bytes, readings) = (read.bytes(), read.readings);

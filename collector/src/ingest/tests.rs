@@ -7,9 +7,9 @@ use std::path::Path;
 use bijli_wire::batch::{Group, Register, Series, Subject};
 use bijli_wire::hello::Span;
 use bijli_wire::{
-    Ack, AckVerdict, Batch, BatchSeq, ErrorBody, ErrorCode, Greeting, Hello, HubId, Matrix, Method,
-    Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, SubjectId, SubjectKind,
-    UtcMillis, Welcome, codec, limits,
+    Ack, AckVerdict, Batch, BatchSeq, BootId, ErrorBody, ErrorCode, Greeting, Hello, HubId, Matrix,
+    Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, SubjectId,
+    SubjectKind, Uptime, UtcMillis, Welcome, codec, limits,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -493,4 +493,76 @@ fn n4_the_newest_batch_is_shown_before_its_turn_and_not_booked() {
     });
     let digest = replay::offline(&folder.path().join("data")).expect("a journal");
     assert_eq!(digest.frames_unusable, "0");
+}
+
+/// Sends a batch whose sender has been up since `zero_ms` of the collector's clock.
+fn corrected(address: SocketAddr, batch: &Batch, zero_ms: i64) -> (u16, Vec<u8>) {
+    let body = encoded(batch);
+    let boot = batch.uptime.expect("told").boot;
+    let head = format!(
+        "POST /v1/batches HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         bijli-clock: {boot} {zero_ms} 20\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    raw(address, &[head.as_bytes(), &body].concat())
+}
+
+/// Goal: a node that believes it is 1970, then an hour behind, then a day ahead, is booked when it
+/// truly happened; a replay of the journal books the same.
+#[test]
+fn k1_k2_a_wrong_clock_is_corrected_before_it_is_judged_and_booked() {
+    let begin = a_minute_ago();
+    let uptime_of = |sequence: u64| Millis::new(1_000_000 + sequence * 10_000);
+    let folder = with_collector(move |address| {
+        let id = taught(address);
+        let boot = BootId::new([5; 16]);
+        let wrong = |sequence: u64, off_ms: i64| {
+            let begin = UtcMillis::new(begin.get() + off_ms);
+            let whole = batch(id, sequence, begin);
+            let created = *whole.matrices[0].times.last().expect("rows");
+            let uptime = Some(Uptime { boot, at: uptime_of(sequence) });
+            Batch { created, uptime, ..whole }
+        };
+        let lag = |sequence: u64, off_ms: i64| {
+            let created = wrong(sequence, off_ms).created.get() - off_ms;
+            created - i64::try_from(uptime_of(sequence).get()).expect("small")
+        };
+        let never_set = -begin.get() + 5_000;
+        assert_eq!(
+            refused(&ask(address, "POST", "/v1/batches", &encoded(&wrong(1, never_set)))),
+            ErrorCode::FromThePast,
+            "without the header it is what it was"
+        );
+        for (sequence, off_ms) in [(1, never_set), (2, -3_600_000), (3, 86_400_000), (4, 1_500)] {
+            let whole = wrong(sequence, off_ms);
+            let answer = corrected(address, &whole, lag(sequence, off_ms));
+            assert_eq!(acked(&answer, &encoded(&whole), sequence), AckVerdict::Accepted);
+            let again = corrected(address, &whole, lag(sequence, off_ms) + 3);
+            assert_eq!(acked(&again, &encoded(&whole), sequence), AckVerdict::Duplicate);
+        }
+        let text =
+            |path: &str| String::from_utf8_lossy(&ask(address, "GET", path, b"").1).into_owned();
+        assert!(text("/v1/hubs/isb/events").contains("clock_corrected"));
+        let nodes = text("/v1/hubs/isb/nodes");
+        assert!(nodes.contains("\"corrected_batches\":3"), "{nodes}");
+        assert!(text("/metrics").contains("bijli_collector_clock_corrected_batches_total 3"));
+        let fleet = text("/metrics/fleet");
+        let line = "bijli_node_clock_corrected_batches_total{hub=\"isb\",node=\"n01\"} 3";
+        assert!(fleet.contains(line), "{fleet}");
+        // 39 s of 100 W from the first reading to the last, none of it twice. The last batch is a
+        // second and a half off: that is not corrected, and only a second and a half longer.
+        let is_whole = |line: &str| {
+            line.starts_with("bijli_gpu_energy_joules_total{") && line.contains("} 3900")
+        };
+        assert!(fleet.lines().any(is_whole), "{fleet}");
+    });
+    let first = replay::offline(&folder.path().join("data")).expect("a journal");
+    assert_eq!(first.frames_unusable, "0");
+    let again = replay::offline(&folder.path().join("data")).expect("a journal");
+    assert_eq!(first, again);
+    // The intervals are those of the true times: about a minute ago, not of 1970.
+    let books = &first.hubs[0];
+    let closed: i64 = books.closed_until_ms.as_ref().expect("closed").parse().expect("a number");
+    assert!(closed > begin.get() - 60_000, "{closed}");
+    assert!(first.hubs[0].imbalance_mj == "0");
 }
