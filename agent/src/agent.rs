@@ -31,6 +31,8 @@ use crate::uplink::line::{Chance, Line};
 const GRACE: Millis = Millis::new(100);
 /// Woken this late, the process was stopped: nobody is blamed for the tick.
 const STOPPED: Millis = Millis::new(2_000);
+/// A wall clock that moved so far against the uptime was set. Slewing is a thousand times less.
+const SET_MS: u64 = 500;
 /// Reports that may wait for the driver; probe threads then wait too.
 const REPORTS_MAX: usize = 256;
 /// A recorded trace is read on while fewer batches than this wait.
@@ -190,6 +192,8 @@ struct Agent {
     /// The last words of each probe that failed.
     troubles: BTreeMap<ProbeIndex, String>,
     probes_started: usize,
+    /// The wall clock at uptime 0, as of the last batch.
+    zero_ms: i64,
     /// The last tick whose row is closed.
     closed: Option<UtcMillis>,
     full: Option<Full>,
@@ -228,6 +232,7 @@ impl Agent {
             names: BTreeMap::new(),
             troubles: BTreeMap::new(),
             probes_started: 0,
+            zero_ms: zero_ms(clock),
             closed: None,
             full: None,
         };
@@ -288,7 +293,7 @@ impl Agent {
             self.roll.enter(probe, &name, period, self.clock.now());
         }
         match self.batcher.describe(probe, description, self.clock.utc()) {
-            Ok(Some(before)) => self.store(&before)?,
+            Ok(Some(before)) => self.store(before)?,
             Ok(None) => {}
             Err(e) => {
                 tracing::error!("probe {name} is left out: {}", words(&e));
@@ -327,6 +332,7 @@ impl Agent {
 
     /// Ends a tick: whoever has not answered has missed it.
     fn close(&mut self, tick: UtcMillis) -> Result<(), AgentError> {
+        self.follow_clock()?;
         let now = self.clock.utc();
         let Some(late) = now.since(tick) else { return self.set_back() };
         let was_stopped = late > STOPPED;
@@ -350,10 +356,24 @@ impl Agent {
     /// The wall clock was set back: ticks that are to come were closed already, and answers were
     /// given to them. All of that is forgotten, or nothing would be read until they come.
     fn set_back(&mut self) -> Result<(), AgentError> {
-        tracing::warn!("the wall clock was set back");
+        self.follow_clock()?;
         self.closed = None;
         self.roll.forget();
         self.flush()
+    }
+
+    /// A batch has one clock: rows from before the wall clock was set go out as of that clock.
+    fn follow_clock(&mut self) -> Result<(), AgentError> {
+        let zero_ms = zero_ms(self.clock);
+        let moved_ms = zero_ms.saturating_sub(self.zero_ms);
+        if moved_ms.unsigned_abs() <= SET_MS {
+            return Ok(());
+        }
+        tracing::warn!(moved_ms, "the wall clock was set");
+        let uptime = i64::try_from(self.clock.uptime().get()).unwrap_or(i64::MAX);
+        self.flush_as_of(UtcMillis::new(self.zero_ms.saturating_add(uptime)))?;
+        self.zero_ms = zero_ms;
+        Ok(())
     }
 
     fn on_change(&mut self, at: UtcMillis, change: Change) {
@@ -392,16 +412,22 @@ impl Agent {
     }
 
     fn flush(&mut self) -> Result<(), AgentError> {
-        if let Some(draft) = self.batcher.take(self.clock.utc()) {
-            self.store(&draft)?;
+        self.zero_ms = zero_ms(self.clock);
+        self.flush_as_of(self.clock.utc())
+    }
+
+    fn flush_as_of(&mut self, created: UtcMillis) -> Result<(), AgentError> {
+        if let Some(draft) = self.batcher.take(created) {
+            self.store(draft)?;
         }
         let is_held = self.line.backlog() >= RECORDED_BACKLOG_MAX;
         self.runner.is_held.store(is_held, Ordering::Relaxed);
         Ok(())
     }
 
-    fn store(&mut self, draft: &Draft) -> Result<(), AgentError> {
-        match self.line.store(draft) {
+    fn store(&mut self, draft: Draft) -> Result<(), AgentError> {
+        let draft = Draft { uptime: self.line.uptime(), ..draft };
+        match self.line.store(&draft) {
             Ok(Stored::Durable { .. }) => self.has_room(),
             Ok(Stored::Waiting) => tracing::warn!("the disk is full: a batch waits in memory"),
             Ok(Stored::Full) => self.is_full(),
@@ -456,6 +482,12 @@ impl Agent {
         tracing::info!(waiting, "stopped; what waits is on disk");
         Ok(())
     }
+}
+
+/// The wall clock at uptime 0, in milliseconds since 1970 UTC.
+fn zero_ms(clock: Clock) -> i64 {
+    let uptime = i64::try_from(clock.uptime().get()).unwrap_or(i64::MAX);
+    clock.utc().get().saturating_sub(uptime)
 }
 
 /// What the probes share.

@@ -1,13 +1,15 @@
 //! The only file of the agent that asks what time it is.
 //!
 //! # Invariants
-//! - A [`Moment`] never goes back; back-off, deadlines and timeouts are counted in it.
+//! - A [`Moment`] never goes back and goes on while the machine is suspended (`CLOCK_BOOTTIME`):
+//!   power is integrated over it, and a suspend is a silence, not a stretch at the last power.
 //! - Wall-clock time ([`Clock::utc`]) labels readings and aligns ticks; nothing waits on it alone.
 #![expect(clippy::disallowed_methods, reason = "this is the clock.rs that may ask for the time")]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bijli_wire::{Millis, UtcMillis};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Monotonic time: milliseconds since the process's clock was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,19 +42,26 @@ impl Moment {
 /// Tells the time. Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    origin: Instant,
+    /// Uptime when it was made.
+    origin: Millis,
 }
 
 impl Clock {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a default value that asks for the time hides")]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin: uptime() }
     }
 
     #[must_use]
     pub fn now(&self) -> Moment {
-        Moment(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Moment(uptime().get().saturating_sub(self.origin.get()))
+    }
+
+    /// How long this machine is up, suspended time included. Nobody sets this clock.
+    #[must_use]
+    pub fn uptime(&self) -> Millis {
+        uptime()
     }
 
     /// Wall-clock time as this machine believes it.
@@ -69,6 +78,12 @@ impl Clock {
     pub fn sleep(&self, span: Millis) {
         std::thread::sleep(Duration::from_millis(span.get()));
     }
+}
+
+fn uptime() -> Millis {
+    let up = clock_gettime(ClockId::Boottime);
+    let part = |count: i64, ms: u64| u64::try_from(count).unwrap_or(0).saturating_mul(ms);
+    Millis::new(part(up.tv_sec, 1_000).saturating_add(part(up.tv_nsec, 1) / 1_000_000))
 }
 
 /// The first multiple of `period` (counted from 1970 UTC) strictly after `now`.
@@ -95,6 +110,7 @@ mod tests {
         let clock = Clock::new();
         let first = clock.now();
         assert!(clock.now() >= first);
+        assert!(clock.uptime().get() >= first.get());
         assert!(clock.utc().get() > 1_577_836_800_000, "this machine's clock is set");
         assert_eq!(first.since(first.after(Millis::new(5))), Millis::ZERO);
     }

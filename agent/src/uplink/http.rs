@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bijli_seglog::RealDisk;
-use bijli_wire::{ErrorBody, Millis, UtcMillis};
+use bijli_wire::{BootId, ErrorBody, Millis, Uptime, UtcMillis};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, body::Incoming};
@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time;
 
+use super::collector_clock::{CollectorClock, Exchange, told};
 use super::connect::{Link, Route, Sender};
 pub use super::line::Answer;
 use super::line::{self, Counts, Input, Line, Now, Ticket, Verb, Work};
@@ -78,8 +79,23 @@ impl Client {
         content: &'static str,
         body: Vec<u8>,
     ) -> Result<Answer, LinkError> {
+        self.ask_at(None, (method, path), content, body).await
+    }
+
+    /// The same, with what is known of the collector's clock.
+    async fn ask_at(
+        &self,
+        claim: Option<String>,
+        (method, path): (Method, &str),
+        content: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Answer, LinkError> {
         let mut link = self.link().await?;
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(claim) = claim {
+            request = request.header("bijli-clock", claim);
+        }
+        let request = request
             .method(method)
             .uri(format!("{}{path}", self.route.collector))
             .header("content-type", content)
@@ -132,8 +148,18 @@ pub struct Courier {
     line: Line<RealDisk>,
     client: Client,
     clock: Clock,
-    requests: JoinSet<(Ticket, Result<Answer, LinkError>)>,
+    requests: JoinSet<Heard>,
     work: Vec<Work>,
+    /// This boot, where the system tells it: batches then say their uptime.
+    boot: Option<BootId>,
+    collector_clock: CollectorClock,
+}
+
+/// What came of a request, and when.
+struct Heard {
+    ticket: Ticket,
+    outcome: Result<Answer, LinkError>,
+    exchange: Option<Exchange>,
 }
 
 impl std::fmt::Debug for Courier {
@@ -146,7 +172,17 @@ impl Courier {
     #[must_use]
     pub fn new(line: Line<RealDisk>, route: Route, clock: Clock) -> Self {
         let client = Client::new(route);
-        Self { line, client, clock, requests: JoinSet::new(), work: Vec::new() }
+        let boot = crate::probe::boot_id().replace('-', "").parse().ok();
+        let (requests, work) = (JoinSet::new(), Vec::new());
+        Self {
+            line,
+            client,
+            clock,
+            requests,
+            work,
+            boot,
+            collector_clock: CollectorClock::default(),
+        }
     }
 
     /// Puts a batch on disk and lets it go out.
@@ -166,7 +202,8 @@ impl Courier {
     /// If an fsync failed: stop, and start again from what the disk has.
     pub async fn step(&mut self) -> Result<(), SpoolError> {
         let input = match self.wait().await {
-            Some((ticket, outcome)) => {
+            Some(Heard { ticket, outcome, exchange }) => {
+                exchange.into_iter().for_each(|exchange| self.collector_clock.learn(exchange));
                 Input::Answer { ticket, outcome: outcome.map_err(|e| words(&e)) }
             }
             None => Input::Tick,
@@ -177,7 +214,7 @@ impl Courier {
     }
 
     /// `None`: something timed out, or a backlog waits to be looked at.
-    async fn wait(&mut self) -> Option<(Ticket, Result<Answer, LinkError>)> {
+    async fn wait(&mut self) -> Option<Heard> {
         let pause = match self.line.wake_at(self.clock.now()) {
             Some(at) => Duration::from_millis(at.since(self.clock.now()).get()),
             None => Duration::from_secs(3_600),
@@ -207,18 +244,28 @@ impl Courier {
     }
 
     fn perform(&mut self) {
-        for work in self.work.drain(..) {
+        for work in std::mem::take(&mut self.work) {
             match work {
                 Work::Ask { ticket, request } => {
-                    let client = self.client.clone();
+                    let (client, clock) = (self.client.clone(), self.clock);
+                    let claim = matches!(ticket, Ticket::Batch { .. }).then(|| self.claim());
                     self.requests.spawn(async move {
                         let line::Request { verb, path, content, body } = request;
                         let method = match verb {
                             Verb::Put => Method::PUT,
                             Verb::Post => Method::POST,
                         };
-                        let asked = Box::pin(client.ask(method, &path, content, body));
-                        (ticket, asked.await)
+                        let sent = clock.uptime();
+                        let way = (method, path.as_str());
+                        let asked = client.ask_at(claim.flatten(), way, content, body);
+                        let outcome = Box::pin(asked).await;
+                        let utc = match &outcome {
+                            Ok(Answer::Ok(body)) => told(body),
+                            Ok(Answer::Refused { .. }) | Err(_) => None,
+                        };
+                        let heard = clock.uptime();
+                        let exchange = utc.map(|utc| Exchange { sent, heard, utc });
+                        Heard { ticket, outcome, exchange }
                     });
                 }
                 Work::Disconnect => {
@@ -228,6 +275,19 @@ impl Courier {
                 }
             }
         }
+    }
+
+    /// This moment by the clock that nobody sets.
+    #[must_use]
+    pub fn uptime(&self) -> Option<Uptime> {
+        self.boot.map(|boot| Uptime { boot, at: self.clock.uptime() })
+    }
+
+    /// What `docs/formats/wire.md` wants behind `bijli-clock:`.
+    fn claim(&self) -> Option<String> {
+        let boot = self.boot?;
+        let (zero_ms, bound_ms) = self.collector_clock.claim(self.clock.uptime())?;
+        Some(format!("{boot} {zero_ms} {bound_ms}"))
     }
 
     fn now(&self) -> Now {

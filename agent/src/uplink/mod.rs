@@ -19,6 +19,7 @@
 
 mod answer;
 mod backoff;
+mod collector_clock;
 pub mod connect;
 mod fate;
 pub mod http;
