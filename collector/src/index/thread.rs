@@ -20,6 +20,8 @@ use crate::journal::chain;
 const QUESTIONS_MAX: usize = 32;
 /// How often the log is looked at.
 const EVERY: Duration = Duration::from_millis(250);
+/// After files that could not be written, a full disk say: until they are tried again.
+const REST: Duration = Duration::from_secs(1);
 /// Leaves of one transaction while it catches up.
 const LEAVES_PER_STEP: usize = 1_024;
 /// Leaves compared to their rows in one idle moment: 34 million a day.
@@ -149,17 +151,24 @@ pub(super) struct Keeper<D: Disk> {
     reader: Option<Reader<D>>,
     comparing: Option<Reader<D>>,
     compared: Option<Instant>,
+    /// What the last piece of work failed of; told once.
+    ails: Option<String>,
 }
 
 impl<D: Disk> Keeper<D> {
     pub(super) fn new(store: Store, log: Arc<Mutex<Log<D>>>, health: Health) -> Self {
-        Self { store, log, health, clock: Clock, reader: None, comparing: None, compared: None }
+        let (reader, comparing, compared, ails) = (None, None, None, None);
+        Self { store, log, health, clock: Clock, reader, comparing, compared, ails }
     }
 
     fn run(&mut self, receiver: &Receiver<Asked>) {
         loop {
             let is_behind = self.lag() > 0;
-            let wait = if is_behind { Duration::ZERO } else { EVERY };
+            let wait = match (&self.ails, is_behind) {
+                (Some(_), _) => REST,
+                (None, true) => Duration::ZERO,
+                (None, false) => EVERY,
+            };
             match receiver.recv_timeout(wait) {
                 Ok(Asked::Close) => return,
                 Ok(asked) => self.answer(asked),
@@ -172,9 +181,16 @@ impl<D: Disk> Keeper<D> {
 
     /// Does something; if the files do not let it, they are made again from the log.
     pub(super) fn mended(&mut self, work: impl FnOnce(&mut Self) -> Result<(), IndexError>) {
-        if let Err(error) = work(self) {
-            tracing::error!(error = chain(&error), "the index is made again from the ledger log");
-            self.rebuild();
+        match work(self) {
+            Ok(()) => self.ails = None,
+            Err(error) => {
+                let ails = Some(chain(&error));
+                if self.ails != ails {
+                    tracing::error!(error = ails, "the index is made again from the ledger log");
+                }
+                self.ails = ails;
+                self.rebuild();
+            }
         }
         let leaves = i64::try_from(self.store.next()).unwrap_or(i64::MAX);
         self.health.ledger.index_leaves.set(leaves);
