@@ -96,7 +96,7 @@ fn injecting<'a>(calls: &'a str, fault: &'a str) -> Vec<&'a str> {
     quiet.into_iter().chain(["-e", calls, "-e", fault]).collect()
 }
 
-/// Only where the journal is written: other threads count for themselves and have files of their own.
+/// Only where the journal is written: other threads have files and counts of their own.
 const JOURNAL: [&str; 2] = ["-P", "DIR/journal/00000000000000000001.seg"];
 
 /// The words that give a program a small tmpfs at `DIR`, in a namespace that ends with it. Who is
