@@ -33,6 +33,7 @@ mod thinning;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bijli_seglog::{Disk, FRAME_BYTES, Log, LogError, Reader, RealDisk, RecordSeq};
 use bijli_wire::{
@@ -40,7 +41,7 @@ use bijli_wire::{
     UtcMillis, codec,
 };
 
-use crate::draft::Draft;
+use crate::draft::{Draft, EncodedSchema};
 use era::Era;
 use record::{Head, Record};
 
@@ -173,6 +174,8 @@ pub struct Spool<D: Disk = RealDisk> {
     schemas: BTreeMap<SchemaId, RecordSeq>,
     /// Schemas written to the active segment.
     in_segment: Vec<SchemaId>,
+    /// Of the batch stored last in this life.
+    latest: Option<Arc<EncodedSchema>>,
     /// Appended and not yet durable.
     pending: VecDeque<(RecordSeq, BatchSeq)>,
     ahead: Option<Ahead<D>>,
@@ -210,6 +213,7 @@ impl<D: Disk> Spool<D> {
             return Ok(Stored::Full);
         }
         self.begin_segment_if_full(bytes)?;
+        self.latest = Some(Arc::clone(&draft.schema));
         self.append_schema(draft.schema.id, &draft.schema.body)?;
         match self.log.append(&record) {
             Ok(at) => {
@@ -269,7 +273,19 @@ impl<D: Disk> Spool<D> {
             (None, Some(standing)) => standing.schema,
             (None, None) => self.batch(sequence)?.0.schema,
         };
-        self.schema_body(id).map(|body| (id, body))
+        match self.schema_body(id) {
+            Err(SpoolError::UnreadableSchema { .. }) => self.schema_at_hand(id),
+            read => read,
+        }
+        .map(|body| (id, body))
+    }
+
+    /// The schema of the latest batch is at hand whatever became of its record; the next batch
+    /// writes it again. Else one flipped bit would cost every batch of the segment.
+    fn schema_at_hand(&mut self, id: SchemaId) -> Result<Vec<u8>, SpoolError> {
+        self.in_segment.retain(|written| *written != id);
+        let latest = self.latest.as_ref().filter(|schema| schema.id == id);
+        latest.map(|schema| schema.body.clone()).ok_or(SpoolError::UnreadableSchema { id })
     }
 
     /// Forgets everything of the page through a batch; what is forgotten stays on disk for a while.

@@ -106,6 +106,7 @@ impl<D: Disk> Spool<D> {
             tries_apart: 0,
             schemas,
             in_segment: Vec::new(),
+            latest: None,
             pending: VecDeque::new(),
             ahead: None,
             log,
