@@ -50,7 +50,15 @@ mutant "LedgerImbalance forgets a single scrape"    's/\[15m\]/[30s]/g'
 mutant "LedgerImbalance does not keep firing"       's/keep_firing_for: 1h/keep_firing_for: 1m/'
 mutant "GpuLost ignores whether the node is up"     's/and on (hub, node) max by (hub, node) (bijli_node_up) == 1/and on (hub, node) max by (hub, node) (bijli_node_up) >= 0/'
 mutant "GpuLost forgets a GPU that left the bus"    's/\[6h:10m\]/[20m:10m]/'
-mutant "GpuLost waits two minutes"                  's/for: 5m/for: 2m/'
+mutant "GpuLost waits two minutes"                  '/alert: BijliGpuLost/,/labels:/ s/for: 5m/for: 2m/'
+mutant "SpoolFilling counts what is only kept"      's/bijli_agent_spool_waiting_bytes/bijli_agent_spool_bytes/'
+mutant "SpoolFilling fires at 70%"                  's/> 0\.7/>= 0.7/'
+mutant "SpoolFilling waits two minutes"             '/alert: BijliSpoolFilling/,/labels:/ s/for: 5m/for: 2m/'
+mutant "SpoolFilling does not keep firing"          '/alert: BijliSpoolFilling/,/labels:/ s/keep_firing_for: 10m/keep_firing_for: 30s/'
+mutant "CertificateEnds fires without TLS"          's/bijli_agent_certificate_left_seconds != 0/bijli_agent_certificate_left_seconds/'
+mutant "CertificateEnds forgets an ended one"       's/bijli_collector_certificate_left_seconds != 0/bijli_collector_certificate_left_seconds > 0/'
+mutant "CertificateEnds fires at 7 days"            's/) < 604800/) <= 604800/'
+mutant "CertificateEnds believes the better of two" 's/min by (hub, node) (/max by (hub, node) (/'
 echo "alerts: $mutants broken rule files, every one noticed by the tests"
 
 if command -v amtool >/dev/null; then
@@ -66,6 +74,8 @@ if command -v amtool >/dev/null; then
     route tickets         alertname=BijliMeterSilent     severity=ticket team=facility hub=isb
     route auditor         alertname=BijliLedgerImbalance severity=page   team=audit    hub=isb
     route tickets         alertname=BijliGpuLost         severity=ticket team=platform hub=isb
+    route tickets         alertname=BijliSpoolFilling    severity=ticket team=platform hub=isb
+    route tickets         alertname=BijliCertificateEnds severity=ticket team=platform hub=isb
     echo "alerts: example routing checked"
 elif [ "${BIJLI_REQUIRE_AMTOOL:-0}" = 1 ]; then
     fail "amtool is not installed (apt-get install prometheus-alertmanager)"

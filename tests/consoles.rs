@@ -27,11 +27,15 @@ fn run(command: &mut Command) -> String {
     text
 }
 
-/// The names of `docs/metrics.md`, which is generated from the code.
+/// The names of the pages that are compared with the code, and what a collector shows of itself.
 fn metric_names() -> Vec<String> {
-    let text = fs::read_to_string(root().join("docs/metrics.md")).expect("docs/metrics.md");
-    let rows = text.lines().filter_map(|line| line.strip_prefix("| `bijli_"));
-    rows.filter_map(|row| row.split('`').next()).map(|name| format!("bijli_{name}")).collect()
+    let page = |name: &str| fs::read_to_string(root().join("docs").join(name)).expect("a page");
+    let pages = [page("metrics.md"), page("metrics-agent.md")].concat();
+    let rows = pages.lines().filter_map(|line| line.strip_prefix("| `bijli_"));
+    let rows = rows.filter_map(|row| row.split('`').next()).map(|name| format!("bijli_{name}"));
+    let own = bijli_collector::health::Health::new().render();
+    let own = own.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+    rows.chain(own.map(str::to_owned)).collect()
 }
 
 #[test]

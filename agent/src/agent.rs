@@ -466,6 +466,7 @@ impl Agent {
         let spool = self.line.spool();
         let gauges = Gauges {
             spool_bytes: spool.bytes(),
+            spool_waiting_bytes: spool.waiting_bytes(),
             spool_bytes_max: spool.bytes_max(),
             oldest_ms: spool.oldest_waiting().unwrap_or(now).get(),
             backlog: self.line.backlog(),

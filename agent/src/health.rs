@@ -12,8 +12,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -53,6 +53,8 @@ impl Outcome {
 #[derive(Clone, Copy, Debug)]
 pub struct Gauges {
     pub spool_bytes: u64,
+    /// Of these, what no ack covers.
+    pub spool_waiting_bytes: u64,
     pub spool_bytes_max: u64,
     /// When the eldest waiting batch was made; now if none waits.
     pub oldest_ms: i64,
@@ -68,9 +70,12 @@ pub struct Health {
     samples: IntCounterVec,
     durations: HistogramVec,
     spool_bytes: IntGauge,
+    spool_waiting: IntGauge,
     spool_limit: IntGauge,
     spool_oldest: Gauge,
     batches: IntCounterVec,
+    thinned: IntCounter,
+    renewed: IntCounter,
     backlog: IntGauge,
     certificate: IntGauge,
     resident: IntGauge,
@@ -106,6 +111,11 @@ impl Health {
             samples,
             durations,
             spool_bytes: gauge(&registry, "spool_bytes", "Bytes that the spool takes."),
+            spool_waiting: gauge(
+                &registry,
+                "spool_waiting_bytes",
+                "Bytes of the spool that no ack covers; the others are only kept.",
+            ),
             spool_limit: gauge(&registry, "spool_limit_bytes", "Bytes that it may take."),
             spool_oldest: float(
                 &registry,
@@ -113,6 +123,16 @@ impl Health {
                 "When the eldest waiting batch was made; now if none waits.",
             ),
             batches,
+            thinned: counter(
+                &registry,
+                "thinned_batches_total",
+                "Batches that are no more, because the full spool was thinned to fewer.",
+            ),
+            renewed: counter(
+                &registry,
+                "epochs_renewed_total",
+                "Epochs begun because the spool's disk was rolled back or there are two of it.",
+            ),
             backlog: gauge(&registry, "backlog_batches", "Batches that wait for an ack."),
             certificate: gauge(
                 &registry,
@@ -142,6 +162,7 @@ impl Health {
 
     pub fn set(&self, gauges: Gauges, counts: Counts) {
         self.spool_bytes.set(whole(gauges.spool_bytes));
+        self.spool_waiting.set(whole(gauges.spool_waiting_bytes));
         self.spool_limit.set(whole(gauges.spool_bytes_max));
         self.spool_oldest.set(seconds(u64::try_from(gauges.oldest_ms).unwrap_or(0)));
         self.backlog.set(whole(gauges.backlog));
@@ -156,9 +177,10 @@ impl Health {
             ("uncopied", counts.uncopied),
             ("rewound", counts.rewound),
         ] {
-            let counter = self.batches.with_label_values(&[outcome]);
-            counter.inc_by(count.saturating_sub(counter.get()));
+            raise(&self.batches.with_label_values(&[outcome]), count);
         }
+        raise(&self.thinned, counts.thinned);
+        raise(&self.renewed, counts.renewed);
     }
 
     /// Everything, as Prometheus reads it. The agent's own cost is looked up only then: asking
@@ -243,6 +265,17 @@ fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Int
     metric
 }
 
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    let metric = IntCounter::new(format!("bijli_agent_{name}"), help).expect("the name is valid");
+    register(registry, metric.clone());
+    metric
+}
+
+/// To what is counted elsewhere; never down.
+fn raise(counter: &IntCounter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
+}
+
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     let metric = IntGauge::new(format!("bijli_agent_{name}"), help).expect("the name is valid");
     register(registry, metric.clone());
@@ -279,13 +312,14 @@ mod tests {
         health.sample("host", Outcome::Skipped, None);
         let gauges = Gauges {
             spool_bytes: 7,
+            spool_waiting_bytes: 4,
             spool_bytes_max: 9,
             oldest_ms: 1_500,
             backlog: 2,
             certificate_left_s: Some(86_400),
         };
         health.set(gauges, Counts { acked: 5, ..Counts::default() });
-        health.set(gauges, Counts { acked: 6, ..Counts::default() });
+        health.set(gauges, Counts { acked: 6, thinned: 3, renewed: 1, ..Counts::default() });
         let text = health.text();
         // The registry gives its common labels in any order.
         let shown = |name: &str, label: &str, value: &str| {
@@ -303,7 +337,11 @@ mod tests {
             ("samples_total", "outcome=\"skipped\"", " 1"),
             ("sample_duration_seconds_count", "probe=\"host\"", " 1"),
             ("spool_bytes", "", " 7"),
+            ("spool_waiting_bytes", "", " 4"),
             ("spool_limit_bytes", "", " 9"),
+            ("thinned_batches_total", "", " 3"),
+            ("epochs_renewed_total", "", " 1"),
+            ("certificate_left_seconds", "", " 86400"),
             ("spool_oldest_timestamp_seconds", "", " 1.5"),
             ("batches_total", "outcome=\"acked\"", " 6"),
             ("backlog_batches", "", " 2"),
@@ -312,7 +350,23 @@ mod tests {
         ] {
             assert!(shown(name, label, value), "{name} {label} {value} is not in\n{text}");
         }
+        assert_eq!(documented(&text), include_str!("../../docs/metrics-agent.md"));
         health.forget("host");
         assert!(!health.text().contains("probe=\"host\""));
+    }
+
+    /// The page of these metrics, from what the registry says of them.
+    fn documented(text: &str) -> String {
+        let kinds: std::collections::BTreeMap<&str, &str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+        let mut page = "# Metrics of the agent\n\nWhat an agent says of itself on `/metrics`; \
+             every series carries hub and node. This page is written from\n`agent/src/health.rs`; \
+             a test compares them.\n\n| name | type | meaning |\n| --- | --- | --- |\n"
+            .to_owned();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, help) = line.split_once(' ').expect("a name and its words");
+            page.push_str(&format!("| `{name}` | {} | {help} |\n", kinds[name]));
+        }
+        page
     }
 }

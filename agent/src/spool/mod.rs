@@ -346,6 +346,27 @@ impl<D: Disk> Spool<D> {
         self.log.bytes() + self.log.pending_bytes()
     }
 
+    /// Of these, about what no ack covers: exact but for the segment in which the acks stand,
+    /// where records count as equally large.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        let (mut waiting, mut sealed, mut next) = (0, 0, self.log.first_seq());
+        for segment in self.log.sealed_segments() {
+            next = segment.last.next();
+            waiting += self.waiting_of(segment.bytes, segment.first, next);
+            sealed += segment.bytes;
+        }
+        waiting + self.waiting_of(self.bytes().saturating_sub(sealed), next, self.log.next_seq())
+    }
+
+    /// Of the bytes of the records from `first` to before `end`, the share that is not released.
+    fn waiting_of(&self, bytes: u64, first: RecordSeq, end: RecordSeq) -> u64 {
+        let records = end.get().saturating_sub(first.get());
+        let waiting = end.get().saturating_sub(self.released.next().get()).min(records);
+        // Segments are small: the product stays far below the end of u64.
+        bytes.saturating_mul(waiting).checked_div(records).unwrap_or(0)
+    }
+
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
         self.limits.bytes_max

@@ -143,7 +143,7 @@ pub struct Counts {
     pub renewed: u64,
     /// Batches not kept: the spool was full.
     pub full: u64,
-    /// How often the full spool was thinned.
+    /// Batches that are no more, because the full spool was thinned to fewer.
     pub thinned: u64,
 }
 
@@ -204,7 +204,7 @@ impl<D: Disk> Line<D> {
         let outcome = self.spool.store(draft);
         let lowest = self.spool.lowest();
         if lowest > before {
-            self.counts.thinned += 1;
+            self.counts.thinned += lowest.get() - before.get();
             self.sent = self.sent.split_off(&lowest);
             tracing::warn!(
                 %lowest,
