@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bijli_ledger::{Account, Activity, Books, Rules};
+use bijli_ledger::{Account, Activity, Books, Class, Rules};
 use bijli_seglog::testing::{Fault, ModelDisk};
 use bijli_wire::batch::{Group, Register, Series, Subject};
 use bijli_wire::message::EventKind;
@@ -106,6 +106,10 @@ impl Ledger {
 
     /// What each GPU used, by interval, once all is closed.
     fn energies(&mut self) -> BTreeMap<(i64, usize), u128> {
+        self.energies_of(|_| true)
+    }
+
+    fn energies_of(&mut self, is_asked: impl Fn(Class) -> bool) -> BTreeMap<(i64, usize), u128> {
         for minutes in [40, 80, 120] {
             self.books.advance(UtcMillis::new(self.last + minutes * 60_000));
         }
@@ -114,9 +118,9 @@ impl Ledger {
         let mut at = UtcMillis::new(START - 1_800_000).floor_to(EDGE);
         while at.get() <= self.last {
             let to = at.plus(EDGE).unwrap();
-            for ((_, receiver), energy) in self.books.flows(at, to) {
+            for (flow, energy) in self.books.flows_by_class(at, to) {
                 for index in 0..8 {
-                    if receiver == Account::Gpu(gpu(index)) {
+                    if flow.debit == Account::Gpu(gpu(index)) && is_asked(flow.class) {
                         *energies.entry((at.get(), index)).or_default() += energy;
                     }
                 }
@@ -255,11 +259,15 @@ fn check(nature: Nature, seed: u64, cut: usize) {
     let before: usize = batches.iter().map(|batch| rows(&batch.matrices)).sum();
     let after: usize = parts.iter().map(|part| rows(&part.matrices)).sum();
     assert!(before < 2_000 || after * 4 < before, "{after} of {before} rows stay");
-    let (dense, thinned) = (dense.energies(), thinned.energies());
     if matches!(nature, Nature::Sick) {
         // While a register lies, its energy may move across an edge; it is neither lost nor made.
-        return assert_eq!(by_gpu(&dense), by_gpu(&thinned));
+        // What it does not show, in the minutes around a reset, is estimated from the power
+        // before: thinned, that is the mean of a longer stretch.
+        let [dense, thinned] = [&mut dense, &mut thinned]
+            .map(|ledger| by_gpu(&ledger.energies_of(|class| class != Class::Estimated)));
+        return assert_eq!(dense, thinned);
     }
+    let (dense, thinned) = (dense.energies(), thinned.energies());
     let differ: Vec<_> = dense.iter().filter(|(key, mj)| thinned.get(key) != Some(mj)).collect();
     assert!(differ.is_empty() && dense.len() == thinned.len(), "{differ:?} {thinned:?}");
 }
@@ -273,7 +281,11 @@ fn by_gpu(energies: &BTreeMap<(i64, usize), u128>) -> BTreeMap<usize, u128> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn a5_thinned_registers_book_the_same_energies(seed in any::<u64>(), cut in 0_usize..2_000) {
         check(Nature::Sound, seed, cut);
@@ -288,6 +300,12 @@ proptest! {
     fn a5_resets_steps_back_and_jumps_book_the_same(seed in any::<u64>(), cut in 0_usize..2_000) {
         check(Nature::Sick, seed, cut);
     }
+}
+
+/// The seed with which a property said that estimates, too, are the same; they need not be.
+#[test]
+fn a5_an_estimate_may_differ_and_nothing_else() {
+    check(Nature::Sick, 17_189_331_478_688_894_609, 299);
 }
 
 fn open(disk: &ModelDisk, epoch: u8) -> Result<Spool<ModelDisk>, SpoolError> {

@@ -146,7 +146,7 @@ impl Power {
             agent_cut: once(dice, 2, 5, 30),
             collector_kill: once(dice, 3, 8, 40),
             collector_cut: once(dice, 2, 8, 40),
-            again: once(dice, 3, 1, 4),
+            again: once(dice, 3, 2, 4),
         }
     }
 }
