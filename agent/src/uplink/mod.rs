@@ -407,6 +407,9 @@ impl Uplink {
     }
 
     fn renew(&mut self, turn: &mut Turn<'_>) {
+        if planted!(ReuseSequence) {
+            return;
+        }
         self.is_last = false;
         turn.effects.push(Effect::RenewEpoch);
     }

@@ -15,6 +15,7 @@ pub enum Fault {
     Partition,
     OneWayLink,
     Clogged,
+    Impostor,
     DiskIo,
     DiskFull,
     SyncFailed,
@@ -35,7 +36,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AgentKilled,
         Self::AgentCut,
         Self::CollectorKilled,
@@ -48,6 +49,7 @@ impl Fault {
         Self::Partition,
         Self::OneWayLink,
         Self::Clogged,
+        Self::Impostor,
         Self::DiskIo,
         Self::DiskFull,
         Self::SyncFailed,
@@ -82,6 +84,7 @@ impl Fault {
             Self::Partition => "partition (N3)",
             Self::OneWayLink => "one-way link (N10)",
             Self::Clogged => "link clogged (N6)",
+            Self::Impostor => "a node writes as another (X1)",
             Self::DiskIo => "I/O error, write half done (D1)",
             Self::DiskFull => "disk full (A6, D4)",
             Self::SyncFailed => "fsync fails once (D3)",

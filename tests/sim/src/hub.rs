@@ -164,12 +164,17 @@ impl Collector {
     }
 
     /// What arrived, taken through the door.
-    pub fn take(&mut self, request: &line::Request, token: Token, now: u64) -> Reaction {
+    pub fn take(
+        &mut self,
+        (request, peer): (&line::Request, &Peer),
+        token: Token,
+        now: u64,
+    ) -> Reaction {
         let now = self.utc(now);
         let Some(life) = &mut self.life else {
             return Reaction::Answer(refused(Refusal::not_ready("starting")));
         };
-        match life.take(request, token, now) {
+        match life.take((request, peer), token, now) {
             Ok(None) => Reaction::Queued,
             Ok(Some(json)) => Reaction::Answer(Answer::Ok(json.into_bytes())),
             Err(refusal) => Reaction::Answer(refused(refusal)),
@@ -234,11 +239,11 @@ impl Life {
     /// The JSON of a 200, now or (`None`) when the frame is durable.
     fn take(
         &mut self,
-        request: &line::Request,
+        (request, peer): (&line::Request, &Peer),
         token: Token,
         now: UtcMillis,
     ) -> Result<Option<String>, Refusal> {
-        let door = Door { state: &self.state, intake: &self.intake, peer: &Peer::Claimed };
+        let door = Door { state: &self.state, intake: &self.intake, peer };
         let body = Bytes::copy_from_slice(&request.body);
         match (request.verb, request.path.as_str()) {
             (Verb::Post, "/v1/batches") => {

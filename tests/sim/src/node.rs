@@ -2,6 +2,7 @@
 //! and registers that know their truth.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bijli_agent::batcher::{Batcher, Origin};
 use bijli_agent::clock::Moment;
@@ -9,6 +10,10 @@ use bijli_agent::draft::Draft;
 use bijli_agent::probe::{Cadence, Description, Offer, Sample};
 use bijli_agent::spool::{Fresh, Limits, Opened, Owner, Spool, SpoolError, Stored};
 use bijli_agent::uplink::line::{Chance, Input, Line, Now, Work};
+use bijli_collector::ingest::door::Peer;
+use bijli_identity::NodeName;
+use bijli_identity::certificate::KeyHash;
+use bijli_identity::server::Proven;
 use bijli_seglog::testing::ModelDisk;
 use bijli_wire::{BatchSeq, HubId, Millis, NodeId, Quantity, SpoolEpoch, UtcMillis};
 
@@ -27,6 +32,8 @@ const SPOOL: &str = "/spool";
 pub struct Node {
     pub id: NodeId,
     pub hub: HubId,
+    /// As its certificate names it.
+    pub peer: Peer,
     pub disk: ModelDisk,
     /// None while it is down.
     pub life: Option<Life>,
@@ -69,6 +76,17 @@ pub struct Done {
     pub is_fatal: bool,
 }
 
+/// Whoever sends from this machine has its certificate.
+fn proven(hub: &HubId, name: &str) -> Peer {
+    let node = NodeId::new(name).expect("a valid name");
+    Peer::Proven(Arc::new(Proven {
+        name: NodeName { hub: hub.clone(), node },
+        key: KeyHash::of(name.as_bytes()),
+        serial: "1".to_owned(),
+        not_after: UtcMillis::new(i64::MAX),
+    }))
+}
+
 impl Node {
     #[must_use]
     pub fn new(index: usize, hub: &HubId, plan: &Plan, dice: &mut Dice) -> Self {
@@ -87,6 +105,7 @@ impl Node {
         Self {
             id: NodeId::new(&name).expect("a valid name"),
             hub: hub.clone(),
+            peer: proven(hub, &name),
             sensors: sensors.collect(),
             disk: ModelDisk::new(dice.draw()),
             life: None,

@@ -333,9 +333,11 @@ impl World {
         if self.collector.life.is_none() {
             return self.reply(sent, Err("connection refused".into()));
         }
+        self.invariant_own_name_only(&sent)?;
         self.serial += 1;
         let token = self.serial;
-        match self.collector.take(&sent.request, token, self.now) {
+        let peer = self.nodes[sent.node].peer.clone();
+        match self.collector.take((&sent.request, &peer), token, self.now) {
             Reaction::Answer(answer) => self.reply(sent, Ok(answer)),
             Reaction::Queued => {
                 self.waiting.insert(token, sent);

@@ -4,8 +4,13 @@ use bijli_agent::uplink::line::{Answer, Input, Request, Ticket};
 use bijli_wire::{Ack, ErrorCode};
 
 use super::{Happening, Sent, Violation, World, sequence_of};
+use crate::fault::Fault;
+use crate::hub::Reaction;
 use crate::link::{Fate, Way};
 use crate::plan::Net;
+
+/// A request that arrives in such a step is sent by another node too.
+const IMPOSTOR_EVERY: u64 = 7;
 
 impl World {
     pub(super) fn send(&mut self, index: usize, ticket: Ticket, request: Request) {
@@ -49,6 +54,26 @@ impl World {
             Fate::Refused | Fate::Lost => {}
         }
         Ok(())
+    }
+
+    /// I8: what a node sends in the name of another is refused, whatever it is. Tried without a
+    /// draw, so that histories are the same with it.
+    pub(super) fn invariant_own_name_only(&mut self, sent: &Sent) -> Result<(), Violation> {
+        let impostor = (sent.node + 1) % self.nodes.len();
+        let is_tried = self.steps.is_multiple_of(IMPOSTOR_EVERY) && impostor != sent.node;
+        if !is_tried || matches!(sent.ticket, Ticket::Live { .. }) {
+            return Ok(());
+        }
+        self.count(Fault::Impostor, Some(impostor));
+        self.serial += 1;
+        let peer = self.nodes[impostor].peer.clone();
+        match self.collector.take((&sent.request, &peer), self.serial, self.now) {
+            Reaction::Answer(Answer::Refused { code: ErrorCode::ForeignIdentity, .. }) => Ok(()),
+            taken => {
+                let words = format!("node {impostor} wrote as node {}: {taken:?}", sent.node);
+                Err(Violation::new("a node writes for itself only", words))
+            }
+        }
     }
 
     /// An acknowledgement is a promise from the moment it is given.
