@@ -302,12 +302,6 @@ proptest! {
     }
 }
 
-/// The seed with which a property said that estimates, too, are the same; they need not be.
-#[test]
-fn a5_an_estimate_may_differ_and_nothing_else() {
-    check(Nature::Sick, 17_189_331_478_688_894_609, 299);
-}
-
 fn open(disk: &ModelDisk, epoch: u8) -> Result<Spool<ModelDisk>, SpoolError> {
     let limits = Limits { bytes_max: BYTES_MIN, keep_acked: Millis::new(604_800_000) };
     let owner = Owner { hub: hub(), node: node(), agent: "test".to_owned() };
