@@ -170,10 +170,21 @@ fn start(place: &Place, config: &Path) -> Program {
     Program::start(&mut command, &place.folder.path().join("collector.log"))
 }
 
+/// Ports that are tried when others take the one that was free.
+const PORTS_MAX: usize = 5;
+
 /// Starts the real program on what a cut left, and holds it to its word.
 pub fn check(image: &Image, acked: &BTreeSet<Key>, lanes: &[Lane]) -> Result<(), String> {
-    let place = Place::new(image);
-    let outcome = is_kept(&place, acked, lanes);
+    let mut place = Place::new(image);
+    let mut outcome = is_kept(&place, acked, lanes);
+    // A free port is found and then taken by somebody else: no fault of the disk. From the start.
+    for _ in 0..PORTS_MAX {
+        if !outcome.as_ref().is_err_and(|words| words.contains("Address already in use")) {
+            break;
+        }
+        place = Place::new(image);
+        outcome = is_kept(&place, acked, lanes);
+    }
     outcome.map_err(|complaint| {
         let folder = place.keep();
         disk::write(image, &folder.join("before"));
