@@ -1,9 +1,9 @@
 //! The agent's unsafe path to NVML, end to end: a fake `libnvidia-ml`, loaded as the real one is.
 
-use harness::eventually;
 use harness::gpus::{self, Course};
 use harness::http::ask;
 use harness::site::{Site, millijoules};
+use harness::{eventually, within};
 use serde_json::Value;
 
 const HUB: &str = "[[hub]]\nid = \"lahore\"\ntitle = \"Lahore\"\n";
@@ -78,14 +78,17 @@ fn twenty_kills_of_the_agent_lose_nothing() {
         agent.kill();
         agent = site.agent("lahore", "n01", ONLY_GPUS, &env);
     }
-    eventually("the whole energy of every GPU in the closed books", 120, || {
-        let all = (0..8).all(|index| {
-            let booked = debits(&site, &format!("gpu:{}", gpus::uuid(index)));
-            assert!(booked <= gpus::energy_mj(course, index), "GPU {index}: booked twice");
-            booked == gpus::energy_mj(course, index)
-        });
-        all.then_some(())
-    });
+    let missing_mj = || -> Vec<u128> {
+        (0..8)
+            .map(|index| {
+                let booked = debits(&site, &format!("gpu:{}", gpus::uuid(index)));
+                let missing = gpus::energy_mj(course, index).checked_sub(booked);
+                missing.unwrap_or_else(|| panic!("GPU {index}: booked twice: {booked} mJ"))
+            })
+            .collect()
+    };
+    let whole = within(120, || missing_mj().iter().all(|missing| *missing == 0).then_some(()));
+    assert!(whole.is_some(), "missing per GPU {:?} mJ\n{}", missing_mj(), agent.printed());
     assert!(agent.is_running());
 }
 
