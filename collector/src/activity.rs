@@ -4,27 +4,29 @@
 //! never idle.
 
 use bijli_ledger::Activity;
+use serde::{Deserialize, Serialize};
+
 use bijli_wire::{Batch, Quantity, Schema, Table, UtcMillis};
 
 /// How long a reading of activity says something about the device.
 pub const KNOWN_MS_MAX: i64 = 30_000;
 
 /// What the subjects of one node were doing, over the batch at hand.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Activities {
     /// By the schema's index of the subject.
     subjects: Vec<Readings>,
 }
 
 /// Only readings that were not missing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Readings {
     utilization: Line,
     processes: Line,
 }
 
 /// Values by time in milliseconds, rising; the later said of one time replaces the earlier.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Line(Vec<(i64, i64)>);
 
 impl Line {

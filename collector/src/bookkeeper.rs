@@ -6,6 +6,7 @@
 //!
 //! **Architecture invariant:** no clock, no file, no socket: a replay runs exactly this.
 
+mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -13,17 +14,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use bijli_ledger::leaf::{Body, Pruned, Snapshot};
 use bijli_ledger::{Books, Closed, ClosedKind, Leaf, LeafMaker, RegisterHandle, Rules};
 use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMillis, codec};
+
+use serde::{Deserialize, Serialize};
 
 use crate::activity::Activities;
 use crate::allocation::{EndText, PutText, Verdict};
 use crate::diagram::Plan;
 use crate::ingest::correction;
-use crate::intake::{Fact, Readings, Reply};
+use crate::intake::{Fact, Reply};
 use crate::journal::chain;
 use crate::leaves::{Lot, Trail};
+use crate::snapshot::Taken;
 use crate::state::{Hub, State};
 
 /// Allocations that the books of one hub hold at once.
@@ -46,11 +51,13 @@ pub struct Bookkeeper {
     trail: Trail,
     maker: LeafMaker,
     /// Where leaves go; `None`: nobody asked for them, and none are made.
-    leaves: Option<Out>,
+    leaves: Option<Out<Lot>>,
+    /// Where snapshots go.
+    snapshots: Option<Out<Taken>>,
 }
 
-/// Takes the leaves that one record of the journal led to. It may wait for room.
-type Out = Box<dyn FnMut(Lot) + Send>;
+/// Takes what one record of the journal led to. It may wait for room.
+type Out<T> = Box<dyn FnMut(T) + Send>;
 
 /// When a batch came in, and what was added to its times.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +67,7 @@ struct When {
 }
 
 /// A node's schema in force, with the ledger's handle of each subject.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Declaration {
     schema: SchemaId,
     handles: Vec<RegisterHandle>,
@@ -87,13 +94,20 @@ impl Bookkeeper {
             trail: Trail::default(),
             maker: LeafMaker::default(),
             leaves: None,
+            snapshots: None,
         }
     }
 
     /// The same, telling the leaves of everything that it posts, in their order.
     #[must_use]
-    pub fn with_leaves(state: Arc<State>, out: impl FnMut(Lot) + Send + 'static) -> Self {
-        Self { leaves: Some(Box::new(out)), ..Self::new(state) }
+    pub fn with_leaves(self, out: impl FnMut(Lot) + Send + 'static) -> Self {
+        Self { leaves: Some(Box::new(out)), ..self }
+    }
+
+    /// The same, telling the snapshots that the journal asks for. Only who makes leaves takes them.
+    #[must_use]
+    pub fn with_snapshots(self, out: impl FnMut(Taken) + Send + 'static) -> Self {
+        Self { snapshots: Some(Box::new(out)), ..self }
     }
 
     /// Books until the journal is gone.
@@ -113,11 +127,9 @@ impl Bookkeeper {
         match fact {
             Fact::Batch { received, id, schema, readings, offset_ms } => {
                 let when = When { received, offset_ms };
-                match readings {
-                    Readings::Decoded(carried) => {
-                        self.book_batch(when, (id, &schema), carried.batch());
-                    }
-                    Readings::Body(body) => self.book_body(when, (id, &schema), &body),
+                match readings.decoded {
+                    Some(carried) => self.book_batch(when, (id, &schema), carried.batch()),
+                    None => self.book_body(when, (id, &schema), &readings.body),
                 }
                 self.advance(received);
             }
@@ -147,6 +159,8 @@ impl Bookkeeper {
                 self.hub(&lane.hub).live_mut().tell(&lane.node, received, kind, text);
                 self.advance(received);
             }
+            Fact::Snapshot { received, intake } => self.take_snapshot(received, &intake),
+            Fact::Pruned { received, pruned } => self.note_pruned(received, pruned),
             Fact::Record { seq, digest } => self.trail.add(seq, digest),
             Fact::Barrier(reply) => reply.send(()),
         }
@@ -253,20 +267,28 @@ impl Bookkeeper {
         hub.view_mut().plan = plan;
     }
 
-    /// Tells every hub's books the time, if it moved on. It never moves back.
     fn advance(&mut self, received: UtcMillis) {
+        let lot = self.close(received);
+        if !lot.leaves.is_empty() {
+            self.trail.turn();
+            self.hand_out(lot);
+        }
+    }
+
+    /// Tells every hub's books the time, if it moved on: it never moves back. Returns the leaves
+    /// that this led to.
+    fn close(&mut self, received: UtcMillis) -> Lot {
+        let mut lot = Lot { first: self.maker.next(), leaves: Vec::new() };
         let second = received.get().div_euclid(ADVANCE_STEP_MS);
         if second <= self.second {
-            return;
+            return lot;
         }
         self.second = second;
         let hubs: Vec<Arc<Hub>> = self.hubs.values().cloned().collect();
-        let first = self.maker.next();
-        let mut lot = Vec::new();
         for hub in hubs {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
-            self.make_leaves(&hub, &books, &closed, &mut lot);
+            self.make_leaves(&hub, &books, &closed, &mut lot.leaves);
             let is_news = !closed.is_empty();
             let (faults, imbalance) = (books.faults().count(), books.imbalance());
             drop(books);
@@ -281,9 +303,45 @@ impl Bookkeeper {
                 tracing::error!(hub = %hub.id, faults, imbalance, "the books do not balance");
             }
         }
-        if let Some(out) = self.leaves.as_mut().filter(|_| !lot.is_empty()) {
-            self.trail.turn();
-            out(Lot { first, leaves: lot });
+        lot
+    }
+
+    fn hand_out(&mut self, lot: Lot) {
+        if let Some(out) = &mut self.leaves {
+            out(lot);
+        }
+    }
+
+    /// A leaf says that the segment was there, and what it was.
+    fn note_pruned(&mut self, received: UtcMillis, pruned: Pruned) {
+        let mut lot = self.close(received);
+        if self.leaves.is_none() {
+            return;
+        }
+        let source = self.trail.source();
+        self.maker.skip();
+        self.trail.turn();
+        lot.leaves.push(Leaf::of_journal(Body::Pruned(pruned), source));
+        self.hand_out(lot);
+    }
+
+    /// Keeps everything as it stands after this record, and a leaf with its hash.
+    fn take_snapshot(&mut self, received: UtcMillis, intake: &[u8]) {
+        let mut lot = self.close(received);
+        if self.leaves.is_none() {
+            return;
+        }
+        let source = self.trail.source();
+        // The leaf has its index before the snapshot is taken: whoever begins from this goes on
+        // behind it.
+        self.maker.skip();
+        self.trail.turn();
+        let taken = self.taken(received, intake);
+        let Taken { bytes, sha256, .. } = taken;
+        lot.leaves.push(Leaf::of_journal(Body::Snapshot(Snapshot { bytes, sha256 }), source));
+        self.hand_out(lot);
+        if let Some(out) = &mut self.snapshots {
+            out(taken);
         }
     }
 

@@ -12,13 +12,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use bijli_ledger::Rules;
-use bijli_seglog::{LogError, RealDisk};
+use bijli_seglog::{Log, LogError, RealDisk};
 use bijli_wire::{ErrorCode, UtcMillis};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::bookkeeper::Bookkeeper;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::frame::Frame;
@@ -27,11 +26,12 @@ use crate::index;
 use crate::ingest::server::Entrance;
 use crate::ingest::tls::{Gate, GateError};
 use crate::ingest::{self, Ingest, allocations, server, tls};
-use crate::intake::{Fact, Intake, Note, Reply};
-use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Setting, chain};
+use crate::intake::{Fact, Note, Reply};
+use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Retention, Setting, chain};
 use crate::leaves::{self, Lot};
 use crate::refusal::{self, Refusal};
 use crate::replay;
+use crate::snapshot::{Begin, Grounds, Keeping, NoBegin, Snapshots, Store};
 use crate::state::{Hub, Readiness, Shared, State};
 
 /// How long handlers may still answer after the journal failed.
@@ -56,7 +56,11 @@ pub enum CollectorError {
     )]
     RulesDiffer { dir: PathBuf, begun: Rules, asked: Rules },
     #[error("the ledger in {dir} cannot be kept", dir = dir.display())]
-    Ledger { dir: PathBuf, source: leaves::StartError },
+    Ledger { dir: PathBuf, source: LogError },
+    #[error("the snapshots in {dir} cannot be kept", dir = dir.display())]
+    Snapshots { dir: PathBuf, source: std::io::Error },
+    #[error("the books have no begin")]
+    NoBegin(#[from] NoBegin),
     #[error("the ledger log failed; start again, it recovers from disk")]
     LedgerFailed(#[source] LogError),
     #[error("cannot start a thread")]
@@ -318,6 +322,7 @@ struct Ended {
 struct Threads {
     bookkeeper: std::thread::JoinHandle<()>,
     ledger: std::thread::JoinHandle<()>,
+    snapshots: std::thread::JoinHandle<()>,
     index: (index::Index, std::thread::JoinHandle<()>),
 }
 
@@ -326,6 +331,7 @@ impl Threads {
     fn join(self) -> Result<(), CollectorError> {
         self.bookkeeper.join().map_err(|_| CollectorError::Ended)?;
         self.ledger.join().map_err(|_| CollectorError::Ended)?;
+        self.snapshots.join().map_err(|_| CollectorError::Ended)?;
         let (index, thread) = self.index;
         index.close();
         thread.join().map_err(|_| CollectorError::Ended)
@@ -351,18 +357,30 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
     let dir = config.dir.join("journal");
     let refuse = |source| CollectorError::Journal { dir: dir.clone(), source };
     let (log, _) = replay::open(RealDisk, &dir, config.segment_bytes).map_err(refuse)?;
-    if let Some(begun) = replay::rules(&log).filter(|begun| *begun != config.rules) {
+    let state = &ingest.state;
+    let ledger = open_ledger(config)?;
+    let store = open_snapshots(config)?;
+    let begin_from = Begin::newest(state, &store, &Grounds { journal: &log, ledger: &ledger })?;
+    let Begin { from, next_leaf, intake, bookkeeper } = begin_from;
+    let begun = intake.rules().or_else(|| replay::rules(&log));
+    if let Some(begun) = begun.filter(|begun| *begun != config.rules) {
         return Err(CollectorError::RulesDiffer { dir, begun, asked: config.rules });
     }
-    let state = &ingest.state;
-    let intake = Arc::new(Mutex::new(Intake::default()));
-    let started = keep_ledger(config, state, ended.ledger)?;
+    let intake = Arc::new(Mutex::new(intake));
+    let started = leaves::start(ledger, next_leaf, state.health.clone(), ended.ledger)
+        .map_err(CollectorError::Thread)?;
+    let keeping = Keeping::default();
+    let (snapshots, snapshots_thread) =
+        Snapshots::start(store, keeping.clone(), state.health.clone())
+            .map_err(CollectorError::Thread)?;
     let index = index::start(&config.dir.join("index"), started.log, state.health.clone());
     let (index, index_thread) = index.map_err(CollectorError::Thread)?;
     state.set_index(index.clone());
     let (ledger, out) = (started.ledger.clone(), started.ledger);
-    let mut bookkeeper = Bookkeeper::with_leaves(Arc::clone(state), move |lot: Lot| out.add(lot));
-    replay::replay(&log, state, &intake, |fact| bookkeeper.book(fact));
+    let mut bookkeeper = bookkeeper
+        .with_leaves(move |lot: Lot| out.add(lot))
+        .with_snapshots(move |taken| snapshots.add(taken));
+    let grown = replay::replay(&log, from, state, &intake, |fact| bookkeeper.book(fact));
     // What it says is in the log and the metrics; whatever it is, batches are taken.
     let _keeping = ledger.replayed();
     drop(ledger);
@@ -378,6 +396,12 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
         facts: facts.clone(),
         space: Box::new(move || journal::free_bytes(&dir)),
         reserve_bytes: config.reserve_bytes,
+        retention: Retention {
+            snapshot_after: config.snapshot_after,
+            grown,
+            keep: config.journal_keep,
+            keeping,
+        },
     };
     let journal =
         Journal::start(log, intake, setting, ended.journal).map_err(CollectorError::Thread)?;
@@ -387,17 +411,19 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
         state.set_ready();
     }
     let index = (index, index_thread);
-    Ok(Threads { bookkeeper: thread, ledger: started.thread, index })
+    let (ledger, snapshots) = (started.thread, snapshots_thread);
+    Ok(Threads { bookkeeper: thread, ledger, snapshots, index })
 }
 
-fn keep_ledger(
-    config: &Config,
-    state: &State,
-    failed: Reply<LogError>,
-) -> Result<leaves::Started<RealDisk>, CollectorError> {
+fn open_ledger(config: &Config) -> Result<Log<RealDisk>, CollectorError> {
     let dir = config.dir.join("ledger");
-    leaves::start(RealDisk, &dir, state.health.clone(), failed)
-        .map_err(|source| CollectorError::Ledger { dir, source })
+    let opened = leaves::open(RealDisk, &dir);
+    opened.map(|(log, _)| log).map_err(|source| CollectorError::Ledger { dir, source })
+}
+
+fn open_snapshots(config: &Config) -> Result<Store<RealDisk>, CollectorError> {
+    let dir = config.dir.join("snapshots");
+    Store::open(RealDisk, &dir).map_err(|source| CollectorError::Snapshots { dir, source })
 }
 
 /// Waits until everything so far is booked.

@@ -22,6 +22,8 @@ use crate::disk;
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Below it a collector would do little else.
+const SNAPSHOT_AFTER_MIN: u64 = 1 << 20;
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
 
 /// Everything that `serve` needs, checked.
@@ -34,6 +36,10 @@ pub struct Config {
     pub dir: PathBuf,
     pub rules: Rules,
     pub segment_bytes: u64,
+    /// A snapshot is taken when the journal has grown by so much.
+    pub snapshot_after: u64,
+    /// How long raw segments of the journal are kept; `None`: for ever.
+    pub journal_keep: Option<Millis>,
     /// Nothing is taken while less is free.
     pub reserve_bytes: u64,
     pub hubs: Vec<HubConfig>,
@@ -112,6 +118,10 @@ struct Text {
 struct JournalText {
     #[serde(default, deserialize_with = "quantity::de_some_size")]
     segment: Option<u64>,
+    #[serde(default, deserialize_with = "quantity::de_some_size")]
+    snapshot_after: Option<u64>,
+    #[serde(default, deserialize_with = "quantity::de_some_duration")]
+    keep: Option<Millis>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,6 +209,16 @@ impl Config {
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
             note(&mut problems, "journal.segment", "a segment has 4 MiB to 1 GiB", "choose within");
         }
+        let snapshot_after = text.journal.snapshot_after.unwrap_or(1 << 30);
+        if snapshot_after < SNAPSHOT_AFTER_MIN {
+            let what = "a snapshot is taken after 1 MiB of journal at least";
+            note(&mut problems, "journal.snapshot_after", what, "1 GiB is usual");
+        }
+        let journal_keep = text.journal.keep;
+        if journal_keep.is_some_and(|keep| keep.get() < 1_000) {
+            let what = "a raw segment is kept for 1 s at least";
+            note(&mut problems, "journal.keep", what, "leave it out to keep them for ever");
+        }
         let hubs = check_hubs(text.hubs, &mut problems);
         let allocations = check_allocations(allocations, &hubs, &mut problems);
         let dir = overrides.dir.clone().unwrap_or(text.dir);
@@ -210,6 +230,8 @@ impl Config {
                 dir,
                 rules,
                 segment_bytes,
+                snapshot_after,
+                journal_keep,
                 reserve_bytes,
                 hubs,
                 allocations,

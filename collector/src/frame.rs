@@ -14,7 +14,8 @@
 //! sequence that may still come (`u64` little endian), length of the hub id (1 byte), hub id, node
 //! id. 9 corrected batch: what was added to its times (milliseconds, `i64` little endian), then the
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
-//! byte, then its bytes), then words.
+//! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
+//! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes).
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -22,6 +23,7 @@
 mod golden;
 
 use bijli_ledger::Rules;
+use bijli_ledger::leaf::Pruned;
 use bijli_wire::{BatchSeq, ContentHash, ErrorCode, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
 use sha2::{Digest as _, Sha256};
 
@@ -75,6 +77,15 @@ pub enum Frame {
     Incident {
         received: UtcMillis,
         incident: Box<Incident>,
+    },
+    /// The books as they stand after this record are to be kept.
+    Snapshot {
+        received: UtcMillis,
+    },
+    /// A segment of this journal whose bytes are no longer kept.
+    Pruned {
+        received: UtcMillis,
+        pruned: Pruned,
     },
 }
 
@@ -148,6 +159,8 @@ const KIND_RULES: u8 = 7;
 const KIND_FLOOR: u8 = 8;
 const KIND_CORRECTED: u8 = 9;
 const KIND_INCIDENT: u8 = 10;
+const KIND_SNAPSHOT: u8 = 11;
+const KIND_PRUNED: u8 = 12;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -163,7 +176,9 @@ impl Frame {
             | Self::Rules { received, .. }
             | Self::Floor { received, .. }
             | Self::Corrected { received, .. }
-            | Self::Incident { received, .. } => *received,
+            | Self::Incident { received, .. }
+            | Self::Snapshot { received }
+            | Self::Pruned { received, .. } => *received,
         }
     }
 
@@ -205,6 +220,13 @@ impl Frame {
             Self::Incident { received, incident } => {
                 framed(KIND_INCIDENT, *received, &[&incident.encode()])
             }
+            Self::Snapshot { received } => framed(KIND_SNAPSHOT, *received, &[]),
+            Self::Pruned { received, pruned } => {
+                let Pruned { segment, first, last, bytes, sha256 } = pruned;
+                let numbers = [segment, first, last, bytes].map(|number| number.to_le_bytes());
+                let parts = [&numbers.concat()[..], &sha256[..]];
+                framed(KIND_PRUNED, *received, &parts)
+            }
         }
     }
 
@@ -233,6 +255,8 @@ impl Frame {
             KIND_INCIDENT => {
                 Ok(Self::Incident { received, incident: Box::new(Incident::decode(body)?) })
             }
+            KIND_SNAPSHOT => Ok(Self::Snapshot { received }),
+            KIND_PRUNED => decode_pruned(received, body),
             found => Err(FrameError::Kind { found }),
         }
     }
@@ -305,6 +329,16 @@ fn decode_rules(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
     Ok(Frame::Rules { received, rules: Rules { interval, close_after, keep } })
 }
 
+fn decode_pruned(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
+    let cut = || FrameError::Cut { kind: "pruned" };
+    let (segment, rest) = split_u64(body).ok_or_else(cut)?;
+    let (first, rest) = split_u64(rest).ok_or_else(cut)?;
+    let (last, rest) = split_u64(rest).ok_or_else(cut)?;
+    let (bytes, rest) = split_u64(rest).ok_or_else(cut)?;
+    let sha256 = *rest.first_chunk::<32>().ok_or_else(cut)?;
+    Ok(Frame::Pruned { received, pruned: Pruned { segment, first, last, bytes, sha256 } })
+}
+
 fn decode_floor(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
     let cut = || FrameError::Cut { kind: "floor" };
     let wrong = |reason: String| FrameError::Lane { reason };
@@ -324,8 +358,13 @@ fn decode_floor(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
 }
 
 fn split_span(bytes: &[u8]) -> Option<(Millis, &[u8])> {
+    let (span, rest) = split_u64(bytes)?;
+    Some((Millis::new(span), rest))
+}
+
+fn split_u64(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<8>()?;
-    Some((Millis::new(u64::from_le_bytes(*head)), rest))
+    Some((u64::from_le_bytes(*head), rest))
 }
 
 #[cfg(test)]
@@ -357,7 +396,8 @@ mod tests {
             code: ErrorCode::ForeignIdentity,
             text: "x".into(),
         };
-        let rows: [(Frame, u8, Vec<u8>); 9] = [
+        let pruned = Pruned { segment: 2, first: 2, last: 2, bytes: 2, sha256: [7; 32] };
+        let rows: [(Frame, u8, Vec<u8>); 11] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
@@ -383,6 +423,12 @@ mod tests {
                 Frame::Incident { received: AT, incident: Box::new(incident) },
                 10,
                 b"\x03isb\x02n1\x10foreign_identityx".to_vec(),
+            ),
+            (Frame::Snapshot { received: AT }, 11, vec![]),
+            (
+                Frame::Pruned { received: AT, pruned },
+                12,
+                [&[2, 0, 0, 0, 0, 0, 0, 0].repeat(4)[..], &[7; 32]].concat(),
             ),
         ];
         for (frame, kind, body) in rows {

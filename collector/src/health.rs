@@ -29,6 +29,7 @@ pub struct Health {
     pub frames_unusable: IntCounter,
     pub ledger: LedgerHealth,
     pub scrub: ScrubHealth,
+    pub snapshots: SnapshotHealth,
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
@@ -71,6 +72,38 @@ impl Lanes {
             corrected: made.counter(
                 "bijli_collector_clock_corrected_batches_total",
                 "Batches moved in time because their sender's clock is wrong.",
+            ),
+        }
+    }
+}
+
+/// What a start begins from, and what of the journal is let go for it.
+#[derive(Clone, Debug)]
+pub struct SnapshotHealth {
+    pub record: IntGauge,
+    pub bytes: IntGauge,
+    pub failures: IntCounter,
+    pub segments_pruned: IntCounter,
+}
+
+impl SnapshotHealth {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            record: made.gauge(
+                "bijli_collector_snapshot_record",
+                "Record of the journal that the newest snapshot stands after; 0: none since the start.",
+            ),
+            bytes: made.gauge(
+                "bijli_collector_snapshot_bytes",
+                "Bytes of the newest snapshot's books before compression.",
+            ),
+            failures: made.counter(
+                "bijli_collector_snapshot_failures_total",
+                "Snapshots that could not be written; the next start replays more of the journal.",
+            ),
+            segments_pruned: made.counter(
+                "bijli_collector_journal_segments_pruned_total",
+                "Raw segments of the journal that were let go; their hashes are in the ledger.",
             ),
         }
     }
@@ -206,6 +239,7 @@ impl Health {
             ),
             ledger: LedgerHealth::new(&made),
             scrub: ScrubHealth::new(&made),
+            snapshots: SnapshotHealth::new(&made),
             connections: made.gauge("bijli_collector_connections", "Open connections."),
             disk_free_bytes: made
                 .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),

@@ -5,10 +5,13 @@
 //! - [`Intake::settle`] is called in journal order, and only for durable frames.
 //! - What it hands out depends on the frames alone.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bijli_ledger::Rules;
+use bijli_ledger::leaf::Pruned;
 use bijli_seglog::RecordSeq;
 use bijli_wire::hello::Reached;
 use bijli_wire::{
@@ -77,12 +80,13 @@ pub enum Note {
     Other,
 }
 
-/// A batch for the bookkeeper, decoded or not. Both mean the same.
+/// A batch for the bookkeeper. Both mean the same.
 #[derive(Debug)]
-pub enum Readings {
-    /// Moved in time already.
-    Decoded(Carried),
-    Body(Vec<u8>),
+pub struct Readings {
+    /// As it is in the journal: it may have to be kept while it waits for its turn.
+    pub body: Vec<u8>,
+    /// Decoded, and moved in time already; `None`: it is decoded when it is booked.
+    pub decoded: Option<Carried>,
 }
 
 /// A fact for the bookkeeper.
@@ -130,6 +134,17 @@ pub enum Fact {
         lane: LaneKey,
         floor: BatchSeq,
     },
+    /// The books as they stand after this are to be kept.
+    Snapshot {
+        received: UtcMillis,
+        /// Lanes and schemas as they stand ([`Intake::to_bytes`]).
+        intake: Vec<u8>,
+    },
+    /// A segment of the journal that is no longer kept.
+    Pruned {
+        received: UtcMillis,
+        pruned: Pruned,
+    },
     /// Not of the journal: answered when everything before it is booked.
     Barrier(Reply<()>),
 }
@@ -163,6 +178,8 @@ pub struct Intake {
     /// The diagram last journalled, by hub.
     diagrams: BTreeMap<HubId, String>,
     rules: Option<Rules>,
+    /// The last segment whose end is journalled; 0: none.
+    pruned: u64,
     /// Not of the journal: who may have how much under way.
     pub credits: Credits,
 }
@@ -182,6 +199,12 @@ impl Intake {
     #[must_use]
     pub const fn rules(&self) -> Option<Rules> {
         self.rules
+    }
+
+    /// The last segment that the journal says is no longer kept; 0: none.
+    #[must_use]
+    pub const fn pruned(&self) -> u64 {
+        self.pruned
     }
 
     /// See [`Admission::skips`].
@@ -281,7 +304,9 @@ impl Intake {
             | Frame::Tick { .. }
             | Frame::Rules { .. }
             | Frame::Floor { .. }
-            | Frame::Incident { .. } => unreachable!("notes are made with their frames"),
+            | Frame::Incident { .. }
+            | Frame::Snapshot { .. }
+            | Frame::Pruned { .. } => unreachable!("notes are made with their frames"),
         }
         Ok(())
     }
@@ -304,7 +329,7 @@ impl Intake {
             ) => {
                 let schema = self.schema(id).ok_or(Unusable::NoSchema { schema: id });
                 // Even a batch that cannot be booked is durable: its sequence is taken.
-                let readings = carried.map_or(Readings::Body(body), Readings::Decoded);
+                let readings = Readings { body, decoded: carried };
                 let fact = match &schema {
                     Ok(schema) => {
                         let schema = Arc::clone(schema);
@@ -339,6 +364,15 @@ impl Intake {
             (Frame::Rules { received, rules }, _) => {
                 self.rules = Some(rules);
                 facts.push(Fact::Rules { received, rules });
+                Ok(())
+            }
+            (Frame::Snapshot { received }, _) => {
+                facts.push(Fact::Snapshot { received, intake: self.to_bytes() });
+                Ok(())
+            }
+            (Frame::Pruned { received, pruned }, _) => {
+                self.pruned = self.pruned.max(pruned.segment);
+                facts.push(Fact::Pruned { received, pruned });
                 Ok(())
             }
             (frame, _) => {
@@ -416,7 +450,9 @@ impl Note {
             Frame::Diagram { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }
-            | Frame::Incident { .. } => Ok(Self::Other),
+            | Frame::Incident { .. }
+            | Frame::Snapshot { .. }
+            | Frame::Pruned { .. } => Ok(Self::Other),
         }
     }
 }

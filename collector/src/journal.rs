@@ -7,6 +7,8 @@
 //! - A full disk refuses and recovers by itself; a failed fsync ends the thread, and with it the
 //!   process: what the page cache shows after one cannot be believed.
 
+mod retention;
+
 use std::path::Path;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use bijli_seglog::{Disk, Log, LogError, RecordSeq};
 use bijli_wire::UtcMillis;
+
+pub use retention::Retention;
 
 use crate::clock::Clock;
 use crate::frame::{Frame, FrameDigest};
@@ -81,6 +85,7 @@ pub struct Setting {
     pub space: Box<dyn Fn() -> Option<u64> + Send>,
     /// Below this many free bytes nothing is taken, so that reading and repair have room.
     pub reserve_bytes: u64,
+    pub retention: Retention,
 }
 
 impl std::fmt::Debug for Setting {
@@ -200,6 +205,9 @@ impl<D: Disk> Writer<D> {
             {
                 return JournalEnd::Failed(error);
             }
+            if let Err(error) = self.tend() {
+                return JournalEnd::Failed(error);
+            }
             if let Some(scrub) = &mut self.scrub {
                 scrub.turn(|| self.log.read_from(RecordSeq::FIRST));
             }
@@ -238,6 +246,7 @@ impl<D: Disk> Writer<D> {
             let record = request.frame.encode();
             match self.log.append(&record) {
                 Ok(seq) => {
+                    self.setting.retention.grown += len(&record);
                     let digest = request.note.digest(&request.frame, &record);
                     appended.push((seq, digest, request));
                 }
@@ -342,6 +351,10 @@ fn take_waiting(receiver: &Receiver<Message>, group: &mut Vec<Request>, bytes: &
     false
 }
 
+fn len(record: &[u8]) -> u64 {
+    u64::try_from(record.len()).expect("a length fits")
+}
+
 /// Brings the journal's size into the metrics.
 pub fn show_size<D: Disk>(health: &Health, log: &Log<D>) {
     health.journal_bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
@@ -356,7 +369,11 @@ fn weight(request: &Request) -> usize {
         Frame::AllocationPut { json, .. } | Frame::AllocationEnd { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
-        Frame::Tick { .. } | Frame::Rules { .. } | Frame::Floor { .. } => 0,
+        Frame::Tick { .. }
+        | Frame::Rules { .. }
+        | Frame::Floor { .. }
+        | Frame::Snapshot { .. }
+        | Frame::Pruned { .. } => 0,
     }
 }
 
@@ -418,6 +435,7 @@ mod tests {
             facts,
             space: Box::new(move || Some(shown.load(Ordering::Relaxed))),
             reserve_bytes: 500,
+            retention: Retention::none(),
         };
         let (sender, end) = channel();
         let ended = Reply::new(move |how| {

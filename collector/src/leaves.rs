@@ -23,7 +23,7 @@ mod writer;
 use bijli_ledger::Leaf;
 
 pub use kept::Kept;
-pub use thread::{Ledger, StartError, Started, start};
+pub use thread::{Ledger, Started, start};
 pub use trail::Trail;
 pub use verify::{Verdict, VerifyError, verify};
 pub use writer::{Keeping, Writer, open};

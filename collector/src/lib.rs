@@ -50,7 +50,10 @@ pub mod live;
 pub mod page;
 pub mod replay;
 pub mod scrub;
+pub mod snapshot;
 pub mod state;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 pub use ingest::refusal;

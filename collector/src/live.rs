@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use bijli_wire::batch::{Event, Series, Subject};
 use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, Millis, NodeId, Quantity, Schema, SchemaId, SubjectId, Table, UtcMillis};
@@ -18,14 +20,14 @@ pub const EVENTS_MAX: usize = 512;
 const TELL_EVERY: Millis = Millis::new(60_000);
 
 /// Everything current about one hub's nodes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Live {
     nodes: BTreeMap<NodeId, NodeLive>,
     events: VecDeque<NodeEvent>,
 }
 
 /// What one node last said.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeLive {
     /// The agent's name and version, as it says.
     pub agent: String,
@@ -53,7 +55,7 @@ pub struct NodeLive {
 }
 
 /// A column of the schema in force.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Column {
     /// Into `keys`.
     index: usize,
@@ -61,7 +63,7 @@ struct Column {
 }
 
 /// Names a series within a node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SeriesKey {
     pub subject: SubjectId,
     pub quantity: Quantity,
@@ -69,7 +71,7 @@ pub struct SeriesKey {
 }
 
 /// The newest row of a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latest {
     pub at: UtcMillis,
     /// In the unit of the catalogue; `None`: it could not be read at that time.
@@ -77,7 +79,7 @@ pub struct Latest {
 }
 
 /// Something that happened at a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeEvent {
     pub node: NodeId,
     /// `None`: the whole node.

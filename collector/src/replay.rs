@@ -13,12 +13,13 @@ use bijli_wire::{UtcMillis, limits};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::bookkeeper::Bookkeeper;
 use crate::clock::Clock;
 use crate::frame::Frame;
 use crate::health::Health;
 use crate::intake::{Fact, Intake};
 use crate::journal::{chain, lock};
+use crate::leaves;
+use crate::snapshot::{Begin, Grounds, NoBegin, Store};
 use crate::state::{Hub, State};
 
 /// Room for a frame around the largest body there is.
@@ -62,22 +63,26 @@ pub fn rules<D: Disk>(log: &Log<D>) -> Option<Rules> {
     }
 }
 
-/// Hands out every fact of a journal in booking order. Damaged records are counted and passed over.
+/// Hands out every fact of a journal from a record on, in booking order. Damaged records are counted
+/// and passed over. Returns how many bytes of records there were.
 pub fn replay<D: Disk>(
     log: &Log<D>,
+    from: RecordSeq,
     state: &State,
     intake: &Mutex<Intake>,
     mut book: impl FnMut(Fact),
-) {
+) -> u64 {
     let started = state.clock.instant();
     let mut told = started;
     let total = log.durable_seq().get();
-    let mut frames = 0_u64;
+    let (mut frames, mut bytes) = (0_u64, 0_u64);
+    let skips = lock(intake).skips();
     let mut facts = Vec::new();
-    for record in log.read_from(RecordSeq::FIRST) {
+    for record in log.read_from(from) {
         match record {
             Ok((seq, record)) => {
                 frames += 1;
+                bytes += u64::try_from(record.len()).expect("a length fits");
                 if let Err(error) = lock(intake).replay(seq, &record, &mut facts) {
                     state.health.frames_unusable.inc();
                     tracing::error!(record = %seq, error = chain(&error), "cannot be booked");
@@ -97,8 +102,9 @@ pub fn replay<D: Disk>(
             tracing::info!(frames, total, "replaying the journal");
         }
     }
-    state.health.lanes.skips.inc_by(lock(intake).skips());
+    state.health.lanes.skips.inc_by(lock(intake).skips() - skips);
     state.health.replayed(started.elapsed(), frames);
+    bytes
 }
 
 /// What a replay gives, to be compared. Every field is a function of the journal.
@@ -128,6 +134,12 @@ pub struct HubDigest {
 pub enum ReplayError {
     #[error("cannot open the journal")]
     Open(#[source] LogError),
+    #[error("cannot open the ledger log")]
+    Ledger(#[source] LogError),
+    #[error("cannot open the snapshots")]
+    Snapshots(#[source] std::io::Error),
+    #[error(transparent)]
+    NoBegin(#[from] NoBegin),
     #[error("{dir} has no journal: nothing was ever written there", dir = dir.display())]
     Empty { dir: std::path::PathBuf },
 }
@@ -137,26 +149,44 @@ pub enum ReplayError {
 /// # Errors
 /// When the journal cannot be opened or is empty.
 pub fn offline(dir: &Path) -> Result<Digest, ReplayError> {
-    let (log, rules) = open_offline(dir)?;
-    let state = Arc::new(State::new(Clock, rules, Health::new(), None));
-    let intake = Mutex::new(Intake::default());
-    let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
-    replay(&log, &state, &intake, |fact| bookkeeper.book(fact));
+    let Offline { journal, state, begin, .. } = open_offline(dir)?;
+    let Begin { from, intake, mut bookkeeper, .. } = begin;
+    replay(&journal, from, &state, &Mutex::new(intake), |fact| bookkeeper.book(fact));
     Ok(digest(&state))
 }
 
-/// The journal that no collector has open, and its rules.
+/// What a stopped collector has, and where its books begin: with the first record, if it is there.
+#[derive(Debug)]
+pub struct Offline {
+    pub journal: Log<RealDisk>,
+    pub ledger: Log<RealDisk>,
+    pub store: Store<RealDisk>,
+    pub state: Arc<State>,
+    pub begin: Begin,
+}
+
+/// Opens journal and ledger log of a collector that does not run.
 ///
 /// # Errors
-/// When it cannot be opened or is empty.
-pub fn open_offline(dir: &Path) -> Result<(Log<RealDisk>, Rules), ReplayError> {
+/// When one cannot be opened, or the journal is empty.
+pub fn open_offline(dir: &Path) -> Result<Offline, ReplayError> {
     let journal = dir.join("journal");
     if !journal.is_dir() {
         return Err(ReplayError::Empty { dir: dir.to_owned() });
     }
-    let (log, _) = open(RealDisk, &journal, 64 << 20).map_err(ReplayError::Open)?;
-    let rules = rules(&log).ok_or_else(|| ReplayError::Empty { dir: dir.to_owned() })?;
-    Ok((log, rules))
+    let (journal, _) = open(RealDisk, &journal, 64 << 20).map_err(ReplayError::Open)?;
+    let (ledger, _) = leaves::open(RealDisk, &dir.join("ledger")).map_err(ReplayError::Ledger)?;
+    let store = Store::open(RealDisk, &dir.join("snapshots")).map_err(ReplayError::Snapshots)?;
+    // A journal that begins later has its rules in the snapshot.
+    let begun = rules(&journal);
+    let begins = begun.is_some() || journal.first_seq() > RecordSeq::FIRST;
+    if !begins {
+        return Err(ReplayError::Empty { dir: dir.to_owned() });
+    }
+    let rules = begun.unwrap_or_default();
+    let state = Arc::new(State::new(Clock, rules, Health::new(), None));
+    let begin = Begin::eldest(&state, &store, &Grounds { journal: &journal, ledger: &ledger })?;
+    Ok(Offline { journal, ledger, store, state, begin })
 }
 
 /// Sums up the books of a state.

@@ -28,6 +28,8 @@ pub enum LogError {
     NewerFormat { path: PathBuf, found: u32, supported: u32 },
     #[error("cannot open segment {path}", path = path.display())]
     OpenSegment { path: PathBuf, source: io::Error },
+    #[error("cannot read segment {path}", path = path.display())]
+    ReadSegment { path: PathBuf, source: io::Error },
     #[error("cannot create segment {path}", path = path.display())]
     CreateSegment { path: PathBuf, source: io::Error },
     #[error("cannot write frames to {path}", path = path.display())]

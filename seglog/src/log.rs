@@ -24,6 +24,9 @@ use crate::scan::Mark;
 use crate::segment::{LOCK_NAME, SealedSegment, Segment, create_segment, segment_path};
 use crate::window::as_u64;
 
+/// Read at once where bytes are not looked into.
+const RAW_BYTES: usize = 128 << 10;
+
 pub struct Log<D: Disk = RealDisk> {
     disk: D,
     dir: PathBuf,
@@ -151,6 +154,31 @@ impl<D: Disk> Log<D> {
             .collect();
         let span = Span { from, through: self.durable };
         Reader::new(self.disk.clone(), self.dir.clone(), chapters, span)
+    }
+
+    /// Every byte of a sealed segment's file, as it lies on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_raw(
+        &self,
+        segment: &SealedSegment,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), LogError> {
+        let path = || segment.path.clone();
+        let file = self.disk.open_read(&segment.path);
+        let file = file.map_err(|source| LogError::OpenSegment { path: path(), source })?;
+        let mut buffer = vec![0; RAW_BYTES];
+        let mut offset = 0;
+        loop {
+            let count = file.read_at(offset, &mut buffer);
+            let count = count.map_err(|source| LogError::ReadSegment { path: path(), source })?;
+            match buffer.get(..count) {
+                None | Some([]) => return Ok(()),
+                Some(bytes) => take(bytes),
+            }
+            offset += as_u64(count);
+        }
     }
 
     /// Says that everything through here may be forgotten, durably. Going back is ignored: see

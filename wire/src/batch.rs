@@ -6,6 +6,7 @@
 //! - A [`Matrix`] in hand has strictly increasing times and one column per series of its group,
 //!   each as long as the times. A missing value is `None`, never zero.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use crate::id::{
@@ -55,7 +56,7 @@ pub enum BatchError {
 }
 
 /// What a node or gateway measures, and in which columns it will say so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
     pub hub: HubId,
     pub node: NodeId,
@@ -65,7 +66,7 @@ pub struct Schema {
 }
 
 /// One metered or watched thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     pub id: SubjectId,
     pub kind: SubjectKind,
@@ -78,7 +79,7 @@ pub struct Subject {
 }
 
 /// How a subject's energy register counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
     /// One count is `numerator / denominator` millijoules; both at least 1.
     pub numerator: u64,
@@ -95,14 +96,14 @@ pub struct Register {
 }
 
 /// Series read together at one cadence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     pub cadence: Millis,
     pub series: Vec<Series>,
 }
 
 /// One column of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Series {
     /// Index into [`Schema::subjects`], always valid.
     pub subject: usize,

@@ -2,6 +2,7 @@
 //! `batch.rs` turns them into [`crate::Schema`] and [`crate::Batch`], which hold what they promise.
 
 use prost::{Enumeration, Message};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Schema {
@@ -36,7 +37,9 @@ pub struct Subject {
 }
 
 /// What a subject is. Append only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration, Serialize, Deserialize,
+)]
 #[repr(i32)]
 pub enum SubjectKind {
     Unspecified = 0,
@@ -66,7 +69,9 @@ pub struct Register {
 }
 
 /// Who counts the energy. Append only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration, Serialize, Deserialize,
+)]
 #[repr(i32)]
 pub enum Method {
     Unspecified = 0,
@@ -149,7 +154,9 @@ pub struct Event {
 }
 
 /// What happened at the sender. Append only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration, Serialize, Deserialize,
+)]
 #[repr(i32)]
 pub enum EventKind {
     Unspecified = 0,

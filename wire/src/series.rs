@@ -3,6 +3,8 @@
 //! One table drives decoding, plausibility, exports and `docs/formats/wire.md`. Numbers are on
 //! the wire and on disk: append only, never renumber, never reuse.
 
+use serde::{Deserialize, Serialize};
+
 /// What a series' numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -38,13 +40,29 @@ impl Spec {
     }
 }
 
+impl From<Quantity> for u32 {
+    fn from(quantity: Quantity) -> Self {
+        quantity as Self
+    }
+}
+
+impl TryFrom<u32> for Quantity {
+    type Error = String;
+    fn try_from(number: u32) -> Result<Self, String> {
+        Self::from_number(number).ok_or_else(|| format!("quantity {number} is of a newer version"))
+    }
+}
+
 macro_rules! catalogue {
     ($(
         $number:literal $variant:ident $name:literal $unit:literal $kind:ident
         $min:literal $max:literal $absence:literal
     )*) => {
         /// A quantity of the catalogue. The number is the one on the wire.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(into = "u32", try_from = "u32")]
         #[repr(u32)]
         pub enum Quantity {
             $($variant = $number,)*

@@ -5,6 +5,7 @@
 //!   documents carry (`docs/formats/ledger.md`). Append only.
 //! - The order of accounts is fixed: it breaks ties when a rest of a split is handed out.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use bijli_wire::{NodeId, ProjectId, SubjectId};
 use crate::diagram::PointId;
 
 /// What a project's energy was used as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Share {
     /// GPU energy while held and busy, or while nobody could tell.
     GpuActive,
@@ -58,7 +59,7 @@ macro_rules! accounts {
         single { $($(#[$single_doc:meta])* $single:ident $word:literal $single_nature:ident;)* }
     ) => {
         /// A line in the chart of accounts.
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Account {
             $($(#[$doc])* $named($id),)*
             $($(#[$single_doc])* $single,)*

@@ -5,6 +5,7 @@
 //!   devices is narrower than a hold of their node and wins, in whatever order they were told.
 //! - Putting the same allocation again changes nothing; the same id with other content replaces.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bijli_wire::{NodeId, ProjectId, SubjectId, UtcMillis};
@@ -12,7 +13,7 @@ use bijli_wire::{NodeId, ProjectId, SubjectId, UtcMillis};
 use crate::rules::{ALLOCATION_DEVICES_MAX, ALLOCATION_ID_BYTES_MAX, ALLOCATION_TEXT_BYTES_MAX};
 
 /// What an allocation grants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Holds {
     /// Every GPU of the node, and the node itself.
     Node(NodeId),
@@ -20,7 +21,7 @@ pub enum Holds {
 }
 
 /// The scheduler's grant of devices to a project.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocation {
     /// The scheduler's name for it, 1 to 96 bytes without control characters.
     pub id: String,
@@ -115,7 +116,7 @@ fn check_order(id: &str, from: UtcMillis, to: Option<UtcMillis>) -> Result<(), A
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Target {
     Node(NodeId),
     Device(SubjectId),
@@ -131,7 +132,7 @@ impl Target {
 }
 
 /// The holds of one target.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Line {
     /// By start and allocation; the end is exclusive, `i64::MAX` while it runs.
     holds: BTreeMap<(i64, String), (i64, ProjectId)>,
@@ -193,7 +194,7 @@ pub(crate) struct Touched {
 }
 
 /// All allocations, by id and by what they hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Holdings {
     allocations: BTreeMap<String, Allocation>,
     lines: BTreeMap<Target, Line>,

@@ -1,9 +1,10 @@
 //! How an amount of energy is known, and sums kept apart by it.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How an amount is known, best first. The numbers are persisted: append only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Class {
     /// Difference of a hardware register.
@@ -48,7 +49,9 @@ impl fmt::Display for Class {
 }
 
 /// What a device was doing during the step that a reading ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[repr(u8)]
 pub enum Activity {
     /// Nobody could tell.
@@ -59,7 +62,7 @@ pub enum Activity {
 }
 
 /// Millijoules by class. A sum over a hub and many years fits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByClass([u128; 5]);
 
 impl ByClass {

@@ -5,6 +5,7 @@
 //!   by nothing; every other point is fed by a known point or the board; no cycles; no meter is
 //!   used twice; every UPS input has exactly one UPS output below it.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +14,7 @@ use bijli_wire::id::IdError;
 use bijli_wire::{NodeId, SubjectId};
 
 /// A point of the diagram. The same characters as any other name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PointId(SubjectId);
 
 /// The board that all supplies feed. A point may not have this name; it may be `fed_by` it.
@@ -46,7 +47,7 @@ impl FromStr for PointId {
 }
 
 /// What a point is for. Append only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     Grid,
     Generator,
@@ -105,7 +106,7 @@ impl fmt::Display for Role {
 }
 
 /// Where IT energy is measured for PUE (ISO/IEC 30134-2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Category {
     /// 1: UPS output.
     UpsOutput,
@@ -137,7 +138,7 @@ impl Category {
 }
 
 /// One point of the diagram.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     pub id: PointId,
     pub role: Role,
@@ -181,7 +182,7 @@ fn circle(points: &[PointId]) -> String {
 }
 
 /// A checked diagram.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagram {
     points: BTreeMap<PointId, Point>,
     nodes: BTreeMap<NodeId, PointId>,

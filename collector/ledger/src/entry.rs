@@ -5,6 +5,7 @@
 //! - Amounts are not zero. A correction downward is an entry in the opposite direction that says
 //!   that it reverses.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -55,11 +56,11 @@ impl fmt::Display for Entry<'_> {
 }
 
 /// Number of an account in this chart, in order of first use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct AccountNo(u32);
 
 /// Accounts by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Chart {
     accounts: Vec<Account>,
     numbers: BTreeMap<Account, AccountNo>,
@@ -83,7 +84,7 @@ impl Chart {
 }
 
 /// An entry as it is kept: 24 bytes, its sequence is its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub(crate) amount: u64,
     pub(crate) debit: AccountNo,

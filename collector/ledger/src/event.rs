@@ -1,5 +1,6 @@
 //! What happened to registers and diagrams that a person may have to look at: a bounded memory.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 use bijli_wire::UtcMillis;
@@ -7,7 +8,7 @@ use bijli_wire::UtcMillis;
 use crate::rules::EVENTS_PER_KIND_MAX;
 
 /// What happened. Append only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum EventKind {
     /// A register began again from zero.
@@ -54,7 +55,7 @@ impl EventKind {
 }
 
 /// One event, in words for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterEvent {
     /// Counts all events of the books from 1, so that a reader knows which ones are new.
     pub seq: u64,
@@ -66,7 +67,7 @@ pub struct RegisterEvent {
 }
 
 /// The last events of each kind.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Events {
     seq: u64,
     kinds: BTreeMap<EventKind, VecDeque<RegisterEvent>>,

@@ -18,6 +18,7 @@ mod bytes;
 mod group;
 mod maker;
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use bijli_wire::{HubId, NodeId, UtcMillis};
@@ -26,6 +27,7 @@ use crate::account::{Account, Nature};
 use crate::class::Class;
 use crate::diagram::{Category, PointId, Role};
 use crate::pue::Withheld;
+use crate::rules::RULE_VERSION;
 
 pub(crate) use group::group;
 pub use group::{Line, Owned};
@@ -48,7 +50,7 @@ pub struct Source {
 }
 
 /// Whose entries a leaf has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Owner {
     /// The main board, and what belongs to no point and no node.
     Hub,
@@ -87,6 +89,8 @@ pub enum Body {
     Summary(Summary),
     /// A segment of the journal whose bytes are no longer kept.
     Pruned(Pruned),
+    /// The books as they stood after the last record that this leaf names.
+    Snapshot(Snapshot),
 }
 
 /// Entries of one owner.
@@ -159,6 +163,14 @@ pub struct Pruned {
     pub sha256: [u8; 32],
 }
 
+/// From what the books can be made without the records before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Of the snapshot before it is compressed.
+    pub bytes: u64,
+    pub sha256: [u8; 32],
+}
+
 /// Why bytes are no leaf.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeafError {
@@ -179,6 +191,12 @@ pub enum LeafError {
 }
 
 impl Leaf {
+    /// A leaf about the journal, which is of all hubs.
+    #[must_use]
+    pub const fn of_journal(body: Body, source: Source) -> Self {
+        Self { rule_version: RULE_VERSION, hub: None, source, body }
+    }
+
     /// The one form of this leaf.
     ///
     /// # Panics
@@ -213,7 +231,7 @@ impl Leaf {
     pub const fn posting(&self) -> Option<&Posting> {
         match &self.body {
             Body::Posting(posting) | Body::Adjustment { posting, .. } => Some(posting),
-            Body::Summary(_) | Body::Pruned(_) => None,
+            Body::Summary(_) | Body::Pruned(_) | Body::Snapshot(_) => None,
         }
     }
 
@@ -223,7 +241,7 @@ impl Leaf {
         match &self.body {
             Body::Posting(posting) | Body::Adjustment { posting, .. } => Some(posting.interval),
             Body::Summary(summary) => Some(summary.interval),
-            Body::Pruned(_) => None,
+            Body::Pruned(_) | Body::Snapshot(_) => None,
         }
     }
 }

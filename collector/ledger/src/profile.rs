@@ -11,6 +11,7 @@
 
 use crate::class::{Activity, ByClass, Class};
 use crate::rules::{OPEN_STEPS_MAX, STEPS_MAX};
+use serde::{Deserialize, Serialize};
 
 const MINUTE_MS: u32 = 60_000;
 /// Below this power two steps count as alike: a GPU's idle flicker.
@@ -36,7 +37,7 @@ impl Step {
 }
 
 /// A step in 16 bytes: a hub of 8,000 GPUs keeps 7.2 million of them until its interval is posted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Packed {
     from: u32,
     to: u32,
@@ -68,7 +69,7 @@ impl Packed {
 }
 
 /// One device-interval.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cell {
     energy: ByClass,
     covered_ms: u32,

@@ -1,6 +1,7 @@
 //! PUE as an exact ratio of two energies over the same closed intervals, with everything that a
 //! published figure must carry; or the reason why there is none. Never a float.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -9,7 +10,7 @@ use bijli_wire::UtcMillis;
 use crate::diagram::{Category, Role};
 
 /// What one complete interval adds to both terms.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PueParts {
     pub(crate) total: u128,
     pub(crate) it: u128,
@@ -20,7 +21,9 @@ pub(crate) struct PueParts {
 }
 
 /// Why one interval adds nothing.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize,
+)]
 pub enum Withheld {
     #[error("no supply meter is declared")]
     NoSupplyMeter,

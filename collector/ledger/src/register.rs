@@ -9,6 +9,7 @@
 
 use bijli_wire::batch::Register;
 use bijli_wire::{Method, Milliwatts, Quantity, UtcMillis};
+use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
 use crate::event::EventKind;
@@ -78,14 +79,14 @@ impl Judged {
 }
 
 /// A reading that is trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     at: i64,
     count: u64,
 }
 
 /// Readings that disagree with the mark and, so far, agree among themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Suspects {
     first: Mark,
     last: Mark,
@@ -93,7 +94,7 @@ struct Suspects {
 }
 
 /// Why the next reading cannot simply be subtracted from the mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Break {
     /// Another epoch: the count may have restarted.
     Epoch,
@@ -110,7 +111,7 @@ pub(crate) enum Redeclared {
 }
 
 /// One register as it is followed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RegisterState {
     declared: Register,
     mark: Option<Mark>,

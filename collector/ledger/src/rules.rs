@@ -1,13 +1,14 @@
 //! The accounting rules that a hub may set, the fixed ones, and the version that every entry names.
 
 use bijli_wire::Millis;
+use serde::{Deserialize, Serialize};
 
 /// Version of the derivation rules of `docs/formats/ledger.md`. Append only: a rule that changes
 /// an amount gets a new number.
 pub const RULE_VERSION: u32 = 1;
 
 /// What a hub may choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// Length of an accounting interval. Intervals are counted from 1970 UTC.
     pub interval: Millis,

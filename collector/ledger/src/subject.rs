@@ -1,5 +1,6 @@
 //! What the books know of one subject, and how callers name it quickly.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use bijli_wire::{Milliwatts, NodeId, SubjectId, SubjectKind, UtcMillis};
@@ -10,7 +11,7 @@ use crate::profile::Cell;
 use crate::register::RegisterState;
 
 /// A subject as `Books::declare` named it: no lookup is needed to read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterHandle {
     pub(crate) index: u32,
     /// Readings under this handle are counted and not booked.
@@ -52,7 +53,7 @@ impl Declared {
 }
 
 /// What was counted of a subject's readings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub resets: u64,
     pub wraps: u64,
@@ -84,7 +85,7 @@ pub struct SubjectStatus<'a> {
 }
 
 /// One subject in the books.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SubjectState {
     pub(crate) id: SubjectId,
     pub(crate) kind: SubjectKind,

@@ -94,7 +94,7 @@ impl Desk {
             received,
             id,
             schema,
-            readings: Readings::Body(body),
+            readings: Readings { body, decoded: None },
             offset_ms: 0,
         });
         self.check();

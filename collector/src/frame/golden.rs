@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bijli_ledger::Rules;
+use bijli_ledger::leaf::Pruned;
 use bijli_seglog::{Disk, DiskFile, RealDisk};
 use bijli_wire::{
     Batch, BatchSeq, ErrorCode, HubId, NodeId, SpoolEpoch, SubjectId, UtcMillis, codec,
@@ -22,7 +23,7 @@ use crate::intake::Intake;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -33,6 +34,8 @@ const NAMES: [&str; 10] = [
     "6-tick.frame",
     "8-floor.frame",
     "9-corrected.frame",
+    "11-snapshot.frame",
+    "12-pruned.frame",
 ];
 
 fn golden() -> PathBuf {
@@ -112,12 +115,14 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 10] {
+fn frames() -> [Frame; 12] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
     let end =
         EndText { hub: "lahore".into(), id: "1042".into(), at: "2025-10-09T08:53:22Z".into() };
+    let sha256 = [0x5A; 32];
+    let pruned = Pruned { segment: 1, first: 1, last: 480, bytes: 67_108_864, sha256 };
     let floor = BatchSeq::new(17_281).expect("from 1");
     [
         Frame::Rules { received: at(0), rules: Rules::default() },
@@ -130,6 +135,8 @@ fn frames() -> [Frame; 10] {
         Frame::Tick { received: at(1_200) },
         Frame::Floor { received: at(1_201), lane: lane(), floor },
         Frame::Corrected { received: at(1_202), offset_ms: -3_600_000, body: second },
+        Frame::Snapshot { received: at(1_203) },
+        Frame::Pruned { received: at(1_204), pruned },
     ]
 }
 
@@ -148,7 +155,9 @@ fn plain(frame: Frame) -> Frame {
         | Frame::Tick { .. }
         | Frame::Rules { .. }
         | Frame::Floor { .. }
-        | Frame::Incident { .. } => frame,
+        | Frame::Incident { .. }
+        | Frame::Snapshot { .. }
+        | Frame::Pruned { .. } => frame,
     }
 }
 
@@ -174,7 +183,10 @@ fn a_reader_written_from_the_document_agrees() {
     let number = |bytes: &[u8], at: usize| {
         bytes[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
-    let received = [0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000];
+    let received = [
+        0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
+        1_204_000,
+    ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
         let kind = name.split('-').next().expect("a name");
@@ -207,6 +219,12 @@ fn a_reader_written_from_the_document_agrees() {
                 body,
                 b"\x06lahore\x08lhe-n002\x10foreign_identitysent as lhe-n001 of hub lahore"
             ),
+            11 => assert!(body.is_empty()),
+            12 => {
+                let numbers = [0, 8, 16, 24].map(|at| number(body, at));
+                assert_eq!(numbers, [1, 1, 480, 67_108_864]);
+                assert_eq!(body[32..], [0x5A; 32]);
+            }
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));
                 assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);

@@ -12,6 +12,8 @@
 //! - At most [`SEQUENCE_WINDOW`] items of a lane are held back, and what is remembered of a lane
 //!   is bounded (`known.rs`).
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -19,7 +21,11 @@ use bijli_wire::hello::Reached;
 use bijli_wire::limits::{FUTURE_MS_MAX, SEQUENCE_WINDOW};
 use bijli_wire::{BatchSeq, ContentHash, HubId, Millis, NodeId, SpoolEpoch, UtcMillis};
 
+use serde::{Deserialize, Serialize};
+
 use super::known::{Found, Known, Prefix};
+
+pub use kept::KeptLanes;
 
 /// Spool epochs of one node; a new one begins when its spool was lost or its disk imaged anew.
 pub const EPOCHS_PER_NODE_MAX: usize = 256;
@@ -32,7 +38,7 @@ pub const PATIENCE: Millis = Millis::new(2 * 60 * 1_000);
 const CONTEST_GRACE_MS: i64 = 2 * FUTURE_MS_MAX;
 
 /// Names a lane.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LaneKey {
     pub hub: HubId,
     pub node: NodeId,
@@ -61,13 +67,13 @@ pub enum Admit {
 }
 
 /// All lanes. `T` is what is handed out.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
 pub struct Admission<T> {
     lanes: BTreeMap<LaneKey, Lane<T>>,
     skips: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
 struct Lane<T> {
     /// Every sequence before it was handed out or given up.
     next: u64,
@@ -76,8 +82,10 @@ struct Lane<T> {
     known: Known,
     /// Durable, and waiting for an elder one.
     held: BTreeMap<u64, T>,
+    #[serde(skip)]
     in_flight: BTreeSet<u64>,
     /// When it was first refused for the sequence that is awaited now.
+    #[serde(skip)]
     stalled: Option<UtcMillis>,
     is_begun: bool,
     /// When the node first wrote in another epoch after this one: nothing is awaited here any

@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use bijli_wire::ContentHash;
 
 /// Hashes kept of a lane, 8 bytes each: five and a half hours of batches of 5 s.
@@ -19,7 +21,7 @@ const HASHES_SLACK: usize = 512;
 pub(super) const RANGES_MAX: usize = 1_024;
 
 /// The first 8 bytes of a content hash: enough to tell a duplicate from a fork.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Prefix([u8; 8]);
 
 impl Prefix {
@@ -38,7 +40,7 @@ pub(super) enum Found {
     Blurred,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Known {
     /// First and last of each stretch, without a hole in it.
     ranges: BTreeMap<u64, u64>,

@@ -1,163 +1,13 @@
 //! A collector on one simulated disk, journal and ledger log together, cut wherever it writes.
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex};
-
-use bijli_ledger::{Leaf, Rules};
+use bijli_ledger::Leaf;
 use bijli_seglog::testing::{Fault, ModelDisk};
-use bijli_seglog::{Log, LogError, Options, RecordSeq};
-use bijli_wire::batch::{Group, Register, Series, Subject};
-use bijli_wire::{
-    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema,
-    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
-};
 
 use super::*;
-use crate::bookkeeper::Bookkeeper;
-use crate::clock::Clock;
-use crate::frame::Frame;
-use crate::health::Health;
 use crate::index::{self, Store};
-use crate::intake::{Fact, Intake, Note, Reply};
-use crate::journal::{self, Request, Setting};
-use crate::replay;
-use crate::state::State;
-
-const BEGIN: i64 = 1_782_864_000_000;
-const FIVE: i64 = 300_000;
-
-fn at(ms: i64) -> UtcMillis {
-    UtcMillis::new(BEGIN + ms)
-}
-
-fn schema() -> Schema {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(700_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
-    Schema {
-        hub: HubId::new("isb").expect("valid"),
-        node: NodeId::new("n01").expect("valid"),
-        agent: "test".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new("GPU-1").expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group {
-            cadence: Millis::new(1_000),
-            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
-        }],
-    }
-}
-
-/// Two hours of a GPU at 100 W, an allocation that is told an hour late, time passing.
-fn story() -> Vec<Frame> {
-    let (id, body) = codec::encode_schema(&schema()).expect("encodes");
-    let rules = Rules::default();
-    let mut frames =
-        vec![Frame::Rules { received: at(0), rules }, Frame::Schema { received: at(0), body }];
-    for number in 0..24_i64 {
-        let times = [number * FIVE, number * FIVE + 150_000];
-        let batch = Batch {
-            hub: schema().hub,
-            node: schema().node,
-            epoch: SpoolEpoch::new([3; 16]),
-            sequence: BatchSeq::new(u64::try_from(number).expect("small") + 1).expect("from 1"),
-            schema: id,
-            created: at(times[1]),
-            uptime: None,
-            matrices: vec![Matrix {
-                group: 0,
-                times: times.map(at).to_vec(),
-                columns: vec![times.map(|time| Some(time * 100)).to_vec()],
-            }],
-            events: Vec::new(),
-        };
-        let body = codec::encode_batch(&batch).expect("encodes");
-        frames.push(Frame::Batch { received: at(times[1] + 1_000), body });
-        if number == 14 {
-            let json = br#"{"id":"1","hub":"isb","project":"climate","devices":["GPU-1"],"from":"2026-07-01T00:10:00Z","to":"2026-07-01T00:50:00Z","who":"slurm","why":""}"#;
-            let received = at(times[1] + 2_000);
-            frames.push(Frame::AllocationPut { received, json: json.to_vec() });
-        }
-    }
-    for minutes in [122, 125, 130, 140] {
-        frames.push(Frame::Tick { received: at(minutes * 60_000) });
-    }
-    frames
-}
-
-struct Machine {
-    journal: journal::Writer<ModelDisk>,
-    facts: Receiver<Fact>,
-    keeper: Bookkeeper,
-    ledger: Arc<Mutex<Writer<ModelDisk>>>,
-}
-
-impl Machine {
-    fn boot(disk: &ModelDisk) -> Result<Self, LogError> {
-        let options = Options::new(1 << 20, 1 << 16).expect("valid");
-        let (log, _) = Log::open(disk.clone(), Path::new("/journal"), options)?;
-        let (leaves, _) = open(disk.clone(), Path::new("/ledger"))?;
-        let ledger = Arc::new(Mutex::new(Writer::new(leaves)));
-        let state = Arc::new(State::new(Clock, Rules::default(), Health::new(), None));
-        let out = Arc::clone(&ledger);
-        let mut keeper = Bookkeeper::with_leaves(Arc::clone(&state), move |lot| {
-            // A disk that is cut takes nothing; the next start appends it.
-            drop(out.lock().expect("no panic").take(&lot));
-        });
-        let intake = Arc::new(Mutex::new(Intake::default()));
-        replay::replay(&log, &state, &intake, |fact| keeper.book(fact));
-        let (sender, facts) = sync_channel(1_024);
-        let setting = Setting {
-            clock: Clock,
-            health: Health::new(),
-            facts: sender,
-            space: Box::new(|| None),
-            reserve_bytes: 0,
-        };
-        let journal = journal::Writer::new(log, intake, setting);
-        Ok(Self { journal, facts, keeper, ledger })
-    }
-
-    /// Goes on with the story where the journal ends, until its end or a failure.
-    fn live(&mut self) {
-        let from = usize::try_from(self.journal.log().durable_seq().get()).expect("small");
-        for frame in story().into_iter().skip(from) {
-            let before = self.journal.log().durable_seq();
-            let note = Note::of(&frame).expect("our own");
-            let request = Request { frame, note, reply: Reply::none() };
-            let outcome = self.journal.write(vec![request]);
-            for fact in self.facts.try_iter() {
-                self.keeper.book(fact);
-            }
-            if outcome.is_err() || self.journal.log().durable_seq() == before {
-                return;
-            }
-        }
-    }
-
-    fn keeping(&self) -> (Keeping, u64, u64) {
-        let ledger = self.ledger.lock().expect("no panic");
-        (ledger.keeping(), ledger.ahead(), ledger.lost())
-    }
-}
-
-fn leaves(disk: &ModelDisk) -> Vec<(u64, Vec<u8>)> {
-    let (log, _) = open(disk.clone(), Path::new("/ledger")).expect("opens");
-    let records = log.read_from(RecordSeq::FIRST).map(|record| record.expect("whole"));
-    records.map(|(seq, bytes)| (seq.get(), bytes)).collect()
-}
+use crate::intake::{Note, Reply};
+use crate::journal::{self, Request};
+use crate::testing::{FIVE, Machine, at, leaves, schema, story};
 
 /// The leaves of a life without a cut, and how many I/O operations it took.
 fn reference() -> (Vec<(u64, Vec<u8>)>, u64) {
@@ -264,7 +114,7 @@ fn c11_a_restored_journal_rewrites_nothing() {
         let received = at(minutes * 60_000);
         let request = journal::tick(received);
         restored.journal.write(vec![request]).expect("room");
-        restored.facts.try_iter().for_each(|fact| restored.keeper.book(fact));
+        restored.book();
     }
     assert!(matches!(restored.keeping().0, Keeping::Differs { .. }));
     drop(restored);

@@ -1,6 +1,5 @@
 //! The ledger's thread: takes lots from the bookkeeper, makes them durable.
 
-use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use bijli_seglog::{Disk, Log, LogError};
 
 use super::Lot;
-use super::writer::{Keeping, Writer, open};
+use super::writer::{Keeping, Writer};
 use crate::health::Health;
 use crate::intake::Reply;
 use crate::journal::chain;
@@ -39,30 +38,26 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// Opens the log and starts the thread. It ends when every handle is gone, or when an fsync
+/// Starts the thread; `next` is the index of the first leaf that comes. It ends when every handle is gone, or when an fsync
 /// failed, which it tells: then the process must end, and the log recovers from disk.
 ///
 /// # Errors
-/// When the log cannot be opened, or no thread can be started.
+/// When no thread can be started.
 pub fn start<D: Disk>(
-    disk: D,
-    dir: &Path,
+    log: Log<D>,
+    next: u64,
     health: Health,
     failed: Reply<LogError>,
-) -> Result<Started<D>, StartError> {
-    let (log, _) = open(disk, dir).map_err(StartError::Open)?;
-    let mut writer = Writer::new(log);
+) -> std::io::Result<Started<D>> {
+    let mut writer = Writer::after(log, next);
     let shared = writer.shared();
     let (sender, receiver) = sync_channel(LOTS_MAX);
-    let thread = std::thread::Builder::new()
-        .name("ledger".into())
-        .spawn(move || {
-            if let Err(error) = run(&mut writer, &receiver, &health) {
-                tracing::error!(error = chain(&error), "the ledger log failed");
-                failed.send(error);
-            }
-        })
-        .map_err(StartError::Thread)?;
+    let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || {
+        if let Err(error) = run(&mut writer, &receiver, &health) {
+            tracing::error!(error = chain(&error), "the ledger log failed");
+            failed.send(error);
+        }
+    })?;
     Ok(Started { ledger: Ledger { sender }, log: shared, thread })
 }
 
@@ -73,15 +68,6 @@ pub struct Started<D: Disk> {
     /// To read from.
     pub log: Arc<Mutex<Log<D>>>,
     pub thread: JoinHandle<()>,
-}
-
-/// Why there is no ledger.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("cannot open the ledger log")]
-    Open(#[source] LogError),
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
 }
 
 impl Ledger {

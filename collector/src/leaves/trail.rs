@@ -16,6 +16,18 @@ pub struct Trail {
 }
 
 impl Trail {
+    /// As after leaves that name records through this one.
+    #[must_use]
+    pub fn after(record: RecordSeq) -> Self {
+        Self { first: record.get() + 1, last: record.get(), hash: Sha256::new() }
+    }
+
+    /// The last record that the books have seen; 0: none.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The next record that the books see. One that the journal lost is not among them.
     pub fn add(&mut self, seq: RecordSeq, digest: FrameDigest) {
         self.first = self.first.max(1);

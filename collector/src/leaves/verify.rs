@@ -4,17 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bijli_ledger::Leaf;
-use bijli_seglog::{LogError, RealDisk, RecordSeq};
+use bijli_seglog::{RealDisk, RecordSeq};
 use serde::Serialize;
 
-use super::{Kept, Lot, open};
-use crate::bookkeeper::Bookkeeper;
-use crate::clock::Clock;
-use crate::health::Health;
+use super::{Kept, Lot};
 use crate::index::{IndexError, Store};
-use crate::intake::Intake;
-use crate::replay;
-use crate::state::State;
+use crate::journal::chain;
+use crate::replay::{self, Offline};
+use crate::snapshot::{Begin, Grounds};
 
 /// Differences told one by one; the rest is counted.
 const TOLD_MAX: usize = 20;
@@ -35,6 +32,14 @@ pub struct Verdict {
     pub missing: u64,
     /// Leaves of the log that the journal does not lead to.
     pub surplus: u64,
+    /// The first record that was replayed. Above 1 the records before it are no longer kept...
+    pub begins_with: u64,
+    /// ...and so many leaves before it rest on the ledger log alone.
+    pub unproven: u64,
+    /// Snapshots whose hash is in the log where the journal says...
+    pub snapshots_same: u64,
+    /// ...and others, which no start believes.
+    pub snapshots_differing: u64,
     /// Leaves whose rows in the index are those that follow from them...
     pub rows_same: u64,
     /// ...others...
@@ -50,8 +55,6 @@ pub struct Verdict {
 pub enum VerifyError {
     #[error(transparent)]
     Replay(#[from] replay::ReplayError),
-    #[error("cannot open the ledger log")]
-    Ledger(#[source] LogError),
     #[error("cannot open the index; delete its directory, a start makes it again")]
     Index(#[source] IndexError),
 }
@@ -61,9 +64,11 @@ impl Verdict {
     #[must_use]
     pub const fn is_same(&self) -> bool {
         self.same == self.leaves
+            && self.damaged == 0
             && self.surplus == 0
-            && self.rows_same == self.leaves
+            && self.rows_same == self.leaves + self.unproven
             && self.rows_differing == 0
+            && self.snapshots_differing == 0
     }
 
     /// For people.
@@ -71,14 +76,23 @@ impl Verdict {
     pub fn show(&self) -> String {
         let Self { frames, leaves, same, differing, damaged, missing, surplus, .. } = self;
         let Self { rows_same, rows_differing, rows_missing, .. } = self;
+        let Self { snapshots_same, snapshots_differing, .. } = self;
         let verdict = if self.is_same() { "the same" } else { "NOT the same" };
         let mut text = format!(
             "{frames} frames of the journal lead to {leaves} leaves\n\
              ledger log: {same} the same, {differing} differ, {damaged} damaged, \
              {missing} missing, {surplus} too many\n\
              index:      {rows_same} the same, {rows_differing} differ, {rows_missing} missing\n\
+             snapshots:  {snapshots_same} the same, {snapshots_differing} differ\n\
              verdict:    {verdict}\n"
         );
+        if self.begins_with > 1 {
+            let (gone, unproven) = (self.begins_with - 1, self.unproven);
+            text.push_str(&format!(
+                "records 1 to {gone} are no longer kept: {unproven} leaves before rest on the \
+                 ledger log, and on the snapshot that was begun from\n"
+            ));
+        }
         for one in &self.told {
             text.push_str(&format!("    {one}\n"));
         }
@@ -109,6 +123,22 @@ impl Bench {
             self.compare_bytes(index, leaf);
             if let Err(error) = self.compare_rows(index, leaf) {
                 self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    /// A leaf of records that are no longer kept: it must be a leaf, and have its rows.
+    fn take_alone(&mut self, index: u64) {
+        self.verdict.unproven += 1;
+        match self.kept.leaf(index).map(|bytes| Leaf::decode(&bytes)) {
+            Some(Ok(leaf)) => {
+                if let Err(error) = self.compare_rows(index, &leaf) {
+                    self.failed.get_or_insert(error);
+                }
+            }
+            Some(Err(_)) | None => {
+                self.verdict.damaged += 1;
+                self.verdict.tell(format!("leaf {index} is damaged in the ledger log"));
             }
         }
     }
@@ -163,26 +193,36 @@ impl Bench {
 /// # Errors
 /// When journal, log or index cannot be opened: by a collector that runs, for one.
 pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
-    let (journal, rules) = replay::open_offline(dir)?;
-    let (log, _) = open(RealDisk, &dir.join("ledger")).map_err(VerifyError::Ledger)?;
+    let Offline { journal, ledger, store, state, begin } = replay::open_offline(dir)?;
+    let Begin { from, next_leaf, intake, bookkeeper } = begin;
     let index = Store::inspect(&dir.join("index")).map_err(VerifyError::Index)?;
     index.check().map_err(VerifyError::Index)?;
-    let count = log.durable_seq().get();
-    let kept = Kept::new(log.read_from(RecordSeq::FIRST));
-    let verdict = Verdict::default();
-    let bench = Arc::new(Mutex::new(Bench { kept, count, index, verdict, failed: None }));
-    let state = Arc::new(State::new(Clock, rules, Health::new(), None));
+    let count = ledger.durable_seq().get();
+    let kept = Kept::new(ledger.read_from(RecordSeq::FIRST));
+    let mut bench = Bench { kept, count, index, verdict: Verdict::default(), failed: None };
+    bench.verdict.begins_with = from.get();
+    (0..next_leaf).for_each(|index| bench.take_alone(index));
+    let bench = Arc::new(Mutex::new(bench));
     let out = Arc::clone(&bench);
-    let mut keeper = Bookkeeper::with_leaves(Arc::clone(&state), move |lot: Lot| {
+    let mut keeper = bookkeeper.with_leaves(move |lot: Lot| {
         out.lock().unwrap_or_else(PoisonError::into_inner).take(&lot);
     });
-    replay::replay(&journal, &state, &Mutex::new(Intake::default()), |fact| keeper.book(fact));
+    replay::replay(&journal, from, &state, &Mutex::new(intake), |fact| keeper.book(fact));
     let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = bench.failed.take() {
         return Err(VerifyError::Index(error));
     }
-    let surplus = count.saturating_sub(bench.verdict.leaves);
-    bench.verdict.surplus = surplus;
-    bench.verdict.frames = u64::try_from(state.health.replay_frames.get()).unwrap_or(0);
-    Ok(bench.verdict.clone())
+    let verdict = &mut bench.verdict;
+    verdict.surplus = count.saturating_sub(next_leaf + verdict.leaves);
+    verdict.frames = u64::try_from(state.health.replay_frames.get()).unwrap_or(0);
+    for (record, error) in store.check(&Grounds { journal: &journal, ledger: &ledger }) {
+        match error {
+            None => verdict.snapshots_same += 1,
+            Some(error) => {
+                verdict.snapshots_differing += 1;
+                verdict.tell(format!("the snapshot after record {record}: {}", chain(&error)));
+            }
+        }
+    }
+    Ok(verdict.clone())
 }

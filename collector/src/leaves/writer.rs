@@ -54,10 +54,16 @@ pub fn open<D: Disk>(disk: D, dir: &Path) -> Result<(Log<D>, Recovery), LogError
 impl<D: Disk> Writer<D> {
     #[must_use]
     pub fn new(log: Log<D>) -> Self {
-        let old = Kept::new(log.read_from(RecordSeq::FIRST));
+        Self::after(log, 0)
+    }
+
+    /// For books that begin from a snapshot: the first leaf that they make has this index.
+    #[must_use]
+    pub fn after(log: Log<D>, next: u64) -> Self {
+        let old = Kept::new(log.read_from(RecordSeq::new(next + 1)));
         let known = log.durable_seq().get();
         let log = Arc::new(Mutex::new(log));
-        Self { log, old, known, next: 0, keeping: Keeping::Same, lost: 0 }
+        Self { log, old, known, next, keeping: Keeping::Same, lost: 0 }
     }
 
     /// Compares what the log has, appends and makes durable what it lacks. Leaf by leaf: a cut in

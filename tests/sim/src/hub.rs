@@ -13,13 +13,13 @@ use bijli_collector::frame::Frame;
 use bijli_collector::health::Health;
 use bijli_collector::ingest::door::{Decision, Door, Peer};
 use bijli_collector::intake::{Fact, Intake, Note, Reply};
-use bijli_collector::journal::{FACTS_MAX, Outcome, Request, Setting, Writer, tick};
+use bijli_collector::journal::{FACTS_MAX, Outcome, Request, Retention, Setting, Writer, tick};
 use bijli_collector::refusal::Refusal;
 use bijli_collector::replay;
 use bijli_collector::state::{Hub, State};
 use bijli_ledger::Rules;
 use bijli_seglog::testing::ModelDisk;
-use bijli_seglog::{Log, LogError, Options, Recovery};
+use bijli_seglog::{Log, LogError, Options, RecordSeq, Recovery};
 use bijli_wire::{ContentHash, ErrorCode, HubId, Millis, UtcMillis, codec};
 use bytes::Bytes;
 
@@ -121,7 +121,7 @@ impl Collector {
         let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
         oracle.collector_started();
         let mut outcome = Ok(());
-        replay::replay(&log, &state, &intake, |fact| {
+        replay::replay(&log, RecordSeq::FIRST, &state, &intake, |fact| {
             if outcome.is_ok() {
                 outcome = oracle.book(fact, &mut bookkeeper, &state);
             }
@@ -134,6 +134,7 @@ impl Collector {
             facts: sender,
             space: Box::new(|| None),
             reserve_bytes: 0,
+            retention: Retention::none(),
         };
         let is_new = lock(&intake).rules().is_none();
         let mut life = Life {

@@ -130,13 +130,14 @@ impl Oracle {
     /// I2.
     fn invariant_booked_once(&mut self, readings: &Readings) -> Result<(), Violation> {
         let broken = |words: String| Violation::new("booked once", words);
-        let key = match readings {
-            Readings::Decoded(carried) => {
+        let key = match &readings.decoded {
+            Some(carried) => {
                 let batch = carried.batch();
                 ((batch.node.clone(), batch.epoch), batch.sequence.get())
             }
-            Readings::Body(body) => {
-                let envelope = codec::open(body).map_err(|error| broken(error.to_string()))?;
+            None => {
+                let envelope =
+                    codec::open(&readings.body).map_err(|error| broken(error.to_string()))?;
                 let envelope = envelope.envelope;
                 ((envelope.node, envelope.epoch), envelope.sequence.get())
             }

@@ -20,6 +20,7 @@ mod statement;
 pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
 pub use statement::Statement;
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
@@ -67,7 +68,7 @@ pub struct Closed {
 /// An interval that cannot be posted: its flows do not balance, or an amount does not fit.
 /// It closes disputed and without entries, and is tried again when a fact touches it. It is never
 /// a fault of the input alone.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Fault {
     #[error("interval {start}: {account} received {inflow} mJ and gave {outflow} mJ")]
     Imbalance { start: UtcMillis, account: Account, inflow: u128, outflow: u128 },
@@ -76,7 +77,7 @@ pub enum Fault {
 }
 
 /// One interval that was posted at least once.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Interval {
     /// Each posting's sequences.
     postings: Vec<Range<u64>>,
@@ -86,7 +87,7 @@ struct Interval {
 }
 
 /// One hub's books.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Books {
     hub: HubId,
     rules: Rules,

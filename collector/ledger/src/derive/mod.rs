@@ -11,6 +11,7 @@ mod facility;
 mod node;
 mod points;
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bijli_wire::{NodeId, SubjectId, SubjectKind};
@@ -34,7 +35,9 @@ pub struct Flow {
 }
 
 /// Why an interval is not complete.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize,
+)]
 pub enum Reason {
     /// The rules came to flows that cannot be posted: a defect, set aside with its proof.
     #[error("nothing is posted: {words}")]

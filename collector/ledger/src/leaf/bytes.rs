@@ -25,8 +25,8 @@ use bijli_wire::{HubId, NodeId, UtcMillis};
 
 use super::group::{self, Line};
 use super::{
-    Body, LEAF_VERSION, Leaf, LeafError, Owner, Posting, Pruned, PueShown, ReasonShown, Source,
-    Summary, class_number,
+    Body, LEAF_VERSION, Leaf, LeafError, Owner, Posting, Pruned, PueShown, ReasonShown, Snapshot,
+    Source, Summary, class_number,
 };
 use crate::account::Account;
 use crate::class::Class;
@@ -37,6 +37,7 @@ const KIND_POSTING: u8 = 1;
 const KIND_ADJUSTMENT: u8 = 2;
 const KIND_SUMMARY: u8 = 3;
 const KIND_PRUNED: u8 = 4;
+const KIND_SNAPSHOT: u8 = 5;
 const REVERSAL: u8 = 0x80;
 const NO_LEAF: u64 = u64::MAX;
 /// What one line takes.
@@ -49,6 +50,7 @@ pub(super) fn encode(leaf: &Leaf) -> Vec<u8> {
         Body::Adjustment { .. } => KIND_ADJUSTMENT,
         Body::Summary(_) => KIND_SUMMARY,
         Body::Pruned(_) => KIND_PRUNED,
+        Body::Snapshot(_) => KIND_SNAPSHOT,
     });
     to.u32(leaf.rule_version);
     to.name(leaf.hub.as_ref().map_or("", HubId::as_str));
@@ -68,6 +70,10 @@ pub(super) fn encode(leaf: &Leaf) -> Vec<u8> {
             [segment, first, last, bytes].into_iter().for_each(|number| to.u64(*number));
             to.bytes(sha256);
         }
+        Body::Snapshot(Snapshot { bytes, sha256 }) => {
+            to.u64(*bytes);
+            to.bytes(sha256);
+        }
     }
     to.0
 }
@@ -84,7 +90,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Leaf, LeafError> {
         "" => Ok(None),
         name => HubId::new(name).map(Some),
     })?;
-    if hub.is_none() != (kind == KIND_PRUNED) {
+    if hub.is_none() != matches!(kind, KIND_PRUNED | KIND_SNAPSHOT) {
         return Err(LeafError::Field { field: "hub" });
     }
     let (first, last) = (from.u64("first record")?, from.u64("last record")?);
@@ -102,6 +108,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Leaf, LeafError> {
             last: from.u64("last record")?,
             bytes: from.u64("bytes")?,
             sha256: from.hash("hash of the segment")?,
+        }),
+        KIND_SNAPSHOT => Body::Snapshot(Snapshot {
+            bytes: from.u64("bytes")?,
+            sha256: from.hash("hash of the snapshot")?,
         }),
         found => return Err(LeafError::Kind { found }),
     };

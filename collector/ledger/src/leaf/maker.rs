@@ -4,12 +4,13 @@
 //! - Indexes count the leaves of the log from 0, over all hubs, in the order of their making.
 //! - What is made is a function of the statements in their order.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bijli_wire::{HubId, UtcMillis};
 
 use super::bytes::{LINE_BYTES, accounts_bytes};
-use super::{Body, LEAF_BYTES_MAX, Leaf, Line, Owner, Posting, Pruned, Source, Summary};
+use super::{Body, LEAF_BYTES_MAX, Leaf, Line, Owner, Posting, Source, Summary};
 use crate::account::Account;
 use crate::books::Statement;
 use crate::rules::RULE_VERSION;
@@ -18,21 +19,21 @@ use crate::rules::RULE_VERSION;
 const HEAD_BYTES: usize = 512;
 
 /// Makes the leaves of one log.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct LeafMaker {
     next: u64,
     hubs: BTreeMap<HubId, OfHub>,
 }
 
 /// What corrections of one hub's intervals must name.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct OfHub {
     /// Owners by a number of our own, so that an interval keeps four bytes of each.
     owners: BTreeMap<Owner, u32>,
     intervals: BTreeMap<i64, OfInterval>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct OfInterval {
     /// Index of the first leaf with entries; the owners of it and those after it.
     first: u64,
@@ -76,10 +77,9 @@ impl LeafMaker {
         bodies.into_iter().map(leaf).collect()
     }
 
-    /// The leaf of a segment that is no longer kept.
-    pub fn prune(&mut self, pruned: Pruned, source: Source) -> Leaf {
+    /// Gives the next index to a leaf about the journal, which its caller makes.
+    pub const fn skip(&mut self) {
         self.next = self.next.saturating_add(1);
-        Leaf { rule_version: RULE_VERSION, hub: None, source, body: Body::Pruned(pruned) }
     }
 
     /// Forgets intervals before the horizon: nothing corrects them any more.

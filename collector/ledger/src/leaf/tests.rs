@@ -15,7 +15,7 @@ fn line(seq: u64, debit: &str, credit: &str, amount: u64) -> Line {
 
 fn leaf(body: Body) -> Leaf {
     let hub = match body {
-        Body::Pruned(_) => None,
+        Body::Pruned(_) | Body::Snapshot(_) => None,
         Body::Posting(_) | Body::Adjustment { .. } | Body::Summary(_) => {
             Some(HubId::new("isb").expect("valid"))
         }
@@ -143,6 +143,7 @@ proptest! {
             Body::Adjustment { old_leaf: old, corrects: number, posting },
             Body::Summary(summary),
             Body::Pruned(pruned),
+            Body::Snapshot(Snapshot { bytes: number, sha256 }),
         ] {
             let leaf = leaf(body);
             prop_assert_eq!(Leaf::decode(&leaf.encode()), Ok(leaf));

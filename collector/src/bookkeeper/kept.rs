@@ -1,0 +1,153 @@
+//! The books in bytes: what a snapshot keeps, and a bookkeeper that goes on from it.
+//!
+//! # Invariants
+//! - The books' part is a function of the journal: equal journals give equal bytes, and their hash
+//!   is in a leaf. The views' part is for pages only, and in no leaf.
+//! - A bookkeeper that was restored books as the one that was kept: the same leaves, to the byte.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use bijli_ledger::{Books, LeafMaker, Rules};
+use bijli_seglog::RecordSeq;
+use bijli_wire::{HubId, NodeId, UtcMillis};
+use serde::{Deserialize, Serialize};
+
+use super::{Bookkeeper, Declaration};
+use crate::diagram::Plan;
+use crate::frame::{Frame, FrameDigest};
+use crate::intake::Intake;
+use crate::leaves::Trail;
+use crate::live::Live;
+use crate::snapshot::{LoadError, Loaded, Packer, Taken};
+use crate::state::{Hub, State};
+
+/// The bookkeeper's own part, before the books of each hub.
+#[derive(Serialize)]
+struct Keeper<'a> {
+    rules: Rules,
+    second: i64,
+    unusable: u64,
+    maker: &'a LeafMaker,
+    declared: &'a BTreeMap<(HubId, NodeId), Declaration>,
+    hubs: Vec<&'a HubId>,
+}
+
+#[derive(Deserialize)]
+struct LoadedKeeper {
+    rules: Rules,
+    second: i64,
+    unusable: u64,
+    maker: LeafMaker,
+    declared: BTreeMap<(HubId, NodeId), Declaration>,
+    hubs: Vec<HubId>,
+}
+
+/// What pages show of a hub beside its books.
+#[derive(Serialize, Deserialize)]
+struct Shown {
+    booked_until: Option<UtcMillis>,
+    /// The diagram in words, as in the journal.
+    plan: String,
+    live: Live,
+}
+
+impl Bookkeeper {
+    /// Everything as it stands.
+    pub(super) fn taken(&self, received: UtcMillis, intake: &[u8]) -> Taken {
+        let mut packer = Packer::new();
+        self.write_books(intake, &mut packer).expect("memory takes any bytes");
+        let (books, bytes, sha256) = packer.finish();
+        let mut packer = Packer::new();
+        if self.snapshots.is_some() {
+            self.write_views(&mut packer).expect("memory takes any bytes");
+        }
+        let (views, _, _) = packer.finish();
+        let record = RecordSeq::new(self.trail.last());
+        let digest = FrameDigest::of(&Frame::Snapshot { received }.encode());
+        Taken { record, digest, next_leaf: self.maker.next(), bytes, sha256, books, views }
+    }
+
+    fn write_books(&self, intake: &[u8], to: &mut Packer) -> Result<(), postcard::Error> {
+        let length = u64::try_from(intake.len()).expect("a length fits");
+        let head = to.write_all(&length.to_le_bytes()).and_then(|()| to.write_all(intake));
+        head.map_err(|_| postcard::Error::SerializeBufferFull)?;
+        let keeper = Keeper {
+            rules: self.rules,
+            second: self.second,
+            unusable: self.unusable,
+            maker: &self.maker,
+            declared: &self.declared,
+            hubs: self.hubs.keys().collect(),
+        };
+        postcard::to_io(&keeper, &mut *to)?;
+        for hub in self.hubs.values() {
+            postcard::to_io(&*hub.books(), &mut *to)?;
+        }
+        Ok(())
+    }
+
+    fn write_views(&self, to: &mut Packer) -> Result<(), postcard::Error> {
+        for hub in self.hubs.values() {
+            let view = hub.view().clone();
+            let (booked_until, plan) = (view.booked_until, view.plan.to_toml());
+            let shown = Shown { booked_until, plan, live: hub.live().clone() };
+            postcard::to_io(&shown, &mut *to)?;
+        }
+        Ok(())
+    }
+
+    /// The intake and the bookkeeper of a snapshot; it fills the state with the books.
+    ///
+    /// # Errors
+    /// When the bytes are not of this version; the state is then as it was.
+    pub fn restore(state: Arc<State>, loaded: &Loaded) -> Result<(Intake, Self), LoadError> {
+        let (intake, mut rest) = loaded.sections()?;
+        let intake = Intake::from_bytes(intake).map_err(LoadError::Content)?;
+        let keeper: LoadedKeeper = next(&mut rest)?;
+        let mut views = &loaded.views[..];
+        let mut found = Vec::new();
+        for id in keeper.hubs {
+            let books: Books = next(&mut rest)?;
+            let shown: Shown = next(&mut views)?;
+            found.push((id, books, shown));
+        }
+        // All of it was read: nothing is filled in part.
+        let mut hubs = BTreeMap::new();
+        for (id, books, shown) in found {
+            let hub = match state.hub(&id) {
+                Some(hub) => hub,
+                None => state.add_hub(Hub::journalled(id.clone(), keeper.rules)),
+            };
+            fill(&hub, books, shown);
+            hubs.insert(id, hub);
+        }
+        let restored = Self {
+            rules: keeper.rules,
+            hubs,
+            declared: keeper.declared,
+            second: keeper.second,
+            unusable: keeper.unusable,
+            trail: Trail::after(loaded.record),
+            maker: keeper.maker,
+            ..Self::new(state)
+        };
+        Ok((intake, restored))
+    }
+}
+
+fn fill(hub: &Hub, books: Books, shown: Shown) {
+    *hub.books_mut() = books;
+    *hub.live_mut() = shown.live;
+    let mut view = hub.view_mut();
+    view.booked_until = shown.booked_until;
+    // It was read once; what cannot be read was refused when it came.
+    view.plan = Plan::from_toml(&shown.plan).unwrap_or_default();
+}
+
+fn next<T: for<'de> Deserialize<'de>>(rest: &mut &[u8]) -> Result<T, LoadError> {
+    let (found, after) = postcard::take_from_bytes(rest).map_err(LoadError::Content)?;
+    *rest = after;
+    Ok(found)
+}
