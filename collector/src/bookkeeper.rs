@@ -51,13 +51,11 @@ pub struct Bookkeeper {
     trail: Trail,
     maker: LeafMaker,
     /// Where leaves go; `None`: nobody asked for them, and none are made.
-    leaves: Option<Out<Lot>>,
-    /// Where snapshots go.
-    snapshots: Option<Out<Taken>>,
+    leaves: Option<Out>,
 }
 
 /// Takes what one record of the journal led to. It may wait for room.
-type Out<T> = Box<dyn FnMut(T) + Send>;
+type Out = Box<dyn FnMut(Lot) + Send>;
 
 /// When a batch came in, and what was added to its times.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +92,6 @@ impl Bookkeeper {
             trail: Trail::default(),
             maker: LeafMaker::default(),
             leaves: None,
-            snapshots: None,
         }
     }
 
@@ -102,12 +99,6 @@ impl Bookkeeper {
     #[must_use]
     pub fn with_leaves(self, out: impl FnMut(Lot) + Send + 'static) -> Self {
         Self { leaves: Some(Box::new(out)), ..self }
-    }
-
-    /// The same, telling the snapshots that the journal asks for. Only who makes leaves takes them.
-    #[must_use]
-    pub fn with_snapshots(self, out: impl FnMut(Taken) + Send + 'static) -> Self {
-        Self { snapshots: Some(Box::new(out)), ..self }
     }
 
     /// Books until the journal is gone.
@@ -278,7 +269,7 @@ impl Bookkeeper {
     /// Tells every hub's books the time, if it moved on: it never moves back. Returns the leaves
     /// that this led to.
     fn close(&mut self, received: UtcMillis) -> Lot {
-        let mut lot = Lot { first: self.maker.next(), leaves: Vec::new() };
+        let mut lot = Lot { first: self.maker.next(), leaves: Vec::new(), snapshot: None };
         let second = received.get().div_euclid(ADVANCE_STEP_MS);
         if second <= self.second {
             return lot;
@@ -339,10 +330,8 @@ impl Bookkeeper {
         let taken = self.taken(received, intake);
         let Taken { bytes, sha256, .. } = taken;
         lot.leaves.push(Leaf::of_journal(Body::Snapshot(Snapshot { bytes, sha256 }), source));
+        lot.snapshot = Some(Box::new(taken));
         self.hand_out(lot);
-        if let Some(out) = &mut self.snapshots {
-            out(taken);
-        }
     }
 
     fn make_leaves(&mut self, hub: &Hub, books: &Books, closed: &[Closed], lot: &mut Vec<Leaf>) {

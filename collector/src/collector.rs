@@ -367,19 +367,17 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
         return Err(CollectorError::RulesDiffer { dir, begun, asked: config.rules });
     }
     let intake = Arc::new(Mutex::new(intake));
-    let started = leaves::start(ledger, next_leaf, state.health.clone(), ended.ledger)
-        .map_err(CollectorError::Thread)?;
     let keeping = Keeping::default();
     let (snapshots, snapshots_thread) =
         Snapshots::start(store, keeping.clone(), state.health.clone())
             .map_err(CollectorError::Thread)?;
+    let started = leaves::start(ledger, next_leaf, snapshots, state.health.clone(), ended.ledger)
+        .map_err(CollectorError::Thread)?;
     let index = index::start(&config.dir.join("index"), started.log, state.health.clone());
     let (index, index_thread) = index.map_err(CollectorError::Thread)?;
     state.set_index(index.clone());
     let (ledger, out) = (started.ledger.clone(), started.ledger);
-    let mut bookkeeper = bookkeeper
-        .with_leaves(move |lot: Lot| out.add(lot))
-        .with_snapshots(move |taken| snapshots.add(taken));
+    let mut bookkeeper = bookkeeper.with_leaves(move |lot: Lot| out.add(lot));
     let grown = replay::replay(&log, from, state, &intake, |fact| bookkeeper.book(fact));
     // What it says is in the log and the metrics; whatever it is, batches are taken.
     let _keeping = ledger.replayed();

@@ -22,6 +22,8 @@ mod writer;
 
 use bijli_ledger::Leaf;
 
+use crate::snapshot::Taken;
+
 pub use kept::Kept;
 pub use thread::{Ledger, Started, start};
 pub use trail::Trail;
@@ -34,4 +36,6 @@ pub struct Lot {
     /// Index of the first.
     pub first: u64,
     pub leaves: Vec<Leaf>,
+    /// What the last of them has the hash of. It is of use only once that leaf is durable.
+    pub snapshot: Option<Box<Taken>>,
 }

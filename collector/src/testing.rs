@@ -138,12 +138,13 @@ impl Machine {
         let ledger = Arc::new(Mutex::new(Writer::after(leaves, begin.next_leaf)));
         let (out, keeping) = (Arc::clone(&ledger), snapshot::Keeping::default());
         let (kept, health) = (keeping.clone(), state.health.clone());
-        let keeper = begin.bookkeeper.with_leaves(move |lot| {
+        let mut keeper = begin.bookkeeper.with_leaves(move |lot| {
             // A disk that is cut takes nothing; the next start appends it.
-            drop(out.lock().expect("no panic").take(&lot));
+            let is_kept = out.lock().expect("no panic").take(&lot).is_ok();
+            if let Some(taken) = lot.snapshot.filter(|_| is_kept) {
+                snapshot::keep(&store, &taken, &kept, &health);
+            }
         });
-        let mut keeper =
-            keeper.with_snapshots(move |taken| snapshot::keep(&store, &taken, &kept, &health));
         let replayed = log.durable_seq().get() + 1 - begin.from.get();
         let intake = Arc::new(Mutex::new(begin.intake));
         replay::replay(&log, begin.from, &state, &intake, |fact| keeper.book(fact));

@@ -60,9 +60,7 @@ impl Bookkeeper {
         self.write_books(intake, &mut packer).expect("memory takes any bytes");
         let (books, bytes, sha256) = packer.finish();
         let mut packer = Packer::new();
-        if self.snapshots.is_some() {
-            self.write_views(&mut packer).expect("memory takes any bytes");
-        }
+        self.write_views(&mut packer).expect("memory takes any bytes");
         let (views, _, _) = packer.finish();
         let record = RecordSeq::new(self.trail.last());
         let digest = FrameDigest::of(&Frame::Snapshot { received }.encode());

@@ -22,7 +22,7 @@ fn lots() -> Vec<Lot> {
     let mut first = 0;
     let mut lot = |count| {
         let leaves = (first..first + count).map(leaf).collect();
-        let lot = Lot { first, leaves };
+        let lot = Lot { first, leaves, snapshot: None };
         first += count;
         lot
     };
@@ -119,10 +119,10 @@ fn c11_a_journal_that_is_behind_the_log_changes_nothing_in_it() {
     write(&mut restored, &lots()[..2]);
     assert_eq!((restored.keeping(), restored.ahead()), (Keeping::Same, 6));
     // What comes now was received at another time: another leaf under the same index.
-    let other = Lot { first: 4, leaves: vec![leaf(99), leaf(5)] };
+    let other = Lot { first: 4, leaves: vec![leaf(99), leaf(5)], snapshot: None };
     write(&mut restored, &[other]);
     assert_eq!(restored.keeping(), Keeping::Differs { index: 4 });
-    let beyond = Lot { first: 6, leaves: (6..30).map(leaf).collect() };
+    let beyond = Lot { first: 6, leaves: (6..30).map(leaf).collect(), snapshot: None };
     write(&mut restored, &[beyond]);
     drop(restored);
     assert_eq!(kept(&disk), all(), "nothing was rewritten, and nothing added");

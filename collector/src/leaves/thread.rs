@@ -12,6 +12,7 @@ use super::writer::{Keeping, Writer};
 use crate::health::Health;
 use crate::intake::Reply;
 use crate::journal::chain;
+use crate::snapshot::Snapshots;
 
 /// Lots that wait for the thread: of a hub that closes four intervals an hour and corrects some,
 /// half a day of a disk that takes nothing. Then the bookkeeper waits.
@@ -38,7 +39,8 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// Starts the thread; `next` is the index of the first leaf that comes. It ends when every handle is gone, or when an fsync
+/// Starts the thread; `next` is the index of the first leaf that comes. Snapshots go on from here
+/// when their leaf is durable. It ends when every handle is gone, or when an fsync
 /// failed, which it tells: then the process must end, and the log recovers from disk.
 ///
 /// # Errors
@@ -46,6 +48,7 @@ impl std::fmt::Debug for Message {
 pub fn start<D: Disk>(
     log: Log<D>,
     next: u64,
+    snapshots: Snapshots,
     health: Health,
     failed: Reply<LogError>,
 ) -> std::io::Result<Started<D>> {
@@ -53,7 +56,7 @@ pub fn start<D: Disk>(
     let shared = writer.shared();
     let (sender, receiver) = sync_channel(LOTS_MAX);
     let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || {
-        if let Err(error) = run(&mut writer, &receiver, &health) {
+        if let Err(error) = run(&mut writer, &receiver, &snapshots, &health) {
             tracing::error!(error = chain(&error), "the ledger log failed");
             failed.send(error);
         }
@@ -92,6 +95,7 @@ impl Ledger {
 fn run<D: Disk>(
     writer: &mut Writer<D>,
     receiver: &Receiver<Message>,
+    snapshots: &Snapshots,
     health: &Health,
 ) -> Result<(), LogError> {
     let mut is_replayed = false;
@@ -100,7 +104,13 @@ fn run<D: Disk>(
         let mut waiting = Vec::new();
         for message in std::iter::once(message).chain(receiver.try_iter().take(LOTS_MAX)) {
             match message {
-                Message::Lot(lot) => keep(writer, &lot)?,
+                Message::Lot(mut lot) => {
+                    keep(writer, &lot)?;
+                    let snapshot = lot.snapshot.take();
+                    if let Some(taken) = snapshot.filter(|_| writer.keeping() == Keeping::Same) {
+                        snapshots.add(*taken);
+                    }
+                }
                 Message::Replayed(reply) => waiting.push(reply),
             }
         }

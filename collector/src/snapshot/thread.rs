@@ -51,10 +51,10 @@ impl Snapshots {
         Ok((Self { sender }, thread))
     }
 
-    /// Hands one over; waits while the one before is being written.
+    /// Hands one over. One that comes while two others are being written is not needed.
     pub fn add(&self, taken: Taken) {
-        if self.sender.send(taken).is_err() {
-            tracing::error!("the snapshots' thread is gone");
+        if let Err(error) = self.sender.try_send(taken) {
+            tracing::warn!(%error, "a snapshot is not written");
         }
     }
 }

@@ -1,0 +1,158 @@
+//! Snapshots of a real collector: a start replays little, old segments of the journal go and leave
+//! their hashes, and an auditor's comparison says what it still can say.
+
+use std::process::{Command, Output};
+
+use bijli_wire::batch::{Group, Register, Series, Subject};
+use bijli_wire::{
+    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId,
+    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
+};
+use harness::http::ask;
+use harness::program::binary;
+use harness::site::{Site, millijoules};
+use harness::{eventually, utc_ms};
+use serde_json::Value;
+
+const SITE: &str = "[journal]\nsegment = \"4 MiB\"\nsnapshot_after = \"2 MiB\"\nkeep = \"1s\"\n\
+                    [[hub]]\nid = \"isb\"\n";
+/// Series whose noise fills the journal.
+const NOISE: u32 = 120;
+const ROWS: i64 = 60;
+/// What the GPU uses in a second.
+const STEP_MJ: i64 = 250_000;
+const BATCHES: u64 = 320;
+
+fn schema() -> Schema {
+    let register = Register {
+        numerator: 1,
+        denominator: 1,
+        modulus: None,
+        power_max: Milliwatts::new(1_000_000),
+        epoch: 1,
+        method: Method::Hardware,
+        gap: Millis::new(5_000),
+    };
+    let mut series = vec![Series::new(0, Quantity::EnergyRegister, 0)];
+    series.extend((1..=NOISE).map(|part| Series::new(0, Quantity::MemoryUsed, part)));
+    Schema {
+        hub: HubId::new("isb").expect("valid"),
+        node: NodeId::new("n01").expect("valid"),
+        agent: "snapshots test".into(),
+        subjects: vec![Subject {
+            id: SubjectId::new("GPU-1").expect("valid"),
+            kind: SubjectKind::Gpu,
+            label: "0".into(),
+            model: String::new(),
+            serial: String::new(),
+            register: Some(register),
+        }],
+        groups: vec![Group { cadence: Millis::new(1_000), series }],
+    }
+}
+
+/// A minute of readings; the noise is a hash of its place, so that nothing compresses it.
+fn body(schema: SchemaId, begin_ms: i64, sequence: u64) -> Vec<u8> {
+    let first = i64::try_from(sequence - 1).expect("small") * ROWS;
+    let rows = first..first + ROWS;
+    let noise = |part: u32, row: i64| {
+        let place = row.unsigned_abs() << 8 | u64::from(part);
+        let mixed = (place ^ 0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        i64::try_from((mixed ^ mixed >> 31).wrapping_mul(0x94D0_49BB_1331_11EB) >> 16).ok()
+    };
+    let mut columns = vec![rows.clone().map(|row| Some(row * STEP_MJ)).collect()];
+    columns.extend((1..=NOISE).map(|part| rows.clone().map(|row| noise(part, row)).collect()));
+    let times = rows.map(|row| UtcMillis::new(begin_ms + row * 1_000)).collect();
+    let batch = Batch {
+        hub: HubId::new("isb").expect("valid"),
+        node: NodeId::new("n01").expect("valid"),
+        epoch: SpoolEpoch::new([9; 16]),
+        sequence: BatchSeq::new(sequence).expect("from 1"),
+        schema,
+        created: UtcMillis::new(begin_ms + (first + ROWS) * 1_000),
+        uptime: None,
+        matrices: vec![Matrix { group: 0, times, columns }],
+        events: Vec::new(),
+    };
+    codec::encode_batch(&batch).expect("encodes")
+}
+
+fn number(site: &Site, metric: &str) -> u64 {
+    site.metric(metric).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn booked(site: &Site) -> u128 {
+    let balance = site.json("/v1/hubs/isb/balance");
+    assert_eq!(balance["imbalance_mj"], "0");
+    let accounts = balance["accounts"].as_array().expect("a list");
+    let gpu = accounts.iter().find(|line| line["account"] == "gpu:GPU-1");
+    gpu.map_or(0, |line| millijoules(&line["debits_mj"]))
+}
+
+fn collector(site: &Site, arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary("bijli-collector"));
+    command.args(arguments).arg("--dir").arg(site.path("collector")).output().expect("it runs")
+}
+
+/// Goal: P6, retention. Five and a half hours of readings with three kill -9: starts replay from
+/// snapshots, all energy is booked once, raw segments go; what is left agrees with itself, and
+/// without the snapshots a start says what is missing instead of beginning with half the books.
+#[test]
+fn a_start_replays_little_and_old_segments_leave_their_hashes() {
+    let mut site = Site::start_with("1m", SITE);
+    let (id, description) = codec::encode_schema(&schema()).expect("encodes");
+    let path = format!("/v1/schemas/{id}");
+    assert!(ask("PUT", site.port, &path, &description).expect("an answer").status < 300);
+    let length = i64::try_from(BATCHES).expect("small") * ROWS * 1_000;
+    let begin_ms = i64::try_from(utc_ms()).expect("small") - length - 600_000;
+    for sequence in 1..=BATCHES {
+        let answer = ask("POST", site.port, "/v1/batches", &body(id, begin_ms, sequence));
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 200, "batch {sequence}: {}", answer.text());
+        if sequence % 90 == 0 {
+            let records = number(&site, "bijli_collector_journal_records ");
+            eventually("a snapshot of the newer half", 60, || {
+                let record = number(&site, "bijli_collector_snapshot_record ");
+                (record > records / 2).then_some(())
+            });
+            site.collector.kill();
+            site.restart();
+            let replayed = number(&site, "bijli_collector_replay_frames ");
+            assert!(
+                replayed < records / 2,
+                "{replayed} of {records} records\n{}",
+                site.collector.printed()
+            );
+        }
+    }
+    let rows = i64::try_from(BATCHES).expect("small") * ROWS;
+    let whole = u128::try_from((rows - 1) * STEP_MJ).expect("above 0");
+    // Intervals close as frames come in; nobody sends any more, so something else must.
+    let mut moments = 0..;
+    eventually("the whole energy in closed intervals", 90, || {
+        let id = format!("moment-{}", moments.next().expect("without end"));
+        let body = serde_json::json!({
+            "id": id, "project": "p", "who": "test", "why": "time", "devices": ["GPU-9"],
+            "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:01Z",
+        });
+        let path = format!("/v1/allocations/{id}");
+        let told = ask("PUT", site.port, &path, body.to_string().as_bytes());
+        assert!(told.is_some_and(|answer| answer.status < 300));
+        (booked(&site) == whole).then_some(())
+    });
+    assert!(number(&site, "bijli_collector_journal_segments_pruned_total ") > 0);
+    assert!(site.collector.stop(30).success(), "{}", site.collector.printed());
+
+    let verified = collector(&site, &["replay", "--verify", "--json"]);
+    let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "{text}\n{}", String::from_utf8_lossy(&verified.stderr));
+    let verdict: Value = serde_json::from_str(&text).expect("JSON");
+    let count = |name: &str| verdict[name].as_u64().expect(name);
+    assert!(count("begins_with") > 1 && count("unproven") > 0, "{text}");
+    assert_eq!((count("snapshots_same"), count("snapshots_differing")), (2, 0), "{text}");
+
+    std::fs::rename(site.path("collector/snapshots"), site.path("elsewhere")).expect("moved");
+    let refused = collector(&site, &["replay"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("put back snapshots/"), "{words}");
+}
