@@ -373,6 +373,8 @@ impl Config {
             ("interval", show_span(self.rules.interval)),
             ("close after", show_span(self.rules.close_after)),
             ("journal segment", format!("{} MiB", self.segment_bytes >> 20)),
+            ("snapshot after", format!("{} MiB of journal", self.snapshot_after >> 20)),
+            ("journal kept", self.journal_keep.map_or_else(|| "for ever".to_owned(), show_span)),
             ("disk reserve", format!("{} MiB", self.reserve_bytes >> 20)),
             ("allocations", self.allocations.len().to_string()),
         ];
@@ -413,6 +415,7 @@ impl HubConfig {
 fn show_span(span: Millis) -> String {
     let ms = span.get();
     match ms {
+        _ if ms.is_multiple_of(DAY_MS) => format!("{} days", ms / DAY_MS),
         _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
         _ => format!("{ms} ms"),

@@ -3,7 +3,7 @@
 //! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
 //!
-//! `bijli-bench [agent | collector | ingest [bijli | victoria | prometheus | influx] |
+//! `bijli-bench [agent | collector | snapshot | ingest [bijli | victoria | prometheus | influx] |
 //! kill9 [the same]]`
 
 mod agent;
@@ -11,6 +11,7 @@ mod collector;
 mod ingest;
 mod kill9;
 mod process;
+mod snapshot;
 
 use std::fs;
 
@@ -24,6 +25,9 @@ fn main() {
     }
     if wants("collector") {
         collector::run();
+    }
+    if wants("snapshot") {
+        snapshot::run();
     }
     if wants("kill9") {
         kill9::run(part_of_it.as_deref());

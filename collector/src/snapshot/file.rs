@@ -3,6 +3,7 @@
 use bijli_seglog::RecordSeq;
 use sha2::{Digest as _, Sha256};
 
+use super::pack::unpack;
 use super::{Loaded, Taken};
 use crate::frame::FrameDigest;
 
@@ -89,8 +90,8 @@ pub(super) fn decode(file: &[u8]) -> Result<Read, FileError> {
     if !rest.is_empty() || bytes > BOOKS_BYTES_MAX {
         return Err(FileError::Lengths);
     }
-    let books = zstd::decode_all(books).map_err(FileError::Unpack)?;
-    let views = zstd::decode_all(views).map_err(FileError::Unpack)?;
+    let books = unpack(books, bytes).map_err(FileError::Unpack)?;
+    let views = unpack(views, BOOKS_BYTES_MAX).map_err(FileError::Unpack)?;
     if u64::try_from(books.len()).ok() != Some(bytes) || Sha256::digest(&books)[..] != sha256 {
         return Err(FileError::Hash);
     }

@@ -1,9 +1,10 @@
 //! Hashes and compresses what is written to it, a little at a time, so that a snapshot of a large
 //! hub never lies in memory as it is.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 
 use sha2::{Digest as _, Sha256};
+use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
 /// Fast, and still a quarter of the size: a snapshot is written every gigabyte of journal.
@@ -46,6 +47,13 @@ impl Packer {
         self.block.clear();
         Ok(())
     }
+}
+
+/// What was packed, if it is no larger than this; one byte more says that it is.
+pub(super) fn unpack(packed: &[u8], bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Decoder::new(packed)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Default for Packer {

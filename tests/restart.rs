@@ -38,7 +38,7 @@ fn schema() -> Schema {
     Schema {
         hub: HubId::new("isb").expect("valid"),
         node: NodeId::new("n01").expect("valid"),
-        agent: "snapshots test".into(),
+        agent: "restart test".into(),
         subjects: vec![Subject {
             id: SubjectId::new("GPU-1").expect("valid"),
             kind: SubjectKind::Gpu,
