@@ -63,8 +63,8 @@ pub fn rules<D: Disk>(log: &Log<D>) -> Option<Rules> {
     }
 }
 
-/// Hands out every fact of a journal from a record on, in booking order. Damaged records are counted
-/// and passed over. Returns how many bytes of records there were.
+/// Hands out every fact of a journal from a record on, in booking order. Damaged records are
+/// counted and passed over. Returns how many bytes of records there were.
 pub fn replay<D: Disk>(
     log: &Log<D>,
     from: RecordSeq,

@@ -15,7 +15,8 @@ macro_rules! unit {
     ($(#[$doc:meta])* $name:ident($inner:ty), $symbol:literal) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
+            Serialize, Deserialize,
         )]
         pub struct $name($inner);
 

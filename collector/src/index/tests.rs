@@ -231,8 +231,8 @@ fn d5_a_leaf_that_the_log_lost_costs_its_own_rows_only() {
     assert_eq!(entries.len(), 17);
 }
 
-/// Goal: no false alarm. Leaves that were written since the index last looked have no rows yet, and a
-/// comparison that comes upon them ends there.
+/// Goal: no false alarm. Leaves that were written since the index last looked have no rows yet, and
+/// a comparison that comes upon them ends there.
 #[test]
 fn leaves_that_are_newer_than_the_index_are_not_missing_from_it() {
     let dir = tempfile::tempdir().expect("a directory");

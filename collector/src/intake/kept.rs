@@ -1,7 +1,7 @@
 //! The intake in bytes: what a snapshot keeps of it, and back. Format: `docs/formats/snapshot.md`.
 //!
-//! Kept is what follows from the journal, and nothing else, so that equal journals give equal bytes:
-//! not what is on its way to it, nor how patient the door is with whom.
+//! Kept is what follows from the journal, and nothing else, so that equal journals give equal
+//! bytes: not what is on its way to it, nor how patient the door is with whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::ingest::credits::Credits;
 struct Waiting {
     received: UtcMillis,
     offset_ms: i64,
-    /// Its schema and its body; `None`: the journal has no schema for it, so it only tells the time.
+    /// Its schema and its body; `None`: the journal has no schema for it, it only tells the time.
     batch: Option<(SchemaId, Vec<u8>)>,
 }
 

@@ -73,8 +73,8 @@ fn p6_a_start_from_a_snapshot_goes_on_as_if_it_had_not_stopped() {
     }
 }
 
-/// Goal: D5, D7. A snapshot with a flipped bit anywhere is passed over for the one before it, and made
-/// again on the way; with both spoilt the books begin with the journal's first record.
+/// Goal: D5, D7. A snapshot with a flipped bit anywhere is passed over for the one before it, and
+/// made again on the way; with both spoilt the books begin with the journal's first record.
 #[test]
 fn d5_a_spoilt_snapshot_is_passed_over() {
     let (expected, whole, _) = reference();
@@ -251,8 +251,8 @@ fn c1_c4_a_cut_while_letting_go_loses_nothing() {
     }
 }
 
-/// Goal: a start after an upgrade can go on. The bytes of version 1 are pinned: whoever changes what is
-/// kept must give it another number. They still read, and lead to the same books.
+/// Goal: a start after an upgrade can go on. The bytes of version 1 are pinned: whoever changes
+/// what is kept must give it another number. They still read, and lead to the same books.
 #[test]
 fn what_version_1_keeps_is_pinned_and_still_reads() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/snapshots/v1");

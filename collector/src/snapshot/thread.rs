@@ -11,7 +11,8 @@ use bijli_seglog::{Disk, RecordSeq};
 use super::{Store, Taken};
 use crate::health::Health;
 
-/// The record of the elder of two sound snapshots: no start needs what came before it. Cloning gives another handle.
+/// The record of the elder of two sound snapshots: no start needs what came before it. Cloning
+/// gives another handle.
 #[derive(Clone, Debug, Default)]
 pub struct Keeping(Arc<AtomicU64>);
 
