@@ -27,7 +27,7 @@ fn put_allocation(site: &Site, id: &str, body: &Value) {
 /// whatever the phase of the sampling.
 #[test]
 fn eight_gpus_to_the_millijoule() {
-    let course = Course { still_s: 10, busy_s: 17 };
+    let course = Course { still_s: 20, busy_s: 17 };
     let site = Site::start_tls(HUB);
     put_allocation(
         &site,
@@ -40,6 +40,11 @@ fn eight_gpus_to_the_millijoule() {
     );
     let env = gpus::environment(&site, &fakenvml::library_path(), course);
     let agent = site.agent("lahore", "n01", ONLY_GPUS, &env);
+    eventually("a first batch", 30, || {
+        let nodes = site.json("/v1/hubs/lahore/nodes").to_string();
+        nodes.contains("n01").then_some(())
+    });
+    course.must_be_still(&env);
 
     eventually("the energy of the last GPU in the closed books", 90, || {
         let account = format!("gpu:{}", gpus::uuid(7));
@@ -64,7 +69,7 @@ fn eight_gpus_to_the_millijoule() {
 /// so every kill costs resolution and not a millijoule; and nothing is booked twice.
 #[test]
 fn twenty_kills_of_the_agent_lose_nothing() {
-    let course = Course { still_s: 8, busy_s: 45 };
+    let course = Course { still_s: 25, busy_s: 40 };
     let site = Site::start_tls(HUB);
     let env = gpus::environment(&site, &fakenvml::library_path(), course);
     let mut agent = site.agent("lahore", "n01", ONLY_GPUS, &env);
@@ -72,6 +77,7 @@ fn twenty_kills_of_the_agent_lose_nothing() {
         let nodes = site.json("/v1/hubs/lahore/nodes").to_string();
         nodes.contains("n01").then_some(())
     });
+    course.must_be_still(&env);
     for kill in 0..20_u64 {
         // Uneven pauses, so that kills fall into all phases of sampling, spooling and sending.
         std::thread::sleep(std::time::Duration::from_millis(700 + 97 * kill));

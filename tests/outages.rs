@@ -10,7 +10,7 @@ use harness::{eventually, http};
 const HUB: &str = "[[hub]]\nid = \"lahore\"\ntitle = \"Lahore\"\n";
 const ONLY_GPUS: &str = "[rapl]\nenabled = false\n";
 /// Long enough that every outage of these tests ends before the GPUs stand still again.
-const COURSE: Course = Course { still_s: 8, busy_s: 45 };
+const COURSE: Course = Course { still_s: 16, busy_s: 45 };
 
 struct Story {
     site: Site,

@@ -89,6 +89,47 @@ fn booked(site: &Site) -> u128 {
     gpu.map_or(0, |line| millijoules(&line["debits_mj"]))
 }
 
+/// The collector's wall clock so many days ago, by Debian's package faketime.
+fn days_ago(days: u32) -> Vec<(&'static str, String)> {
+    vec![
+        ("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1".to_owned()),
+        ("FAKETIME", format!("-{days}d")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
+}
+
+fn put_schema(site: &Site) -> SchemaId {
+    let (id, description) = codec::encode_schema(&schema()).expect("encodes");
+    let path = format!("/v1/schemas/{id}");
+    assert!(ask("PUT", site.port, &path, &description).expect("an answer").status < 300);
+    id
+}
+
+fn post(site: &Site, body: &[u8], sequence: u64) {
+    let answer = ask("POST", site.port, "/v1/batches", body).expect("an answer");
+    assert_eq!(answer.status, 200, "batch {sequence}: {}", answer.text());
+}
+
+/// Intervals close as frames come in. When nobody sends any more, something else must come.
+#[derive(Default)]
+struct Time {
+    moments: u64,
+}
+
+impl Time {
+    fn pass(&mut self, site: &Site) {
+        self.moments += 1;
+        let id = format!("moment-{}", self.moments);
+        let body = serde_json::json!({
+            "id": id, "project": "p", "who": "test", "why": "time", "devices": ["GPU-9"],
+            "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:01Z",
+        });
+        let path = format!("/v1/allocations/{id}");
+        let told = ask("PUT", site.port, &path, body.to_string().as_bytes());
+        assert!(told.expect("an answer").status < 300);
+    }
+}
+
 fn collector(site: &Site, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary("bijli-collector"));
     command.args(arguments).arg("--dir").arg(site.path("collector")).output().expect("it runs")
@@ -100,15 +141,11 @@ fn collector(site: &Site, arguments: &[&str]) -> Output {
 #[test]
 fn a_start_replays_little_and_old_segments_leave_their_hashes() {
     let mut site = Site::start_with("1m", SITE);
-    let (id, description) = codec::encode_schema(&schema()).expect("encodes");
-    let path = format!("/v1/schemas/{id}");
-    assert!(ask("PUT", site.port, &path, &description).expect("an answer").status < 300);
+    let id = put_schema(&site);
     let length = i64::try_from(BATCHES).expect("small") * ROWS * 1_000;
     let begin_ms = i64::try_from(utc_ms()).expect("small") - length - 600_000;
     for sequence in 1..=BATCHES {
-        let answer = ask("POST", site.port, "/v1/batches", &body(id, begin_ms, sequence));
-        let answer = answer.expect("an answer");
-        assert_eq!(answer.status, 200, "batch {sequence}: {}", answer.text());
+        post(&site, &body(id, begin_ms, sequence), sequence);
         if sequence % 90 == 0 {
             let records = number(&site, "bijli_collector_journal_records ");
             eventually("a snapshot of the newer half", 60, || {
@@ -127,17 +164,9 @@ fn a_start_replays_little_and_old_segments_leave_their_hashes() {
     }
     let rows = i64::try_from(BATCHES).expect("small") * ROWS;
     let whole = u128::try_from((rows - 1) * STEP_MJ).expect("above 0");
-    // Intervals close as frames come in; nobody sends any more, so something else must.
-    let mut moments = 0..;
+    let mut time = Time::default();
     eventually("the whole energy in closed intervals", 90, || {
-        let id = format!("moment-{}", moments.next().expect("without end"));
-        let body = serde_json::json!({
-            "id": id, "project": "p", "who": "test", "why": "time", "devices": ["GPU-9"],
-            "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:01Z",
-        });
-        let path = format!("/v1/allocations/{id}");
-        let told = ask("PUT", site.port, &path, body.to_string().as_bytes());
-        assert!(told.is_some_and(|answer| answer.status < 300));
+        time.pass(&site);
         (booked(&site) == whole).then_some(())
     });
     assert!(number(&site, "bijli_collector_journal_segments_pruned_total ") > 0);
@@ -155,4 +184,65 @@ fn a_start_replays_little_and_old_segments_leave_their_hashes() {
     let refused = collector(&site, &["replay"]);
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && words.contains("put back snapshots/"), "{words}");
+}
+
+/// As the API wants it.
+fn rfc3339(ms: i64) -> String {
+    let mut date = Command::new("date");
+    date.args(["-u", "-d", &format!("@{}", ms / 1_000), "+%FT%TZ"]);
+    let told = date.output().expect("date");
+    String::from_utf8(told.stdout).expect("text").trim().to_owned()
+}
+
+/// Goal: what the books have let go of is answered from the index, over HTTP, as it was answered when
+/// it was new: balance, flows, entries page by page, projects.
+#[test]
+fn a_month_later_the_index_answers_as_the_books_did() {
+    const MINUTES: u64 = 20;
+    let mut site = Site::begin_under("1m", SITE, false, &days_ago(40));
+    let id = put_schema(&site);
+    let then_ms = i64::try_from(utc_ms()).expect("small") - 40 * 24 * 3_600_000;
+    let begin_ms = then_ms - i64::try_from(MINUTES).expect("small") * ROWS * 1_000 - 120_000;
+    let from = rfc3339(begin_ms - 60_000);
+    let to = rfc3339(then_ms);
+    let held = serde_json::json!({
+        "id": "1", "project": "climate", "who": "test", "why": "past", "devices": ["GPU-1"],
+        "from": rfc3339(begin_ms + 300_000), "to": rfc3339(begin_ms + 900_000),
+    });
+    let told = ask("PUT", site.port, "/v1/allocations/1", held.to_string().as_bytes());
+    assert!(told.expect("an answer").status < 300);
+    (1..=MINUTES).for_each(|sequence| post(&site, &body(id, begin_ms, sequence), sequence));
+    let rows = i64::try_from(MINUTES).expect("small") * ROWS;
+    let whole = u128::try_from((rows - 1) * STEP_MJ).expect("above 0");
+    let mut time = Time::default();
+    eventually("the whole energy in closed intervals", 90, || {
+        time.pass(&site);
+        (booked(&site) == whole).then_some(())
+    });
+    let answers = |site: &Site| {
+        let period = format!("from={from}&to={to}");
+        let paths = ["balance", "flows", "projects"].map(|what| format!("{what}?{period}"));
+        let mut found: Vec<Value> =
+            paths.iter().map(|path| site.json(&format!("/v1/hubs/isb/{path}"))).collect();
+        let (mut after, mut entries) = (0, Vec::new());
+        loop {
+            let page = site.json(&format!("/v1/hubs/isb/entries?{period}&limit=7&after={after}"));
+            let page = page["entries"].as_array().expect("a list").clone();
+            let Some(last) = page.last() else { break };
+            after = last["seq"].as_u64().expect("a number");
+            entries.extend(page);
+        }
+        found.push(entries.into());
+        found
+    };
+    let new = answers(&site);
+    assert!(new[3].as_array().is_some_and(|entries| entries.len() > 50), "{}", new[3]);
+    assert!(site.collector.stop(30).success(), "{}", site.collector.printed());
+    site.restart();
+    // Forty days have passed: something must come for the books to hear of it.
+    eventually("the old entries out of memory", 60, || {
+        time.pass(&site);
+        (number(&site, "bijli_collector_entries_held ") == 0).then_some(())
+    });
+    assert_eq!(answers(&site), new);
 }

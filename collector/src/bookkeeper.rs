@@ -276,12 +276,14 @@ impl Bookkeeper {
         }
         self.second = second;
         let hubs: Vec<Arc<Hub>> = self.hubs.values().cloned().collect();
+        let mut entries_held = 0_usize;
         for hub in hubs {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
             self.make_leaves(&hub, &books, &closed, &mut lot.leaves);
             let is_news = !closed.is_empty();
             let (faults, imbalance) = (books.faults().count(), books.imbalance());
+            entries_held += books.entries_held();
             drop(books);
             hub.view_mut().booked_until = Some(received);
             for interval in closed {
@@ -294,6 +296,8 @@ impl Bookkeeper {
                 tracing::error!(hub = %hub.id, faults, imbalance, "the books do not balance");
             }
         }
+        let entries_held = i64::try_from(entries_held).unwrap_or(i64::MAX);
+        self.state.health.entries_held.set(entries_held);
         lot
     }
 

@@ -27,6 +27,7 @@ pub struct Health {
     pub replay_frames: IntGauge,
     pub replay_seconds: prometheus::Gauge,
     pub frames_unusable: IntCounter,
+    pub entries_held: IntGauge,
     pub ledger: LedgerHealth,
     pub scrub: ScrubHealth,
     pub snapshots: SnapshotHealth,
@@ -236,6 +237,10 @@ impl Health {
             frames_unusable: made.counter(
                 "bijli_collector_frames_unusable_total",
                 "Journal frames that could not be booked; each is logged.",
+            ),
+            entries_held: made.gauge(
+                "bijli_collector_entries_held",
+                "Entries in memory, 24 bytes each; elder ones are asked of the index.",
             ),
             ledger: LedgerHealth::new(&made),
             scrub: ScrubHealth::new(&made),

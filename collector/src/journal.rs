@@ -108,6 +108,8 @@ pub struct Writer<D: Disk> {
     log: Log<D>,
     setting: Setting,
     intake: Arc<Mutex<Intake>>,
+    /// Whether the disk took nothing the last time.
+    is_refusing: bool,
     /// The thread's; a simulation has none.
     scrub: Option<Scrub<D>>,
 }
@@ -184,7 +186,7 @@ impl<D: Disk> std::fmt::Debug for Writer<D> {
 impl<D: Disk> Writer<D> {
     #[must_use]
     pub fn new(log: Log<D>, intake: Arc<Mutex<Intake>>, setting: Setting) -> Self {
-        Self { log, setting, intake, scrub: None }
+        Self { log, setting, intake, is_refusing: false, scrub: None }
     }
 
     /// What is durable.
@@ -270,7 +272,12 @@ impl<D: Disk> Writer<D> {
         self.settle(durable);
         let rest: Vec<Request> = rest.into_iter().map(|(.., request)| request).collect();
         match outcome {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if std::mem::take(&mut self.is_refusing) {
+                    tracing::info!("the journal can be written again");
+                }
+                Ok(())
+            }
             Err(error) => self.fail(error, rest),
         }
     }
@@ -285,8 +292,11 @@ impl<D: Disk> Writer<D> {
         if self.log.is_poisoned() {
             return Err(error);
         }
-        // A read-only remount, say: nothing was half written. Reading goes on.
-        tracing::error!(error = chain(&error), "the journal cannot be written");
+        // A read-only remount, say: nothing was half written. Reading goes on. Told once, not for
+        // each of the thousand senders that are refused meanwhile.
+        if !std::mem::replace(&mut self.is_refusing, true) {
+            tracing::error!(error = chain(&error), "the journal cannot be written; agents wait");
+        }
         Ok(())
     }
 

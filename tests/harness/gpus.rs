@@ -5,11 +5,28 @@ use std::path::Path;
 
 use crate::site::Site;
 
+const EPOCH: &str = "BIJLI_FAKENVML_EPOCH_UTC_MS";
+
 /// When a scenario's GPUs draw power, in seconds from its epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Course {
     pub still_s: u64,
     pub busy_s: u64,
+}
+
+impl Course {
+    /// What was drawn before an agent first read a register is nobody's: the course says so, instead
+    /// of a sum that never comes right on a slow machine.
+    ///
+    /// # Panics
+    /// When the GPUs have begun to draw.
+    pub fn must_be_still(&self, env: &[(&'static str, String)]) {
+        let epoch = env.iter().find(|(name, _)| *name == EPOCH).expect("the course's environment");
+        let epoch: u128 = epoch.1.parse().expect("a number");
+        let passed_ms = crate::utc_ms() - epoch;
+        let still_ms = u128::from(self.still_s) * 1_000;
+        assert!(passed_ms < still_ms, "too slow: {passed_ms} ms until the first reading");
+    }
 }
 
 /// The power of GPU `index` while busy, in milliwatts: uneven, so that shares cannot be mixed up.
@@ -63,6 +80,6 @@ pub fn environment(site: &Site, library: &Path, course: Course) -> Vec<(&'static
     vec![
         ("BIJLI_NVML_LIB", library.display().to_string()),
         ("BIJLI_FAKENVML_SCENARIO", scenario.display().to_string()),
-        ("BIJLI_FAKENVML_EPOCH_UTC_MS", crate::utc_ms().to_string()),
+        (EPOCH, crate::utc_ms().to_string()),
     ]
 }

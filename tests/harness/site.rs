@@ -50,6 +50,15 @@ impl Site {
     /// When it does not get ready.
     #[must_use]
     pub fn begin(interval: &str, hubs: &str, is_tls: bool) -> Self {
+        Self::begin_under(interval, hubs, is_tls, &[])
+    }
+
+    /// As [`Self::begin`], with an environment for the collector.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn begin_under(interval: &str, hubs: &str, is_tls: bool, env: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let tls = is_tls.then(|| {
@@ -64,7 +73,7 @@ impl Site {
             folder.path().join("collector").display()
         );
         std::fs::write(folder.path().join("collector.toml"), config).expect("written");
-        let collector = serve(folder.path());
+        let collector = serve(folder.path(), env);
         let site = Self { folder, port, tls, collector };
         site.wait_until_ready();
         site
@@ -85,7 +94,7 @@ impl Site {
 
     /// Starts the collector again, on the same files and port.
     pub fn restart(&mut self) {
-        self.collector = serve(self.folder.path());
+        self.collector = serve(self.folder.path(), &[]);
         self.wait_until_ready();
     }
 
@@ -141,8 +150,9 @@ fn hub_ids(hubs: &str) -> Vec<&str> {
     ids.collect()
 }
 
-fn serve(folder: &Path) -> Program {
+fn serve(folder: &Path, env: &[(&str, String)]) -> Program {
     let mut command = Command::new(binary("bijli-collector"));
+    command.envs(env.iter().map(|(name, value)| (*name, value.as_str())));
     command.arg("serve").arg("--config").arg(folder.join("collector.toml"));
     Program::start(&mut command, &folder.join("collector.log"))
 }

@@ -288,6 +288,12 @@ impl Books {
         self.released = self.released.saturating_add(count);
     }
 
+    /// Entries that are kept here.
+    #[must_use]
+    pub fn entries_held(&self) -> usize {
+        self.lines.len()
+    }
+
     /// The start of the first interval whose entries are all kept here.
     #[must_use]
     pub fn entries_from(&self) -> UtcMillis {
