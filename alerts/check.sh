@@ -24,14 +24,14 @@ done
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mutants=0
-# mutant WHAT SED-SCRIPT: the tests must fail once the rules are changed by the script.
+# mutant WHAT SED-SCRIPT [TESTS]: the tests (bijli) must fail once the rules are changed by the script.
 mutant() {
     mkdir -p "$scratch/tests"
     cp tests/*_test.yml "$scratch/tests/"
     sed "$2" bijli.rules.yml >"$scratch/bijli.rules.yml"
     cmp -s bijli.rules.yml "$scratch/bijli.rules.yml" && fail "mutant changes nothing: $1"
     promtool check rules "$scratch/bijli.rules.yml" >/dev/null || fail "mutant is not even valid: $1"
-    if promtool test rules "$scratch"/tests/*_test.yml >/dev/null 2>&1; then fail "tests do not notice: $1"; fi
+    if promtool test rules "$scratch/tests/${3:-bijli}_test.yml" >/dev/null 2>&1; then fail "tests do not notice: $1"; fi
     mutants=$((mutants + 1))
 }
 mutant "the dead man is off"                        's/expr: vector(1)/expr: vector(1) > 1/'
@@ -59,6 +59,11 @@ mutant "CertificateEnds fires without TLS"          's/bijli_agent_certificate_l
 mutant "CertificateEnds forgets an ended one"       's/bijli_collector_certificate_left_seconds != 0/bijli_collector_certificate_left_seconds > 0/'
 mutant "CertificateEnds fires at 7 days"            's/) < 604800/) <= 604800/'
 mutant "CertificateEnds believes the better of two" 's/min by (hub, node) (/max by (hub, node) (/'
+mutant "LedgerDiffers does not wait"                '/alert: BijliLedgerDiffers/,/labels:/ s/for: 2m/for: 0s/' ledger_log
+mutant "LedgerDiffers does not keep firing"         '/alert: BijliLedgerDiffers/,/labels:/ s/keep_firing_for: 1h/keep_firing_for: 1m/' ledger_log
+mutant "LedgerDiffers never fires"                  's/(bijli_collector_ledger_differs) > 0/(bijli_collector_ledger_differs) > 1/' ledger_log
+mutant "SnapshotFails counts for ever"              's/increase(bijli_collector_snapshot_failures_total\[6h\])/bijli_collector_snapshot_failures_total/' ledger_log
+mutant "SnapshotFails forgets in an hour"           's/snapshot_failures_total\[6h\]/snapshot_failures_total[10m]/' ledger_log
 echo "alerts: $mutants broken rule files, every one noticed by the tests"
 
 if command -v amtool >/dev/null; then
@@ -76,6 +81,8 @@ if command -v amtool >/dev/null; then
     route tickets         alertname=BijliGpuLost         severity=ticket team=platform hub=isb
     route tickets         alertname=BijliSpoolFilling    severity=ticket team=platform hub=isb
     route tickets         alertname=BijliCertificateEnds severity=ticket team=platform hub=isb
+    route auditor         alertname=BijliLedgerDiffers   severity=ticket team=audit    hub=isb
+    route tickets         alertname=BijliSnapshotFails   severity=ticket team=platform hub=isb
     echo "alerts: example routing checked"
 elif [ "${BIJLI_REQUIRE_AMTOOL:-0}" = 1 ]; then
     fail "amtool is not installed (apt-get install prometheus-alertmanager)"
