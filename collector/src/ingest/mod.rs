@@ -6,7 +6,7 @@
 //! What is decided is in `door.rs`, without I/O; here is what waits.
 //!
 //! # Invariants
-//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once; `DECODES_MAX` large ones are
+//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, few of one node; `DECODES_MAX` large ones are
 //!   decoded, and as many small ones as there are worker threads.
 //! - Ingest never waits for the books or their readers.
 
@@ -18,6 +18,7 @@ pub mod denied;
 pub mod door;
 mod incidents;
 mod known;
+mod places;
 pub mod refusal;
 pub mod server;
 #[cfg(test)]
@@ -31,14 +32,15 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use axum::response::Response;
 use axum::routing::{get, post, put};
 use axum::{Json, body::Body};
 use bijli_wire::{Ack, AckVerdict, ErrorCode, SchemaId, Welcome, limits};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use self::correction::Claim;
 use crate::frame::Frame;
@@ -47,10 +49,9 @@ use crate::journal::{Journal, Outcome};
 use crate::state::{Readiness, State};
 use door::{Decision, Door, Peer, overloaded};
 use incidents::Incidents;
+use places::{Place, Places, REQUESTS_MAX};
 use refusal::Refusal;
 
-/// Requests whose bodies are being read or journalled at once.
-const REQUESTS_MAX: usize = 1_024;
 /// Large bodies decoded at once. A hostile one takes up to 100 MB for a moment.
 const DECODES_MAX: usize = 4;
 /// Up to this size a body is decoded where it arrived, which is quicker than to hand it to another
@@ -65,7 +66,7 @@ pub struct Ingest {
     pub state: Arc<State>,
     /// Set once the journal is replayed.
     pub journal: OnceLock<Journal>,
-    requests: Semaphore,
+    places: Places,
     decodes: Semaphore,
     incidents: Incidents,
 }
@@ -76,7 +77,7 @@ impl Ingest {
         Self {
             state,
             journal: OnceLock::new(),
-            requests: Semaphore::new(REQUESTS_MAX),
+            places: Places::new(),
             decodes: Semaphore::new(DECODES_MAX),
             incidents: Incidents::default(),
         }
@@ -93,8 +94,8 @@ impl Ingest {
         }
     }
 
-    fn place(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        self.requests.try_acquire().map_err(|_| overloaded("too many requests at once"))
+    fn place(&self, peer: &Peer) -> Result<Place<'_>, Refusal> {
+        self.places.take(peer)
     }
 
     /// The rules of entry.
@@ -127,6 +128,7 @@ pub fn agents_router(ingest: Arc<Ingest>) -> Router {
         .route("/v1/hello", post(post_hello))
         .route("/v1/live", post(post_live))
         .with_state(ingest)
+        .layer(axum::middleware::from_fn(spread))
 }
 
 /// What schedulers ask for.
@@ -138,6 +140,20 @@ pub fn allocations_router(ingest: Arc<Ingest>) -> Router {
             get(allocations::show).put(allocations::put_named).delete(allocations::end),
         )
         .with_state(ingest)
+}
+
+/// Senders that are refused together shall not come back together: each node is asked for some seconds
+/// more, always the same for one node.
+async fn spread(request: Request, next: axum::middleware::Next) -> Response {
+    let peer = peer_of(&request);
+    let mut response = next.run(request).await;
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let asked: Option<u16> = asked.and_then(|text| text.parse().ok());
+    if let (Some(seconds), Peer::Proven(proven)) = (asked, peer) {
+        let more = credits::patience_s(proven.name.node.as_str()).saturating_sub(1);
+        response.headers_mut().insert(RETRY_AFTER, seconds.saturating_add(more).into());
+    }
+    response
 }
 
 fn internal() -> Refusal {
@@ -210,11 +226,11 @@ async fn put_schema(
     request: Request,
 ) -> Result<Json<SchemaAnswer>, Refusal> {
     let journal = ingest.journal()?;
-    let _place = ingest.place()?;
+    let peer = peer_of(&request);
+    let _place = ingest.place(&peer)?;
     let asked = path.ok().and_then(|Path(id)| id.parse::<SchemaId>().ok()).ok_or_else(|| {
         Refusal::new(ErrorCode::InvalidRequest, "a schema id is 64 hexadecimal digits")
     })?;
-    let peer = peer_of(&request);
     let body = read_body(request).await?;
     let (whose, bytes) = (peer.clone(), body.len());
     let step = move |ingest: &Ingest| ingest.door(&whose)?.read_schema(asked, body);
@@ -233,8 +249,8 @@ async fn post_hello(
     request: Request,
 ) -> Result<Json<Welcome>, Refusal> {
     let journal = ingest.journal()?;
-    let _place = ingest.place()?;
     let peer = peer_of(&request);
+    let _place = ingest.place(&peer)?;
     let body = read_body(request).await?;
     let decision = ingest.door(&peer)?.greet(&body, ingest.state.clock.now());
     let decision = ingest.on_record(&peer, decision)?;
@@ -265,8 +281,8 @@ async fn post_batch(
 
 async fn take_batch(ingest: &Arc<Ingest>, request: Request) -> Result<Ack, Refusal> {
     let journal = ingest.journal()?;
-    let _place = ingest.place()?;
     let peer = peer_of(&request);
+    let _place = ingest.place(&peer)?;
     let claim = request.headers().get(correction::HEADER);
     let claim = claim.and_then(|value| Claim::parse(value.to_str().ok()?));
     let body = read_body(request).await?;
@@ -292,11 +308,11 @@ async fn post_live(
     request: Request,
 ) -> Result<StatusCode, Refusal> {
     ingest.journal()?;
-    if ingest.requests.available_permits() < REQUESTS_MAX / 2 {
+    if ingest.places.free() < REQUESTS_MAX / 2 {
         return Err(overloaded("the collector is busy with batches"));
     }
-    let _place = ingest.place()?;
     let peer = peer_of(&request);
+    let _place = ingest.place(&peer)?;
     let body = read_body(request).await?;
     let (now, whose, bytes) = (ingest.state.clock.now(), peer.clone(), body.len());
     let step = move |ingest: &Ingest| ingest.door(&whose)?.show(&body, now);
