@@ -194,8 +194,8 @@ fn rfc3339(ms: i64) -> String {
     String::from_utf8(told.stdout).expect("text").trim().to_owned()
 }
 
-/// Goal: what the books have let go of is answered from the index, over HTTP, as it was answered when
-/// it was new: balance, flows, entries page by page, projects.
+/// Goal: what the books have let go of is answered from the index, over HTTP, as it was answered
+/// when it was new: balance, flows, entries page by page, projects.
 #[test]
 fn a_month_later_the_index_answers_as_the_books_did() {
     const MINUTES: u64 = 20;

@@ -10,8 +10,8 @@ use harness::truth::{assert_registers_equal_truth, diagram};
 const HUB: [&str; 4] = ["--nodes", "1000", "--gpus", "1"];
 /// Nodes, and the gateway of the meters.
 const SENDERS: u64 = 1_001;
-/// Of the collector at its largest: the books of 5,010 registers over sixty intervals take 200 MB in a
-/// debug build. Were all batches under way at once, it would be as much again.
+/// Of the collector at its largest: the books of 5,010 registers over sixty intervals take 200 MB
+/// in a debug build. Were all batches under way at once, it would be as much again.
 const MEMORY_KB_MAX: u64 = 300_000;
 
 fn number(site: &Site, metric: &str) -> u64 {
@@ -40,9 +40,9 @@ fn memory_kb(program: &Program) -> u64 {
     line.split_ascii_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
 }
 
-/// Goal: N4. Ten minutes of a thousand nodes wait in their spools when the collector is back. They take
-/// turns: nobody is refused, nothing is sent twice, the collector stays small, and the books have
-/// every millijoule of every register.
+/// Goal: N4. Ten minutes of a thousand nodes wait in their spools when the collector is back. They
+/// take turns: nobody is refused, nothing is sent twice, the collector stays small, and the books
+/// have every millijoule of every register.
 #[test]
 fn n4_a_thousand_senders_that_return_together_take_turns() {
     let mut site = Site::start(&diagram(&HUB));

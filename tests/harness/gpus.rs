@@ -15,8 +15,8 @@ pub struct Course {
 }
 
 impl Course {
-    /// What was drawn before an agent first read a register is nobody's: the course says so, instead
-    /// of a sum that never comes right on a slow machine.
+    /// What was drawn before an agent first read a register is nobody's: the course says so,
+    /// instead of a sum that never comes right on a slow machine.
     ///
     /// # Panics
     /// When the GPUs have begun to draw.

@@ -6,7 +6,8 @@
 //! What is decided is in `door.rs`, without I/O; here is what waits.
 //!
 //! # Invariants
-//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, few of one node; `DECODES_MAX` large ones are
+//! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, few of one node; `DECODES_MAX`
+//!   large ones are
 //!   decoded, and as many small ones as there are worker threads.
 //! - Ingest never waits for the books or their readers.
 
@@ -142,8 +143,8 @@ pub fn allocations_router(ingest: Arc<Ingest>) -> Router {
         .with_state(ingest)
 }
 
-/// Senders that are refused together shall not come back together: each node is asked for some seconds
-/// more, always the same for one node.
+/// Senders that are refused together shall not come back together: each node is asked for some
+/// seconds more, always the same for one node.
 async fn spread(request: Request, next: axum::middleware::Next) -> Response {
     let peer = peer_of(&request);
     let mut response = next.run(request).await;

@@ -1,5 +1,5 @@
-//! Places for requests under way: so many in all, so that memory is bounded, and so many of one node,
-//! so that a node that sends its bodies slowly, or very many, takes no place from the others.
+//! Places for requests under way: so many in all, so that memory is bounded, and so many of one
+//! node, so that a node that sends its bodies slowly, or very many, takes no place from the others.
 //!
 //! # Invariants
 //! - A place is given back when its request ends, however it ends.
@@ -101,8 +101,8 @@ mod tests {
         Peer::Proven(Arc::new(Proven { name, key, serial: String::new(), not_after }))
     }
 
-    /// Goal: N5. A node that holds as many requests as it may is refused one more; the others, and it
-    /// itself once one has ended, are not.
+    /// Goal: N5. A node that holds as many requests as it may is refused one more; the others, and
+    /// it itself once one has ended, are not.
     #[test]
     fn n5_no_node_takes_the_places_of_the_others() {
         let places = Places::new();
