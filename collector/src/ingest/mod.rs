@@ -7,8 +7,7 @@
 //!
 //! # Invariants
 //! - Memory is bounded: `REQUESTS_MAX` bodies are read at once, few of one node; `DECODES_MAX`
-//!   large ones are
-//!   decoded, and as many small ones as there are worker threads.
+//!   large ones are decoded, and as many small ones as there are worker threads.
 //! - Ingest never waits for the books or their readers.
 
 pub mod admission;
