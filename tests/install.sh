@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime)
-commands=(protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime)
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime)
 if [ "${1:-}" = bench ]; then
   packages+=(victoria-metrics influxdb)
   commands+=(victoria-metrics influxd)
