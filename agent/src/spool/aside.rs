@@ -9,7 +9,7 @@ use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, BatchSeq, Schema, UtcMillis, codec};
 
 use super::record::{Head, Record};
-use super::{Spool, SpoolError, Stored};
+use super::{Spool, SpoolError, Stored, frame_bytes};
 use crate::draft::EncodedSchema;
 
 const FOLDER: &str = "refused";
@@ -95,8 +95,11 @@ impl<D: Disk> Spool<D> {
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
         let head = Head { epoch, sequence, created: now, schema: schema.id };
-        self.append_schema(schema.id, &schema.body)?;
         let record = Record::Gap { head, body: &body }.encode();
+        let bytes = frame_bytes(record.len()) + frame_bytes(33 + schema.body.len());
+        self.free_acked(bytes)?;
+        self.begin_segment_if_full(bytes)?;
+        self.append_schema(schema.id, &schema.body)?;
         let at = self.log.append(&record).map_err(|source| SpoolError::Store { source })?;
         let outcome = self.commit()?;
         if self.log.durable_seq() < at {

@@ -21,6 +21,8 @@
 mod aside;
 mod era;
 #[cfg(test)]
+mod gaps;
+#[cfg(test)]
 mod golden;
 mod open;
 mod record;
