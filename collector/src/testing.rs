@@ -146,7 +146,7 @@ impl Machine {
             keeper.with_snapshots(move |taken| snapshot::keep(&store, &taken, &kept, &health));
         let replayed = log.durable_seq().get() + 1 - begin.from.get();
         let intake = Arc::new(Mutex::new(begin.intake));
-        replay::replay(&log, begin.from, &state, &intake, |fact| keeper.book(fact));
+        replay::replay(&log, begin.from, &state, &intake, |fact| keeper.book(fact))?;
         let (sender, facts) = sync_channel(1_024);
         let setting = Setting {
             clock: Clock,

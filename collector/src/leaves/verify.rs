@@ -207,7 +207,8 @@ pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
     let mut keeper = bookkeeper.with_leaves(move |lot: Lot| {
         out.lock().unwrap_or_else(PoisonError::into_inner).take(&lot);
     });
-    replay::replay(&journal, from, &state, &Mutex::new(intake), |fact| keeper.book(fact));
+    replay::replay(&journal, from, &state, &Mutex::new(intake), |fact| keeper.book(fact))
+        .map_err(replay::ReplayError::Read)?;
     let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = bench.failed.take() {
         return Err(VerifyError::Index(error));
