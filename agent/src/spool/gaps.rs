@@ -65,6 +65,22 @@ fn a7_gap_records_take_the_room_of_what_is_acknowledged() {
     }
 }
 
+/// Guards against a spool that is full for ever (found by the simulation, seed 364): gap records stand
+/// behind the last batch, so that nothing released them, and no other batch could come behind them.
+#[test]
+fn a7_gap_records_are_released_with_the_last_batch() {
+    let disk = ModelDisk::new(4);
+    let (mut spool, _) = open(&disk, 1);
+    (1..=10).for_each(|number| store(&mut spool, number));
+    while spool.bytes() < BYTES_MAX {
+        spool.put_aside(seq(10), NEVER, NOW).expect("the disk is well");
+    }
+    assert_eq!(spool.store(&draft_of(200, 11)).expect("the disk is well"), Stored::Full);
+    spool.release(seq(10), NOW).expect("the disk is well");
+    store(&mut spool, 11);
+    assert_eq!((spool.lowest(), spool.next()), (seq(11), seq(12)));
+}
+
 /// Guards against gap records that nobody asked for (found by the simulation, seed 1358): a spool
 /// whose end is damaged begins a new epoch so that it need not fill what was lost, and filled it.
 #[test]

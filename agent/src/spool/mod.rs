@@ -299,6 +299,11 @@ impl<D: Disk> Spool<D> {
         if let Some(at) = self.sent_mut().release(through) {
             self.released = self.released.max(at);
         }
+        if self.waiting() == 0 && self.pending.is_empty() {
+            // With it what stands behind the last batch: gap records that were sent in the place of
+            // elder ones. Else nothing would ever release them, and they could fill the spool.
+            self.released = self.log.durable_seq();
+        }
         if self.released.get() >= self.log.cursor().get() + CURSOR_LAG_MAX {
             self.persist(now)?;
         }
