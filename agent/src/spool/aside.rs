@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bijli_seglog::{Disk, DiskFile};
 use bijli_wire::batch::Event;
 use bijli_wire::message::EventKind;
-use bijli_wire::{Batch, BatchSeq, Schema, UtcMillis, codec};
+use bijli_wire::{Batch, BatchSeq, Schema, UtcMillis, codec, limits};
 
 use super::record::{Head, Record};
 use super::{Spool, SpoolError, Stored, frame_bytes};
@@ -75,6 +75,7 @@ impl<D: Disk> Spool<D> {
     ) -> Result<(), SpoolError> {
         let schema = self.bare_schema()?;
         let epoch = self.sent().epoch;
+        let is_bare = reason.is_bare || now.get() < limits::EARLIEST_UTC_MS;
         let told = Event {
             at: now,
             subject: None,
@@ -90,8 +91,9 @@ impl<D: Disk> Spool<D> {
             created: now,
             uptime: None,
             matrices: Vec::new(),
-            // A wrong clock can make an event unacceptable; nothing at all is always taken.
-            events: if reason.is_bare { Vec::new() } else { vec![told] },
+            // A wrong clock can make an event unacceptable; nothing at all is always taken. One that
+            // was never set surely does, and a second record for each batch would fill the spool.
+            events: if is_bare { Vec::new() } else { vec![told] },
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
         let head = Head { epoch, sequence, created: now, schema: schema.id };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bijli_seglog::testing::ModelDisk;
-use bijli_wire::{Millis, SpoolEpoch};
+use bijli_wire::{Millis, SpoolEpoch, UtcMillis, codec};
 
 use super::tests::{NEVER, NOW, draft_of, owner, seq};
 use super::{Fresh, Limits, Opened, Spool, Stored};
@@ -77,8 +77,28 @@ fn a7_gap_records_are_released_with_the_last_batch() {
     }
     assert_eq!(spool.store(&draft_of(200, 11)).expect("the disk is well"), Stored::Full);
     spool.release(seq(10), NOW).expect("the disk is well");
+    let copy = disk.fork(1);
     store(&mut spool, 11);
     assert_eq!((spool.lowest(), spool.next()), (seq(11), seq(12)));
+    // And by a start, where nothing is left to be released (seed 12252).
+    store(&mut open(&copy, 2).0, 11);
+}
+
+/// Guards against two gap records for each batch of a node in 1970 (found by the simulation, seed
+/// 14512): an event of that year is always refused.
+#[test]
+fn k1_a_gap_record_of_1970_says_nothing() {
+    let disk = ModelDisk::new(5);
+    let (mut spool, _) = open(&disk, 1);
+    store(&mut spool, 1);
+    for (at, events) in [(UtcMillis::new(90_000), 0), (NOW, 1)] {
+        spool.put_aside(seq(1), NEVER, at).expect("the disk is well");
+        let body = spool.load(seq(1)).expect("it is the gap record").body;
+        let bare = spool.bare_schema().expect("it encodes");
+        let (_, schema) = codec::decode_schema(&bare.body).expect("our own");
+        let opened = codec::open(&body).expect("our own");
+        assert_eq!(opened.read(bare.id, &schema).expect("our own").events.len(), events);
+    }
 }
 
 /// Guards against gap records that nobody asked for (found by the simulation, seed 1358): a spool

@@ -94,7 +94,7 @@ impl<D: Disk> Spool<D> {
         if is_new_epoch {
             eras.push(Era::new(fresh.epoch));
         }
-        let spool = Self {
+        let mut spool = Self {
             disk,
             dir: dir.to_owned(),
             limits,
@@ -111,6 +111,7 @@ impl<D: Disk> Spool<D> {
             ahead: None,
             log,
         };
+        spool.release_rest();
         Ok((spool, Opened { recovery, is_new_epoch }))
     }
 }
