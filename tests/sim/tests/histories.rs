@@ -10,6 +10,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (364, "gap records behind the last batch filled a spool for ever"),
     (12_252, "and a start did not release them either"),
     (14_512, "a node in 1970 wrote two gap records for each refused batch, past the spool's limit"),
+    (18_671, "a batch that a gap record made durable was never told of, while the spool was full"),
+    (20_280, "and the last batches of an elder epoch, before the line went on with the next"),
     (539, "an elder epoch that was rewound was passed over"),
 ];
 
