@@ -91,8 +91,9 @@ impl<D: Disk> Spool<D> {
             created: now,
             uptime: None,
             matrices: Vec::new(),
-            // A wrong clock can make an event unacceptable; nothing at all is always taken. One that
-            // was never set surely does, and a second record for each batch would fill the spool.
+            // A wrong clock can make an event unacceptable; nothing at all is always taken. One
+            // that was never set surely does, and a second record for each batch would fill the
+            // spool.
             events: if is_bare { Vec::new() } else { vec![told] },
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;

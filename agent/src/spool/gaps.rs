@@ -46,8 +46,9 @@ fn a7_a_segment_that_a_gap_record_begins_explains_itself() {
     spool.schema_of(seq(12)).expect("it stands before its batch");
 }
 
-/// Guards against a spool that grew past its limit (found by the simulation, seed 1358): gap records
-/// were written however full it was, while acknowledged batches that nobody needs took the room.
+/// Guards against a spool that grew past its limit (found by the simulation, seed 1358): gap
+/// records were written however full it was, while acknowledged batches that nobody needs took the
+/// room.
 #[test]
 fn a7_gap_records_take_the_room_of_what_is_acknowledged() {
     let disk = ModelDisk::new(2);
@@ -65,8 +66,9 @@ fn a7_gap_records_take_the_room_of_what_is_acknowledged() {
     }
 }
 
-/// Guards against a spool that is full for ever (found by the simulation, seed 364): gap records stand
-/// behind the last batch, so that nothing released them, and no other batch could come behind them.
+/// Guards against a spool that is full for ever (found by the simulation, seed 364): gap records
+/// stand behind the last batch, so that nothing released them, and no other batch could come behind
+/// them.
 #[test]
 fn a7_gap_records_are_released_with_the_last_batch() {
     let disk = ModelDisk::new(4);

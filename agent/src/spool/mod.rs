@@ -307,7 +307,8 @@ impl<D: Disk> Spool<D> {
     }
 
     /// When nothing waits, what stands behind the last batch is released with it: gap records that
-    /// were sent in the place of elder ones. Else nothing ever would, and they could fill the spool.
+    /// were sent in the place of elder ones. Else nothing ever would, and they could fill the
+    /// spool.
     fn release_rest(&mut self) {
         if self.waiting() == 0 && self.pending.is_empty() {
             self.released = self.log.durable_seq();

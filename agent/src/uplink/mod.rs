@@ -1108,8 +1108,8 @@ mod tests {
         check(up, until, Event::Tick, "hello 42#2");
     }
 
-    /// Guards against an elder epoch that was passed over while its spool went back for it (found by
-    /// the simulation, seed 539): what a collector had lost of it was not sent again.
+    /// Guards against an elder epoch that was passed over while its spool went back for it (found
+    /// by the simulation, seed 539): what a collector had lost of it was not sent again.
     #[test]
     fn c10_an_elder_epoch_is_not_over_while_it_is_rewound() {
         let up = &mut Uplink { is_introduced: true, ..fresh() };
