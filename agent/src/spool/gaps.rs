@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use bijli_seglog::testing::ModelDisk;
 use bijli_wire::{Millis, SpoolEpoch, UtcMillis, codec};
 
-use super::tests::{NEVER, NOW, draft_of, owner, seq};
-use super::{Fresh, Limits, Opened, Spool, Stored};
+use super::tests::{NOW, draft_of, owner, seq};
+use super::{Fresh, Limits, Opened, Reason, Spool, Stored};
 
+const NEVER: Reason<'_> = Reason { code: "malformed_body", leaves_gap: true, is_bare: false };
 const BYTES_MAX: u64 = 64 << 10;
 /// Of a segment.
 const HEADER_BYTES: usize = 1_024;

@@ -11,8 +11,7 @@ use super::{BYTES_MIN, Fresh, Limits, Opened, Owner, Page, Reason, Spool, SpoolE
 use crate::draft::{Draft, EncodedSchema};
 
 pub(super) const NOW: UtcMillis = UtcMillis::new(1_800_000_000_000);
-pub(super) const NEVER: Reason<'_> =
-    Reason { code: "malformed_body", leaves_gap: true, is_bare: false };
+const NEVER: Reason<'_> = Reason { code: "malformed_body", leaves_gap: true, is_bare: false };
 
 pub(super) fn seq(number: u64) -> BatchSeq {
     BatchSeq::new(number).unwrap()
