@@ -15,6 +15,7 @@ build:
 test: install check
 	$(CARGO) build --workspace --locked
 	$(CARGO) test --workspace --locked
+	$(MAKE) sim SEEDS=2000
 
 # Style and lints.
 check:

@@ -379,6 +379,7 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
     let (ledger, out) = (started.ledger.clone(), started.ledger);
     let mut bookkeeper = bookkeeper.with_leaves(move |lot: Lot| out.add(lot));
     let grown = replay::replay(&log, from, state, &intake, |fact| bookkeeper.book(fact));
+    let grown = grown.map_err(refuse)?;
     // What it says is in the log and the metrics; whatever it is, batches are taken.
     let _keeping = ledger.replayed();
     drop(ledger);

@@ -65,13 +65,17 @@ pub fn rules<D: Disk>(log: &Log<D>) -> Option<Rules> {
 
 /// Hands out every fact of a journal from a record on, in booking order. Damaged records are
 /// counted and passed over. Returns how many bytes of records there were.
+///
+/// # Errors
+/// When a segment that is there cannot be opened. Damage is for ever, this may pass: books with a
+/// hole for one life would be other books, and the ledger log would take no more leaves of them.
 pub fn replay<D: Disk>(
     log: &Log<D>,
     from: RecordSeq,
     state: &State,
     intake: &Mutex<Intake>,
     mut book: impl FnMut(Fact),
-) -> u64 {
+) -> Result<u64, LogError> {
     let started = state.clock.instant();
     let mut told = started;
     let total = log.durable_seq().get();
@@ -91,9 +95,8 @@ pub fn replay<D: Disk>(
                 state.replayed(seq.get(), total);
             }
             Err(error) => {
-                if let LogError::Lost { first, last, .. } = &error {
-                    state.health.journal_lost_records.inc_by(last.get() - first.get() + 1);
-                }
+                let LogError::Lost { first, last, .. } = &error else { return Err(error) };
+                state.health.journal_lost_records.inc_by(last.get() - first.get() + 1);
                 tracing::error!(error = chain(&error), "the journal has a gap");
             }
         }
@@ -104,7 +107,7 @@ pub fn replay<D: Disk>(
     }
     state.health.lanes.skips.inc_by(lock(intake).skips() - skips);
     state.health.replayed(started.elapsed(), frames);
-    bytes
+    Ok(bytes)
 }
 
 /// What a replay gives, to be compared. Every field is a function of the journal.
@@ -134,6 +137,8 @@ pub struct HubDigest {
 pub enum ReplayError {
     #[error("cannot open the journal")]
     Open(#[source] LogError),
+    #[error("cannot read the journal")]
+    Read(#[source] LogError),
     #[error("cannot open the ledger log")]
     Ledger(#[source] LogError),
     #[error("cannot open the snapshots")]
@@ -151,7 +156,8 @@ pub enum ReplayError {
 pub fn offline(dir: &Path) -> Result<Digest, ReplayError> {
     let Offline { journal, state, begin, .. } = open_offline(dir)?;
     let Begin { from, intake, mut bookkeeper, .. } = begin;
-    replay(&journal, from, &state, &Mutex::new(intake), |fact| bookkeeper.book(fact));
+    replay(&journal, from, &state, &Mutex::new(intake), |fact| bookkeeper.book(fact))
+        .map_err(ReplayError::Read)?;
     Ok(digest(&state))
 }
 

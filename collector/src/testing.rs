@@ -147,7 +147,7 @@ impl Machine {
         });
         let replayed = log.durable_seq().get() + 1 - begin.from.get();
         let intake = Arc::new(Mutex::new(begin.intake));
-        replay::replay(&log, begin.from, &state, &intake, |fact| keeper.book(fact));
+        replay::replay(&log, begin.from, &state, &intake, |fact| keeper.book(fact))?;
         let (sender, facts) = sync_channel(1_024);
         let setting = Setting {
             clock: Clock,

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use bijli_seglog::{Disk, DiskFile};
 use bijli_wire::batch::Event;
 use bijli_wire::message::EventKind;
-use bijli_wire::{Batch, BatchSeq, Schema, UtcMillis, codec};
+use bijli_wire::{Batch, BatchSeq, Schema, UtcMillis, codec, limits};
 
 use super::record::{Head, Record};
-use super::{Spool, SpoolError, Stored};
+use super::{Spool, SpoolError, Stored, frame_bytes};
 use crate::draft::EncodedSchema;
 
 const FOLDER: &str = "refused";
@@ -75,6 +75,7 @@ impl<D: Disk> Spool<D> {
     ) -> Result<(), SpoolError> {
         let schema = self.bare_schema()?;
         let epoch = self.sent().epoch;
+        let is_bare = reason.is_bare || now.get() < limits::EARLIEST_UTC_MS;
         let told = Event {
             at: now,
             subject: None,
@@ -90,13 +91,18 @@ impl<D: Disk> Spool<D> {
             created: now,
             uptime: None,
             matrices: Vec::new(),
-            // A wrong clock can make an event unacceptable; nothing at all is always taken.
-            events: if reason.is_bare { Vec::new() } else { vec![told] },
+            // A wrong clock can make an event unacceptable; nothing at all is always taken. One
+            // that was never set surely does, and a second record for each batch would fill the
+            // spool.
+            events: if is_bare { Vec::new() } else { vec![told] },
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
         let head = Head { epoch, sequence, created: now, schema: schema.id };
-        self.append_schema(schema.id, &schema.body)?;
         let record = Record::Gap { head, body: &body }.encode();
+        let bytes = frame_bytes(record.len()) + frame_bytes(33 + schema.body.len());
+        self.free_acked(bytes)?;
+        self.begin_segment_if_full(bytes)?;
+        self.append_schema(schema.id, &schema.body)?;
         let at = self.log.append(&record).map_err(|source| SpoolError::Store { source })?;
         let outcome = self.commit()?;
         if self.log.durable_seq() < at {

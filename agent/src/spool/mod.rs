@@ -21,6 +21,8 @@
 mod aside;
 mod era;
 #[cfg(test)]
+mod gaps;
+#[cfg(test)]
 mod golden;
 mod open;
 mod record;
@@ -297,10 +299,20 @@ impl<D: Disk> Spool<D> {
         if let Some(at) = self.sent_mut().release(through) {
             self.released = self.released.max(at);
         }
+        self.release_rest();
         if self.released.get() >= self.log.cursor().get() + CURSOR_LAG_MAX {
             self.persist(now)?;
         }
         Ok(())
+    }
+
+    /// When nothing waits, what stands behind the last batch is released with it: gap records that
+    /// were sent in the place of elder ones. Else nothing ever would, and they could fill the
+    /// spool.
+    fn release_rest(&mut self) {
+        if self.waiting() == 0 && self.pending.is_empty() {
+            self.released = self.log.durable_seq();
+        }
     }
 
     /// Makes the release durable and unlinks what need not be kept. Also at stop.

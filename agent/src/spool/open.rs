@@ -94,7 +94,7 @@ impl<D: Disk> Spool<D> {
         if is_new_epoch {
             eras.push(Era::new(fresh.epoch));
         }
-        let spool = Self {
+        let mut spool = Self {
             disk,
             dir: dir.to_owned(),
             limits,
@@ -111,6 +111,7 @@ impl<D: Disk> Spool<D> {
             ahead: None,
             log,
         };
+        spool.release_rest();
         Ok((spool, Opened { recovery, is_new_epoch }))
     }
 }
@@ -161,6 +162,17 @@ impl Found {
         !self.eras.last().is_some_and(is_waiting) && log.next_seq() > last.next()
     }
 
+    /// Records lost at the end may have been batches: their sequences are spent, and filled. Not
+    /// where another epoch begins: nothing is numbered behind them any more.
+    fn lost_at_end<D: Disk>(&self, log: &Log<D>) -> Lost {
+        if self.is_spent(log) {
+            return Lost::default();
+        }
+        let last = self.last_record.unwrap_or(RecordSeq::NONE).get();
+        let behind = log.next_seq().get().saturating_sub(last + 1);
+        Lost { behind, released: log.cursor().get().saturating_sub(last), before: 0 }
+    }
+
     /// Records through this one are void, whatever the cursor says.
     fn until(&self) -> RecordSeq {
         let sets = self.eras.iter().filter_map(|found| found.set.as_ref());
@@ -169,13 +181,7 @@ impl Found {
 
     /// The epochs, each with the eldest batch to send and what the next one gets; and the schemas.
     fn eras<D: Disk>(self, log: &Log<D>) -> (Vec<Era>, BTreeMap<SchemaId, RecordSeq>) {
-        // Records lost at the end may have been batches: their sequences are spent.
-        let last = self.last_record.unwrap_or(RecordSeq::NONE).get();
-        let at_end = Lost {
-            behind: log.next_seq().get().saturating_sub(last + 1),
-            released: log.cursor().get().saturating_sub(last),
-            before: 0,
-        };
+        let at_end = self.lost_at_end(log);
         let count = self.eras.len();
         let eras = self.eras.into_iter().enumerate().map(|(index, found)| {
             let lost = if index + 1 == count { at_end } else { Lost::default() };

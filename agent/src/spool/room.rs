@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 
-use bijli_seglog::{Disk, LogError, RecordSeq, SealedSegment};
+use bijli_seglog::{Disk, HEADER_BYTES, LogError, RecordSeq, SealedSegment};
 use bijli_wire::{Batch, BatchSeq, Schema, SchemaId, UtcMillis, codec};
 
 use super::record::{Head, Record, Stands};
@@ -77,6 +77,15 @@ impl<D: Disk> Spool<D> {
             }
         }
         Ok(self.bytes() + bytes <= self.limits.bytes_max)
+    }
+
+    /// Makes room for a gap record, as far as what is acknowledged goes. It is written in any case:
+    /// it lets the line go on, and is smaller than what it stands for.
+    pub(super) fn free_acked(&mut self, bytes: u64) -> Result<(), SpoolError> {
+        // A segment may begin with it.
+        let bytes = HEADER_BYTES + bytes;
+        while self.bytes() + bytes > self.limits.bytes_max && self.unlink_eldest()? {}
+        Ok(())
     }
 
     /// Unlinks the eldest segment if nothing in it waits.

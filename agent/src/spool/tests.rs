@@ -10,14 +10,14 @@ use bijli_wire::{BatchSeq, HubId, Millis, NodeId, SpoolEpoch, UtcMillis, codec};
 use super::{BYTES_MIN, Fresh, Limits, Opened, Owner, Page, Reason, Spool, SpoolError, Stored};
 use crate::draft::{Draft, EncodedSchema};
 
-const NOW: UtcMillis = UtcMillis::new(1_800_000_000_000);
+pub(super) const NOW: UtcMillis = UtcMillis::new(1_800_000_000_000);
 const NEVER: Reason<'_> = Reason { code: "malformed_body", leaves_gap: true, is_bare: false };
 
-fn seq(number: u64) -> BatchSeq {
+pub(super) fn seq(number: u64) -> BatchSeq {
     BatchSeq::new(number).unwrap()
 }
 
-fn owner() -> Owner {
+pub(super) fn owner() -> Owner {
     Owner {
         hub: HubId::new("h").unwrap(),
         node: NodeId::new("n").unwrap(),
@@ -51,7 +51,7 @@ fn schema(agent: &str) -> Arc<EncodedSchema> {
 }
 
 /// A batch of about `bytes` that does not compress.
-fn draft_of(bytes: usize, seed: u64) -> Draft {
+pub(super) fn draft_of(bytes: usize, seed: u64) -> Draft {
     let mut dice = crate::uplink::Jitter::new(seed);
     let events = (0..bytes.div_ceil(250))
         .map(|_| bijli_wire::batch::Event {

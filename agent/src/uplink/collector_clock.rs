@@ -15,18 +15,18 @@ const ROUNDING_MS: u64 = 1;
 
 /// One request and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exchange {
+pub struct Exchange {
     /// Uptime when the request went.
-    pub(super) sent: Millis,
+    pub sent: Millis,
     /// Uptime when the answer had come.
-    pub(super) heard: Millis,
+    pub heard: Millis,
     /// The collector's clock as the answer tells it.
-    pub(super) utc: UtcMillis,
+    pub utc: UtcMillis,
 }
 
 /// The best that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct CollectorClock(Option<Known>);
+pub struct CollectorClock(Option<Known>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
@@ -43,7 +43,7 @@ struct Timed {
 
 /// The time in an answer's body; `None`: an older collector, or no collector's answer.
 #[must_use]
-pub(super) fn told(body: &[u8]) -> Option<UtcMillis> {
+pub fn told(body: &[u8]) -> Option<UtcMillis> {
     let timed: Timed = serde_json::from_slice(body).ok()?;
     timed.utc_ms.parse().ok().map(UtcMillis::new)
 }
@@ -51,7 +51,7 @@ pub(super) fn told(body: &[u8]) -> Option<UtcMillis> {
 impl CollectorClock {
     /// Takes an exchange, if it is better than what is known or contradicts it: then the
     /// collector's clock was set, and its clock is what counts.
-    pub(super) fn learn(&mut self, exchange: Exchange) {
+    pub fn learn(&mut self, exchange: Exchange) {
         let Exchange { sent, heard, utc } = exchange;
         let half = heard.get().saturating_sub(sent.get()) / 2;
         let middle = i64::try_from(sent.get().saturating_add(half)).unwrap_or(i64::MAX);
@@ -73,7 +73,7 @@ impl CollectorClock {
     /// The collector's UTC at uptime 0 and how far off it may be, both in milliseconds, as the
     /// request header `bijli-clock` says it behind the boot id.
     #[must_use]
-    pub(super) fn claim(&self, now: Millis) -> Option<(i64, u64)> {
+    pub fn claim(&self, now: Millis) -> Option<(i64, u64)> {
         self.0.map(|known| (known.zero_ms, known.bound_at(now)))
     }
 }

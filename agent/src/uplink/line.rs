@@ -227,9 +227,23 @@ impl<D: Disk> Line<D> {
                 self.show_newest(through, now, work);
             }
             Stored::Waiting => self.counts.stored += 1,
-            Stored::Full => self.counts.full += 1,
+            Stored::Full => {
+                self.counts.full += 1;
+                // No other batch comes to say so while the spool is full, and so it would stay.
+                if let Some(event) = self.untold() {
+                    self.tell(event, now, work);
+                }
+            }
         }
         Ok(stored)
+    }
+
+    /// What is durable and the uplink does not know: what waited in memory became so with a gap
+    /// record, or when a segment was ended.
+    fn untold(&self) -> Option<Event> {
+        let page = self.spool.page();
+        let through = BatchSeq::new(page.next.get() - 1)?;
+        (page.next > self.uplink.end).then_some(Event::Spooled { through })
     }
 
     /// Takes what happened; appends to `work` what is to be done now.
@@ -315,6 +329,10 @@ impl<D: Disk> Line<D> {
             if is_over {
                 self.start_over();
             } else if self.uplink.is_done() {
+                if let Some(event) = self.untold() {
+                    events.push(event);
+                    continue;
+                }
                 self.spool.turn();
                 self.sent.clear();
                 self.uplink.turn(self.spool.page());

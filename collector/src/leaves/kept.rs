@@ -18,23 +18,28 @@ impl<D: Disk> Kept<D> {
 
     /// The leaf at an index, which must not be below one asked before; `None` if it is damaged
     /// or not there.
-    pub fn leaf(&mut self, index: u64) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// When it cannot be read now. What comes next may be missing: read anew from this index.
+    pub fn leaf(&mut self, index: u64) -> Result<Option<Vec<u8>>, LogError> {
         let seq = RecordSeq::new(index + 1);
         loop {
-            match self.0.peek()? {
-                Ok((found, _)) if *found > seq => return None,
-                Ok((found, _)) => {
-                    let is_it = *found == seq;
-                    let record = self.0.next()?.ok();
-                    if is_it {
-                        return record.map(|(_, bytes)| bytes);
-                    }
+            let is_passed = match self.0.peek() {
+                None => true,
+                Some(Ok((found, _))) => *found > seq,
+                Some(Err(LogError::Lost { last, .. })) => *last >= seq,
+                Some(Err(_)) => false,
+            };
+            if is_passed {
+                return Ok(None);
+            }
+            match self.0.next() {
+                Some(Ok((found, bytes))) if found == seq => return Ok(Some(bytes)),
+                Some(Err(error @ LogError::Lost { .. })) => {
+                    tracing::error!(error = chain(&error), "a gap in the ledger log");
                 }
-                Err(LogError::Lost { last, .. }) if *last >= seq => return None,
-                Err(error) => {
-                    tracing::error!(error = chain(error), "a gap in the ledger log");
-                    self.0.next();
-                }
+                Some(Err(error)) => return Err(error),
+                Some(Ok(_)) | None => {}
             }
         }
     }

@@ -127,10 +127,17 @@ impl Bench {
         }
     }
 
+    fn kept_leaf(&mut self, index: u64) -> Option<Vec<u8>> {
+        self.kept.leaf(index).unwrap_or_else(|error| {
+            tracing::error!(error = chain(&error), "the ledger log cannot be read");
+            None
+        })
+    }
+
     /// A leaf of records that are no longer kept: it must be a leaf, and have its rows.
     fn take_alone(&mut self, index: u64) {
         self.verdict.unproven += 1;
-        match self.kept.leaf(index).map(|bytes| Leaf::decode(&bytes)) {
+        match self.kept_leaf(index).map(|bytes| Leaf::decode(&bytes)) {
             Some(Ok(leaf)) => {
                 if let Err(error) = self.compare_rows(index, &leaf) {
                     self.failed.get_or_insert(error);
@@ -144,12 +151,13 @@ impl Bench {
     }
 
     fn compare_bytes(&mut self, index: u64, leaf: &Leaf) {
-        let verdict = &mut self.verdict;
         if index >= self.count {
-            verdict.missing += 1;
+            self.verdict.missing += 1;
             return;
         }
-        match self.kept.leaf(index) {
+        let kept = self.kept_leaf(index);
+        let verdict = &mut self.verdict;
+        match kept {
             None => {
                 verdict.damaged += 1;
                 verdict.tell(format!("leaf {index} is damaged in the ledger log"));
@@ -207,7 +215,8 @@ pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
     let mut keeper = bookkeeper.with_leaves(move |lot: Lot| {
         out.lock().unwrap_or_else(PoisonError::into_inner).take(&lot);
     });
-    replay::replay(&journal, from, &state, &Mutex::new(intake), |fact| keeper.book(fact));
+    replay::replay(&journal, from, &state, &Mutex::new(intake), |fact| keeper.book(fact))
+        .map_err(replay::ReplayError::Read)?;
     let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = bench.failed.take() {
         return Err(VerifyError::Index(error));

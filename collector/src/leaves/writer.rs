@@ -80,7 +80,7 @@ impl<D: Disk> Writer<D> {
             }
             let bytes = leaf.encode();
             if index < self.known {
-                self.compare(index, &bytes);
+                self.compare(index, &bytes)?;
             } else if self.keeping == Keeping::Same {
                 self.keep(&bytes)?;
             }
@@ -98,8 +98,17 @@ impl<D: Disk> Writer<D> {
         kept.map(|_| ())
     }
 
-    fn compare(&mut self, index: u64, bytes: &[u8]) {
-        match self.old.leaf(index) {
+    fn compare(&mut self, index: u64, bytes: &[u8]) -> Result<(), LogError> {
+        let old = match self.old.leaf(index) {
+            Ok(old) => old,
+            Err(error) => {
+                // A file that does not open now is not damaged: the next try begins here.
+                let from_here = self.log().read_from(RecordSeq::new(index + 1));
+                self.old = Kept::new(from_here);
+                return Err(error);
+            }
+        };
+        match old {
             Some(old) if old == bytes => {}
             Some(old) => self.alarm(index, &old, bytes),
             None => {
@@ -107,6 +116,7 @@ impl<D: Disk> Writer<D> {
                 tracing::error!(leaf = index, "the leaf is damaged in the ledger log");
             }
         }
+        Ok(())
     }
 
     fn alarm(&mut self, index: u64, old: &[u8], new: &[u8]) {

@@ -29,6 +29,7 @@ pub enum Fault {
     ReadingMissing,
     ReadingAbsurd,
     ClockStepped,
+    ClockLost,
     SpoolDeleted,
     SpoolSetBack,
     CollectorEmptied,
@@ -36,7 +37,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::AgentKilled,
         Self::AgentCut,
         Self::CollectorKilled,
@@ -63,6 +64,7 @@ impl Fault {
         Self::ReadingMissing,
         Self::ReadingAbsurd,
         Self::ClockStepped,
+        Self::ClockLost,
         Self::SpoolDeleted,
         Self::SpoolSetBack,
         Self::CollectorEmptied,
@@ -98,6 +100,7 @@ impl Fault {
             Self::ReadingMissing => "reading missing (S6)",
             Self::ReadingAbsurd => "reading absurd (S2)",
             Self::ClockStepped => "node's clock stepped (K2)",
+            Self::ClockLost => "node boots in 1970 (K1)",
             Self::SpoolDeleted => "spool deleted (A8)",
             Self::SpoolSetBack => "spool set back (A10)",
             Self::CollectorEmptied => "collector's disk replaced (C10)",

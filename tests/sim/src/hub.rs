@@ -1,4 +1,5 @@
-//! The collector: real door, intake, group commit, replay, bookkeeper and books, on a model disk.
+//! The collector: real door, intake, group commit, replay, bookkeeper, books and ledger log, on a
+//! model disk.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +12,8 @@ use bijli_collector::clock::Clock;
 use bijli_collector::config::HubConfig;
 use bijli_collector::frame::Frame;
 use bijli_collector::health::Health;
+use bijli_collector::ingest::admission::LaneKey;
+use bijli_collector::ingest::correction::Claim;
 use bijli_collector::ingest::door::{Decision, Door, Peer};
 use bijli_collector::intake::{Fact, Intake, Note, Reply};
 use bijli_collector::journal::{FACTS_MAX, Outcome, Request, Retention, Setting, Writer, tick};
@@ -20,12 +23,13 @@ use bijli_collector::state::{Hub, State};
 use bijli_ledger::Rules;
 use bijli_seglog::testing::ModelDisk;
 use bijli_seglog::{Log, LogError, Options, RecordSeq, Recovery};
-use bijli_wire::{ContentHash, ErrorCode, HubId, Millis, UtcMillis, codec};
+use bijli_wire::{BatchSeq, ContentHash, ErrorCode, HubId, Millis, UtcMillis, codec};
 use bytes::Bytes;
 
 use crate::dice::Dice;
+use crate::ledger::LedgerLog;
 use crate::node::BEGIN_UTC_MS;
-use crate::oracle::{Oracle, Violation};
+use crate::oracle::{Lane, Oracle, Violation};
 use crate::plan::Plan;
 
 const JOURNAL: &str = "/journal";
@@ -44,16 +48,33 @@ pub enum Reaction {
     Queued,
 }
 
+/// A request as it comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    pub request: &'a line::Request,
+    pub peer: &'a Peer,
+    /// What its sender knows of this collector's clock.
+    pub claim: Option<Claim>,
+}
+
+/// What a start found on the disk.
+#[derive(Debug)]
+pub struct Started {
+    pub journal: Recovery,
+    pub ledger: Recovery,
+}
+
 /// The machine of the collector.
 #[derive(Debug)]
 pub struct Collector {
     pub id: HubId,
     pub disk: ModelDisk,
     pub life: Option<Life>,
+    /// Counts starts: a connection leads to one life.
+    pub lives: u64,
     pub backup: Option<ModelDisk>,
-    /// The disk lied, was emptied or set back: what was durable may be gone.
+    /// The disk lied: what was durable may be gone.
     pub is_damaged: bool,
-    pub clock_off_ms: i64,
     rules: Rules,
     segment_bytes: u64,
     health: Health,
@@ -66,6 +87,7 @@ pub struct Life {
     pub state: Arc<State>,
     intake: Arc<Mutex<Intake>>,
     bookkeeper: Bookkeeper,
+    ledger: LedgerLog,
     facts: Receiver<Fact>,
     group: Vec<Request>,
     /// What is answered to whom if its frame becomes durable.
@@ -81,9 +103,9 @@ impl Collector {
             id: HubId::new("isb").expect("a valid name"),
             disk: ModelDisk::new(dice.draw()),
             life: None,
+            lives: 0,
             backup: None,
             is_damaged: false,
-            clock_off_ms: 0,
             rules: Rules { interval, close_after: interval, keep: Millis::new(35 * 86_400_000) },
             segment_bytes: plan.segment_bytes + u64::from(RECORD_BYTES_MAX),
             health,
@@ -93,7 +115,7 @@ impl Collector {
     #[must_use]
     pub fn utc(&self, now: u64) -> UtcMillis {
         let now = i64::try_from(now).expect("histories are short");
-        UtcMillis::new(BEGIN_UTC_MS + now + self.clock_off_ms)
+        UtcMillis::new(BEGIN_UTC_MS + now)
     }
 
     fn open(&self, disk: &ModelDisk, salt: u64) -> Result<(Log<ModelDisk>, Recovery), LogError> {
@@ -104,29 +126,42 @@ impl Collector {
     /// Starts, replays, and begins a new journal if there is none.
     ///
     /// # Errors
-    /// `Ok(Err(..))` if the journal cannot be opened now; `Err` if a promise is broken.
+    /// `Ok(Err(..))` if journal or ledger log cannot be opened now; `Err` if a promise is broken.
     pub fn start(
         &mut self,
         now: u64,
         oracle: &mut Oracle,
         dice: &mut Dice,
-    ) -> Result<Result<Recovery, LogError>, Violation> {
-        let (log, recovery) = match self.open(&self.disk, dice.draw()) {
+    ) -> Result<Result<Started, LogError>, Violation> {
+        let opened = self.open(&self.disk, dice.draw());
+        let opened = opened.and_then(|journal| Ok((journal, LedgerLog::open(&self.disk)?)));
+        let ((log, journal), (ledger, found)) = match opened {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };
+        oracle.collector_started();
+        let mut life = self.life(log, ledger);
+        if let Err(error) = life.replay(oracle)? {
+            return Ok(Err(error));
+        }
+        // Without power nothing was read to its end.
+        if !self.is_damaged && !self.disk.is_off() {
+            life.ledger.invariant_is_the_journals()?;
+        }
+        if lock(&life.intake).rules().is_none() {
+            let frame = Frame::Rules { received: self.utc(now), rules: self.rules };
+            life.group.push(Request { frame, note: Note::Other, reply: Reply::none() });
+        }
+        self.life = Some(life);
+        self.lives += 1;
+        Ok(Ok(Started { journal, ledger: found }))
+    }
+
+    /// One that knows nothing yet.
+    fn life(&self, log: Log<ModelDisk>, ledger: LedgerLog) -> Life {
         let state = Arc::new(State::new(Clock, self.rules, self.health.clone(), None));
         state.add_hub(Hub::configured(&self.config(), self.rules));
         let intake = Arc::new(Mutex::new(Intake::default()));
-        let mut bookkeeper = Bookkeeper::new(Arc::clone(&state));
-        oracle.collector_started();
-        let mut outcome = Ok(());
-        replay::replay(&log, RecordSeq::FIRST, &state, &intake, |fact| {
-            if outcome.is_ok() {
-                outcome = oracle.book(fact, &mut bookkeeper, &state);
-            }
-        });
-        outcome?;
         let (sender, facts) = sync_channel(FACTS_MAX);
         let setting = Setting {
             clock: Clock,
@@ -136,23 +171,17 @@ impl Collector {
             reserve_bytes: 0,
             retention: Retention::none(),
         };
-        let is_new = lock(&intake).rules().is_none();
-        let mut life = Life {
+        Life {
             writer: Writer::new(log, Arc::clone(&intake), setting),
+            bookkeeper: Bookkeeper::new(Arc::clone(&state)).with_leaves(ledger.inlet()),
             state,
             intake,
-            bookkeeper,
+            ledger,
             facts,
             group: Vec::new(),
             waiting: BTreeMap::new(),
             outcomes: Arc::default(),
-        };
-        if is_new {
-            let frame = Frame::Rules { received: self.utc(now), rules: self.rules };
-            life.group.push(Request { frame, note: Note::Other, reply: Reply::none() });
         }
-        self.life = Some(life);
-        Ok(Ok(recovery))
     }
 
     fn config(&self) -> HubConfig {
@@ -165,17 +194,12 @@ impl Collector {
     }
 
     /// What arrived, taken through the door.
-    pub fn take(
-        &mut self,
-        (request, peer): (&line::Request, &Peer),
-        token: Token,
-        now: u64,
-    ) -> Reaction {
+    pub fn take(&mut self, call: Call<'_>, token: Token, now: u64) -> Reaction {
         let now = self.utc(now);
         let Some(life) = &mut self.life else {
             return Reaction::Answer(refused(Refusal::not_ready("starting")));
         };
-        match life.take((request, peer), token, now) {
+        match life.take(call, token, now) {
             Ok(None) => Reaction::Queued,
             Ok(Some(json)) => Reaction::Answer(Answer::Ok(json.into_bytes())),
             Err(refusal) => Reaction::Answer(refused(refusal)),
@@ -201,6 +225,10 @@ impl Collector {
         let answers = life.answers();
         while let Ok(fact) = life.facts.try_recv() {
             oracle.book(fact, &mut life.bookkeeper, &life.state)?;
+        }
+        let is_ended = life.ledger.keep()?.is_err() || is_ended;
+        if !self.is_damaged && !self.disk.is_off() {
+            life.ledger.invariant_is_the_journals()?;
         }
         // What was answered before the process ended is on its way.
         if is_ended {
@@ -229,6 +257,14 @@ impl Collector {
         self.open(&disk, 0).map_or_else(|_| Vec::new(), |(log, _)| hashes(&log))
     }
 
+    /// How far a lane is without a hole.
+    #[must_use]
+    pub fn reached(&self, (node, epoch): &Lane) -> Option<u64> {
+        let life = self.life.as_ref()?;
+        let lane = LaneKey { hub: self.id.clone(), node: node.clone(), epoch: *epoch };
+        Some(lock(&life.intake).reached(&lane, BatchSeq::FIRST).contiguous)
+    }
+
     /// A digest of the books.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -237,18 +273,35 @@ impl Collector {
 }
 
 impl Life {
+    /// Books the whole journal, and compares the leaves that the ledger log has.
+    fn replay(&mut self, oracle: &mut Oracle) -> Result<Result<(), LogError>, Violation> {
+        let Self { writer, state, intake, bookkeeper, ledger, .. } = self;
+        let mut outcome = Ok(());
+        let replayed = replay::replay(writer.log(), RecordSeq::FIRST, state, intake, |fact| {
+            if outcome.is_ok() {
+                outcome = oracle.book(fact, bookkeeper, state);
+            }
+        });
+        outcome?;
+        match replayed {
+            Ok(_) => ledger.keep(),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
     /// The JSON of a 200, now or (`None`) when the frame is durable.
     fn take(
         &mut self,
-        (request, peer): (&line::Request, &Peer),
+        call: Call<'_>,
         token: Token,
         now: UtcMillis,
     ) -> Result<Option<String>, Refusal> {
+        let Call { request, peer, claim } = call;
         let door = Door { state: &self.state, intake: &self.intake, peer };
         let body = Bytes::copy_from_slice(&request.body);
         match (request.verb, request.path.as_str()) {
             (Verb::Post, "/v1/batches") => {
-                let decision = door.admit_batch(door.read_batch(body, now)?, now)?;
+                let decision = door.admit_batch(door.read_batch_of(body, now, claim)?, now)?;
                 Ok(self.queue(token, decision))
             }
             (Verb::Put, path) if path.starts_with("/v1/schemas/") => {
@@ -308,7 +361,9 @@ fn hashes(log: &Log<ModelDisk>) -> Vec<ContentHash> {
     let mut found = Vec::new();
     for record in log.read_from(log.first_seq()) {
         let Ok((_, record)) = record else { continue };
-        if let Ok(Frame::Batch { body, .. }) = Frame::decode(&record) {
+        if let Ok(Frame::Batch { body, .. } | Frame::Corrected { body, .. }) =
+            Frame::decode(&record)
+        {
             found.push(codec::hash(&body));
         }
     }

@@ -9,13 +9,17 @@ use bijli_agent::clock::Moment;
 use bijli_agent::draft::Draft;
 use bijli_agent::probe::{Cadence, Description, Offer, Sample};
 use bijli_agent::spool::{Fresh, Limits, Opened, Owner, Spool, SpoolError, Stored};
-use bijli_agent::uplink::line::{Chance, Input, Line, Now, Work};
+use bijli_agent::uplink::collector_clock::{CollectorClock, Exchange, told};
+use bijli_agent::uplink::line::{Answer, Chance, Input, Line, Now, Work};
+use bijli_collector::ingest::correction::Claim;
 use bijli_collector::ingest::door::Peer;
 use bijli_identity::NodeName;
 use bijli_identity::certificate::KeyHash;
 use bijli_identity::server::Proven;
 use bijli_seglog::testing::ModelDisk;
-use bijli_wire::{BatchSeq, HubId, Millis, NodeId, Quantity, SpoolEpoch, UtcMillis};
+use bijli_wire::{
+    BatchSeq, BootId, HubId, Millis, NodeId, Quantity, SpoolEpoch, Uptime, UtcMillis,
+};
 
 use crate::dice::Dice;
 use crate::fault::Tally;
@@ -42,6 +46,8 @@ pub struct Node {
     /// What its wall clock shows less the true time.
     pub clock_off_ms: i64,
     pub sensors: Vec<Sensor>,
+    boot: BootId,
+    booted_at: u64,
     pub link: Link,
     /// A disk as it was earlier.
     pub backup: Option<ModelDisk>,
@@ -55,6 +61,7 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Life {
     pub line: Line<ModelDisk>,
+    collector_clock: CollectorClock,
     batcher: Batcher,
     born: u64,
     rows: u64,
@@ -72,6 +79,8 @@ pub struct Done {
     pub work: Vec<Work>,
     /// Batches that became durable now.
     pub durable: Vec<BatchSeq>,
+    /// Batches that were not kept: the spool is full.
+    pub full: u64,
     /// The agent cannot go on: it must be started anew.
     pub is_fatal: bool,
 }
@@ -92,8 +101,7 @@ impl Node {
     pub fn new(index: usize, hub: &HubId, plan: &Plan, dice: &mut Dice) -> Self {
         let name = format!("n{index:02}");
         let gap = Millis::new(plan.step_ms * 3);
-        // A wrapping register needs true times to tell one turn from two.
-        let is_steady = plan.clock_step == 0;
+        let is_steady = plan.has_true_clocks();
         let kinds = [Kind::Gpu, Kind::Rapl, Kind::Integrated];
         let sensors = kinds.iter().enumerate().filter(|(which, kind)| {
             *which == 0 || (dice.once_in(2) && (is_steady || **kind != Kind::Rapl))
@@ -107,6 +115,8 @@ impl Node {
             hub: hub.clone(),
             peer: proven(hub, &name),
             sensors: sensors.collect(),
+            boot: BootId::new(dice.bytes()),
+            booted_at: 0,
             disk: ModelDisk::new(dice.draw()),
             life: None,
             lives: 0,
@@ -123,6 +133,34 @@ impl Node {
     pub fn utc(&self, now: u64) -> UtcMillis {
         let now = i64::try_from(now).expect("histories are short");
         UtcMillis::new(BEGIN_UTC_MS + now + self.clock_off_ms)
+    }
+
+    /// The machine starts; its registers and the clock that nobody sets begin at 0.
+    pub fn boots(&mut self, now: u64, boot: BootId) {
+        (self.boot, self.booted_at) = (boot, now);
+        self.sensors.iter_mut().for_each(|sensor| sensor.machine_booted(now));
+    }
+
+    fn uptime(&self, now: u64) -> Uptime {
+        Uptime { boot: self.boot, at: Millis::new(now.saturating_sub(self.booted_at)) }
+    }
+
+    /// What this agent can say of its collector's clock.
+    #[must_use]
+    pub fn claim(&self, now: u64) -> Option<Claim> {
+        let Uptime { boot, at } = self.uptime(now);
+        let (zero_ms, bound_ms) = self.life.as_ref()?.collector_clock.claim(at)?;
+        Some(Claim { boot, zero_ms, bound_ms })
+    }
+
+    /// Hears the collector's time in an answer to what was sent then.
+    pub fn learn(&mut self, answer: &Answer, sent: u64, now: u64) {
+        let (sent, heard) = (self.uptime(sent).at, self.uptime(now).at);
+        if let (Answer::Ok(body), Some(life)) = (answer, &mut self.life)
+            && let Some(utc) = told(body)
+        {
+            life.collector_clock.learn(Exchange { sent, heard, utc });
+        }
     }
 
     fn now(&self, now: u64) -> Now {
@@ -159,6 +197,7 @@ impl Node {
         let chance = Chance { seed: dice.draw(), draw: Box::new(draw) };
         self.life = Some(Life {
             line: Line::new(spool, chance),
+            collector_clock: CollectorClock::default(),
             batcher: Batcher::new(origin),
             born: now,
             rows: 0,
@@ -197,7 +236,7 @@ impl Node {
         let is_full = life.rows >= rows;
         let mut done = Done::default();
         if let Some(draft) = before {
-            self.store(&draft, now, &mut done);
+            self.store(draft, now, &mut done);
         }
         if is_full {
             self.flush(now, &mut done);
@@ -211,21 +250,22 @@ impl Node {
         let Some(life) = &mut self.life else { return };
         life.rows = 0;
         if let Some(draft) = life.batcher.take(utc) {
-            self.store(&draft, now, done);
+            self.store(draft, now, done);
         }
     }
 
-    fn store(&mut self, draft: &Draft, at: u64, done: &mut Done) {
+    fn store(&mut self, draft: Draft, at: u64, done: &mut Done) {
         let now = self.now(at);
+        let draft = Draft { uptime: Some(self.uptime(at)), ..draft };
         let Some(life) = &mut self.life else { return };
         let sequence = life.line.spool().next();
-        match life.line.store(draft, now, &mut done.work) {
+        match life.line.store(&draft, now, &mut done.work) {
             Ok(Stored::Durable { through }) => {
                 life.waiting.push(sequence);
                 done.durable.extend(life.waiting.extract_if(.., |waits| *waits <= through));
             }
             Ok(Stored::Waiting) => life.waiting.push(sequence),
-            Ok(Stored::Full) => {}
+            Ok(Stored::Full) => done.full += 1,
             Err(error) => done.is_fatal |= error.is_fatal(),
         }
     }

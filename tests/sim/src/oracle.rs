@@ -46,6 +46,8 @@ pub struct Oracle {
     marked: BTreeMap<SubjectId, (i64, u64)>,
     /// The lowest sequence of each lane that its agent has not released.
     released: BTreeMap<Lane, BatchSeq>,
+    /// How far the collector was in each lane.
+    watermarks: BTreeMap<Lane, u64>,
     /// Batches that were refused for good, because their sequence has another content.
     pub forks: BTreeMap<Lane, u64>,
 }
@@ -76,6 +78,7 @@ impl Oracle {
 
     /// A 200 was given to a batch.
     pub fn ack(&mut self, lane: Lane, sequence: u64, hash: ContentHash) {
+        self.watermarks.entry(lane.clone()).or_default();
         let key = (lane, sequence);
         self.told.insert(key.clone());
         self.acked.insert(key, hash);
@@ -86,11 +89,18 @@ impl Oracle {
         self.acked.len()
     }
 
-    /// Acknowledged batches that are not in the journal are lost with a disk that lied; what they
-    /// are worth is asked again at the end.
-    pub fn forgive_lost(&mut self, journalled: &[ContentHash]) {
+    /// Acknowledged batches that are not in the journal are lost with a disk that lied, was
+    /// replaced or set back. If agents still have them they are owed again; else their energy is
+    /// in the next reading of each register, which is asked for at the end.
+    pub fn forgive_lost(&mut self, journalled: &[ContentHash], are_kept: bool) {
         let there: BTreeSet<&ContentHash> = journalled.iter().collect();
-        self.acked.retain(|_, hash| there.contains(hash));
+        let lost = self.acked.extract_if(.., |_, hash| !there.contains(hash));
+        for (key, _) in lost {
+            if !are_kept {
+                self.spooled.remove(&key);
+            }
+        }
+        self.watermarks.values_mut().for_each(|reached| *reached = 0);
     }
 
     /// An agent's disk lied, went or was set back: nothing is promised of what it held.
@@ -232,6 +242,25 @@ impl Oracle {
         })
     }
 
+    /// I5: what is in the journal without a hole grows, whatever restarts.
+    ///
+    /// # Errors
+    /// Names a lane that went back.
+    pub fn invariant_watermarks_rise(
+        &mut self,
+        reached: impl Fn(&Lane) -> Option<u64>,
+    ) -> Result<(), Violation> {
+        for (lane, before) in &mut self.watermarks {
+            let Some(now) = reached(lane) else { continue };
+            if now < *before {
+                let words = format!("{}, epoch {}: {before}, then {now}", lane.0, lane.1);
+                return Err(Violation::new("watermarks rise", words));
+            }
+            *before = now;
+        }
+        Ok(())
+    }
+
     /// What an agent forgets, the collector has; and it never takes a release back by itself.
     ///
     /// # Errors
@@ -280,22 +309,23 @@ impl Oracle {
         })
     }
 
-    /// The newest count that the books know of a subject, and its truth.
-    #[must_use]
-    pub fn booked_until(&self, state: &State, hub: &HubId, subject: &SubjectId) -> Option<Truth> {
-        let hub = state.hub(hub)?;
-        let (_, count) = hub.books().subject(subject)?.last?;
-        self.truths.get(subject)?.get(&count).copied()
-    }
-
     #[must_use]
     pub fn batches_booked(&self) -> usize {
         self.booked.len()
     }
 }
 
+/// The newest count that the books know of a subject.
+#[must_use]
+pub fn booked_until(state: &State, hub: &HubId, subject: &SubjectId) -> Option<u64> {
+    let hub = state.hub(hub)?;
+    let (_, count) = hub.books().subject(subject)?.last?;
+    Some(count)
+}
+
 /// What the books noted of a subject lately, for whoever looks into it.
-fn with_events(violation: Violation, state: &State, subject: &SubjectId) -> Violation {
+#[must_use]
+pub fn with_events(violation: Violation, state: &State, subject: &SubjectId) -> Violation {
     let mut words = violation.words;
     for hub in state.hubs() {
         let books = hub.books();

@@ -26,6 +26,8 @@ pub struct Plan {
     pub state: State,
     /// Once in so many batches of a node its clock steps.
     pub clock_step: u64,
+    /// Once in so many power cuts a node has lost its time and boots in 1970.
+    pub boot_1970: u64,
 }
 
 /// Per message, but for the last three: per batch of a node.
@@ -107,14 +109,21 @@ impl Plan {
             sensors: Sensors::draw(dice),
             state: State::draw(dice),
             clock_step: once(dice, 6, 4, 20),
+            boot_1970: once(dice, 6, 1, 4),
         }
     }
 
-    /// Whether a disk may have lied, so that what was durable may be gone.
+    /// Whether clocks show the true time: a wrapping register needs it to tell one turn from two.
     #[must_use]
-    pub fn has_liars(&self) -> bool {
-        let Disk { lost, misdirected, flip, .. } = self.disk;
-        lost + misdirected + flip > 0
+    pub fn has_true_clocks(&self) -> bool {
+        self.clock_step + self.boot_1970 == 0
+    }
+
+    /// Whether agents still have all that they were ever acknowledged: it is kept for longer than
+    /// any history lasts, and there is room. A batch of 1970 is old once the clock is right.
+    #[must_use]
+    pub fn keeps_acked(&self) -> bool {
+        self.keep_ms >= 7 * 86_400_000 && self.spool_bytes >= 1 << 20 && self.boot_1970 == 0
     }
 }
 

@@ -46,7 +46,8 @@ pub struct Sensor {
     stuck: u64,
     /// Where it stands still, and what that was worth.
     frozen: Option<(u64, Truth)>,
-    newest: Option<Truth>,
+    /// The newest count that is no lie.
+    newest: Option<u64>,
 }
 
 /// What a count that was shown is worth.
@@ -123,9 +124,14 @@ impl Sensor {
         }
     }
 
-    /// What the newest true reading was worth.
+    /// The end of all faults: it counts again.
+    pub fn heal(&mut self) {
+        self.stuck = 0;
+    }
+
+    /// The newest true reading.
     #[must_use]
-    pub fn newest(&self) -> Option<Truth> {
+    pub fn newest(&self) -> Option<u64> {
         self.newest
     }
 
@@ -171,7 +177,7 @@ impl Sensor {
         if self.kind == Kind::Gpu && dice.once_in(faults.stuck) {
             tally.count(Fault::RegisterStuck);
             self.stuck = dice.between(1, 5);
-            self.newest = Some(self.truth());
+            self.newest = Some(self.shown());
             self.frozen = Some((self.shown(), self.truth()));
         }
         if let Some((count, truth)) = self.frozen.filter(|_| self.stuck > 0) {
@@ -190,8 +196,8 @@ impl Sensor {
             let lie = shown.saturating_add(dice.pick(&[u64::from(u32::MAX) << 20, 1 << 60]));
             return (Some(signed(lie)), Some(Truth { is_vague: true, ..self.truth() }));
         }
-        self.newest = Some(self.truth());
-        (Some(signed(shown)), self.newest)
+        self.newest = Some(shown);
+        (Some(signed(shown)), Some(self.truth()))
     }
 
     fn shown(&self) -> u64 {

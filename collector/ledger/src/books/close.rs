@@ -276,8 +276,15 @@ impl Books {
     }
 
     /// Forgets the entries of intervals that can no longer be corrected. Whoever keeps leaves has
-    /// them by now: they were told when they were posted, an `advance` ago at least.
+    /// them by now: they were told when they were posted, an `advance` ago at least. Intervals are
+    /// many and are looked at only when the horizon has passed one: it was most of what a replay
+    /// cost.
     fn forget(&mut self) {
+        let before = self.forgotten.replace(self.horizon);
+        let passed = |before| self.intervals.range(before..self.horizon).next().is_some();
+        if before.is_some_and(|before| before >= self.horizon || !passed(before)) {
+            return;
+        }
         // Not the eldest interval's: one that readings of long ago added was posted after it.
         let kept = self.intervals.range(self.horizon..);
         let first = kept.filter_map(|(_, interval)| Some(interval.postings.first()?.start)).min();

@@ -106,6 +106,9 @@ pub struct Books {
     touched: BTreeMap<i64, i64>,
     /// What starts before can no longer be corrected.
     horizon: i64,
+    /// The horizon for which entries were last forgotten. Not kept: whoever does not know it looks.
+    #[serde(skip)]
+    forgotten: Option<i64>,
     chart: Chart,
     /// Entries of intervals that can still be corrected, and those posted after their first.
     lines: VecDeque<Line>,
@@ -142,6 +145,7 @@ impl Books {
             intervals: BTreeMap::new(),
             touched: BTreeMap::new(),
             horizon: i64::MIN,
+            forgotten: None,
             chart: Chart::default(),
             lines: VecDeque::new(),
             released: 0,

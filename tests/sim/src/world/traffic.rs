@@ -1,11 +1,11 @@
 //! What goes over the links of a world: requests up, answers down, and what became of them.
 
 use bijli_agent::uplink::line::{Answer, Input, Request, Ticket};
-use bijli_wire::{Ack, ErrorCode};
+use bijli_wire::{Ack, ErrorCode, codec};
 
 use super::{Happening, Sent, Violation, World, sequence_of};
 use crate::fault::Fault;
-use crate::hub::Reaction;
+use crate::hub::{Call, Reaction};
 use crate::link::{Fate, Way};
 use crate::plan::Net;
 
@@ -16,8 +16,9 @@ impl World {
     pub(super) fn send(&mut self, index: usize, ticket: Ticket, request: Request) {
         let node = &self.nodes[index];
         let Some(life) = &node.life else { return };
-        let (life, connection) = (node.lives, life.connection);
-        let sent = Sent { node: index, life, connection, ticket, request };
+        let (life, connection, at) = (node.lives, life.connection, self.now);
+        let claim = node.claim(at).filter(|_| matches!(ticket, Ticket::Batch { .. }));
+        let sent = Sent { node: index, life, connection, at, ticket, request, claim };
         self.note("sends", Some(index), sequence_of(&sent.ticket));
         match self.carry(index, Way::Up) {
             Fate::Arrives(delays) => {
@@ -67,7 +68,8 @@ impl World {
         self.count(Fault::Impostor, Some(impostor));
         self.serial += 1;
         let peer = self.nodes[impostor].peer.clone();
-        match self.collector.take((&sent.request, &peer), self.serial, self.now) {
+        let call = Call { request: &sent.request, peer: &peer, claim: sent.claim };
+        match self.collector.take(call, self.serial, self.now) {
             Reaction::Answer(Answer::Refused { code: ErrorCode::ForeignIdentity, .. }) => Ok(()),
             taken => {
                 let words = format!("node {impostor} wrote as node {}: {taken:?}", sent.node);
@@ -95,13 +97,20 @@ impl World {
                 self.note("acked", Some(sent.node), sequence.get());
                 self.oracle.ack((node, epoch), sequence.get(), *hash);
             }
-            Ok(Answer::Refused { code: ErrorCode::IdentityFork, .. }) => {
-                self.note("fork", Some(sent.node), sequence.get());
-                if let Some(epoch) = self.nodes[sent.node].epoch() {
-                    *self.oracle.forks.entry((node, epoch)).or_default() += 1;
-                }
+            // Another sender's, of the same name: what is left of this epoch is evidence.
+            Ok(Answer::Refused {
+                code: code @ (ErrorCode::IdentityFork | ErrorCode::IdentityContested),
+                ..
+            }) => {
+                self.note(words_of(*code), Some(sent.node), sequence.get());
+                let opened = codec::open(&sent.request.body).map(|opened| opened.envelope.epoch);
+                let epoch =
+                    opened.map_err(|e| Violation::new("agents send batches", e.to_string()))?;
+                *self.oracle.forks.entry((node, epoch)).or_default() += 1;
             }
-            Ok(Answer::Refused { .. }) => self.note("refused", Some(sent.node), sequence.get()),
+            Ok(Answer::Refused { code, .. }) => {
+                self.note(words_of(*code), Some(sent.node), sequence.get());
+            }
             Err(_) => {}
         }
         Ok(())
@@ -130,7 +139,26 @@ impl World {
         if !is_heard || !self.answered.insert((sent.node, sent.life, sent.ticket)) {
             return Ok(());
         }
+        if let Ok(answer) = &outcome {
+            node.learn(answer, sent.at, self.now);
+        }
         let done = node.tell(Input::Answer { ticket: sent.ticket, outcome }, self.now);
         self.carry_out(sent.node, done)
+    }
+}
+
+/// Which of the refusals that a history can meet it was.
+fn words_of(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::UnknownSchema => "refused: unknown schema",
+        ErrorCode::FromTheFuture => "refused: from the future",
+        ErrorCode::FromThePast => "refused: from the past",
+        ErrorCode::SequenceGap => "refused: elder first",
+        ErrorCode::IdentityFork => "refused: fork",
+        ErrorCode::IdentityContested => "refused: contested",
+        ErrorCode::Overloaded => "refused: overloaded",
+        ErrorCode::DiskFull => "refused: disk full",
+        ErrorCode::StorageFailed => "refused: storage failed",
+        _ => "refused",
     }
 }

@@ -1,9 +1,9 @@
 //! The faults of a world: when which machine, disk, link, clock or backup fails.
 
-use bijli_agent::uplink::line::Input;
 use bijli_seglog::testing::{Fault as DiskFault, ModelDisk};
+use bijli_wire::BootId;
 
-use super::{Happening, LAST_WORDS_MS, Violation, World};
+use super::{Happening, Violation, World};
 use crate::fault::Fault;
 
 impl World {
@@ -11,7 +11,8 @@ impl World {
     pub(super) fn weather(&mut self, index: usize) -> Result<(), Violation> {
         self.net_weather(index);
         self.disk_weather(index);
-        self.clock_weather(index);
+        self.clock_weather(index)?;
+        self.state_weather(index)?;
         self.power_weather(index)
     }
 
@@ -80,12 +81,25 @@ impl World {
         }
     }
 
-    fn clock_weather(&mut self, index: usize) {
+    fn clock_weather(&mut self, index: usize) -> Result<(), Violation> {
         if self.dice.once_in(self.plan.clock_step) {
             // Within what the collector lets pass as truth.
             let step = i64::try_from(self.dice.between(0, 480_000)).expect("small") - 240_000;
-            self.nodes[index].clock_off_ms = step;
             self.count(Fault::ClockStepped, Some(index));
+            return self.set_clock(index, step);
+        }
+        Ok(())
+    }
+
+    /// K1: the battery of its clock is empty; somebody sets it later.
+    fn lose_time(&mut self, index: usize) {
+        if !self.is_calm && self.dice.once_in(self.plan.boot_1970) {
+            let since_1970 = self.nodes[index].utc(self.now).get();
+            self.nodes[index].clock_off_ms -= since_1970;
+            let most = self.plan.step_ms * self.plan.rows * self.plan.outage_batches;
+            let wait = self.dice.between(1_000, most);
+            self.later(wait, Happening::ClockSet(index));
+            self.count(Fault::ClockLost, Some(index));
         }
     }
 
@@ -161,7 +175,8 @@ impl World {
         let node = &mut self.nodes[index];
         node.life = None;
         node.disk.power_cut();
-        node.sensors.iter_mut().for_each(|sensor| sensor.machine_booted(now));
+        node.boots(now, BootId::new(self.dice.bytes()));
+        self.lose_time(index);
         self.again(Some(index));
         let most = self.plan.step_ms * self.plan.rows * 4;
         let wait = self.dice.between(1_000, most + 1_000);
@@ -190,31 +205,5 @@ impl World {
             self.disk(whose).fail_at(nth, DiskFault::PowerCut);
             self.count(Fault::CutInRecovery, whose);
         }
-    }
-
-    /// The end of all faults.
-    pub(super) fn calm(&mut self) -> Result<(), Violation> {
-        self.is_calm = true;
-        self.note("calm", None, 0);
-        self.slow_until = 0;
-        for whose in (0..self.nodes.len()).map(Some).chain([None]) {
-            let disk = self.disk(whose);
-            disk.clear_fault();
-            disk.set_bytes_max(u64::MAX);
-        }
-        for index in 0..self.nodes.len() {
-            let node = &mut self.nodes[index];
-            node.link.heal();
-            node.clock_off_ms = 0;
-            self.later(LAST_WORDS_MS, Happening::Sample(index));
-            self.later(1_000, Happening::Start(index));
-            let done = self.nodes[index].tell(Input::Tick, self.now);
-            self.carry_out(index, done)?;
-        }
-        // Readings under way end here: each node is read once more, later.
-        self.queue.retain(|(at, _), happening| {
-            !matches!(happening, Happening::Sample(_)) || *at == self.now + LAST_WORDS_MS
-        });
-        Ok(())
     }
 }

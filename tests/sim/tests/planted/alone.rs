@@ -8,7 +8,7 @@ use bijli_collector::health::Health;
 use bijli_planted::Bug;
 use bijli_seglog::{Loss, Recovery};
 use bijli_sim::dice::Dice;
-use bijli_sim::hub::{Collector, Reaction};
+use bijli_sim::hub::{Call, Collector, Reaction};
 use bijli_sim::node::{Done, Node};
 use bijli_sim::oracle::{Oracle, Violation};
 use bijli_sim::plan::{Plan, Sensors};
@@ -96,6 +96,7 @@ impl Pair {
             spool_bytes: 1 << 20,
             segment_bytes: 64 << 10,
             clock_step: 0,
+            boot_1970: 0,
             ..Plan::draw(&mut dice)
         };
         let collector = Collector::new(&plan, Health::new(), &mut dice);
@@ -109,7 +110,7 @@ impl Pair {
 
     fn start_collector(&mut self) -> Recovery {
         let started = self.collector.start(self.now, &mut self.oracle, &mut self.dice);
-        started.expect("no promise is broken").expect("its disk is well")
+        started.expect("no promise is broken").expect("its disk is well").journal
     }
 
     fn start_node(&mut self) {
@@ -146,7 +147,8 @@ impl Pair {
     fn ask(&mut self, ticket: Ticket, request: &Request) -> Answer {
         self.requests += 1;
         let token = self.requests;
-        let answer = match self.collector.take((request, &self.node.peer), token, self.now) {
+        let call = Call { request, peer: &self.node.peer, claim: None };
+        let answer = match self.collector.take(call, token, self.now) {
             Reaction::Answer(answer) => answer,
             Reaction::Queued => {
                 let answers = self.collector.commit(self.now, &mut self.oracle);
