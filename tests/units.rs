@@ -68,8 +68,8 @@ fn a_unit_with_a_slip_and_one_without_hardening_are_noticed() {
     assert!(!is_within(&copy, 17).0, "an agent with every capability passes");
 }
 
-/// Goal: no root, no capability, no device but the GPUs' own; above all not /dev/ipmi0, through which a
-/// program can switch a node off.
+/// Goal: no root, no capability, no device but the GPUs' own; above all not /dev/ipmi0, through
+/// which a program can switch a node off.
 #[test]
 fn the_agent_may_open_gpus_and_nothing_else() {
     let text = std::fs::read_to_string(root().join(AGENT)).expect("the unit");
