@@ -12,3 +12,5 @@ mod door;
 mod network;
 #[path = "hostile/sender.rs"]
 mod sender;
+#[path = "hostile/slow.rs"]
+mod slow;

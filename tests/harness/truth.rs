@@ -58,28 +58,15 @@ fn truth(site: &Site) -> Value {
 /// When they are not equal within a minute.
 pub fn assert_books_equal_truth(site: &Site) {
     let truth = truth(site);
-    assert_equal(site, expected(&truth), &truth);
-}
-
-/// The same of registers only, at a site that was told of no job.
-///
-/// # Panics
-/// As [`assert_books_equal_truth`].
-pub fn assert_registers_equal_truth(site: &Site) {
-    let truth = truth(site);
-    assert_equal(site, of_registers(&truth), &truth);
-}
-
-fn assert_equal(site: &Site, expected: BTreeMap<String, u128>, truth: &Value) {
     let registers = truth["subjects"].as_object().expect("energies by subject").clone();
     assert!(registers.len() > 20, "the truth lists every register");
     let mut wrong = Vec::new();
     let found = crate::within(60, || {
         let booked = booked(site);
-        wrong = expected
-            .iter()
-            .filter(|(account, energy)| booked.get(*account).copied().unwrap_or(0) != **energy)
-            .map(|(account, energy)| (booked.get(account).copied(), account.clone(), *energy))
+        wrong = expected(&truth)
+            .into_iter()
+            .filter(|(account, energy)| booked.get(account).copied().unwrap_or(0) != *energy)
+            .map(|(account, energy)| (booked.get(&account).copied(), account, energy))
             .collect();
         wrong.is_empty().then_some(())
     });
@@ -117,18 +104,6 @@ fn booked(site: &Site) -> BTreeMap<String, u128> {
 
 /// What the fleet says, by the accounts in which the books must have it.
 fn expected(truth: &Value) -> BTreeMap<String, u128> {
-    let mut accounts = of_registers(truth);
-    for (project, parts) in truth["projects"].as_object().expect("projects") {
-        for part in ["gpu_active", "gpu_held_idle"] {
-            let energy = millijoules(&parts[format!("{part}_mj")]);
-            accounts.insert(format!("project:{project}/{part}"), energy);
-        }
-    }
-    accounts.insert("idle:unallocated".to_owned(), millijoules(&truth["unallocated_idle_mj"]));
-    accounts
-}
-
-fn of_registers(truth: &Value) -> BTreeMap<String, u128> {
     let mut accounts = BTreeMap::new();
     for (subject, energy) in truth["subjects"].as_object().expect("energies by subject") {
         let account = match subject.rsplit('/').next().expect("a name") {
@@ -142,6 +117,13 @@ fn of_registers(truth: &Value) -> BTreeMap<String, u128> {
         };
         accounts.insert(account, millijoules(energy));
     }
+    for (project, parts) in truth["projects"].as_object().expect("projects") {
+        for part in ["gpu_active", "gpu_held_idle"] {
+            let energy = millijoules(&parts[format!("{part}_mj")]);
+            accounts.insert(format!("project:{project}/{part}"), energy);
+        }
+    }
+    accounts.insert("idle:unallocated".to_owned(), millijoules(&truth["unallocated_idle_mj"]));
     accounts
 }
 

@@ -13,12 +13,31 @@ use harness::now;
 /// `:method POST`, `:scheme http`, `:path /`, `:authority x`, by numbers of the static table.
 const REQUEST: &[u8] = &[0x83, 0x86, 0x84, 0x01, 1, b'x'];
 
+/// `:method POST`, `:scheme http`, and a literal `:path` of 11 bytes.
+const POST: &[u8] = &[0x83, 0x86, 0x04, 11];
+
+/// What a well-behaved client says first in HTTP/2.
+pub fn beginning() -> Vec<u8> {
+    [PREFACE, &Frame::new(SETTINGS, 0, 0, b"").encode()].concat()
+}
+
+/// So many batches of which a single byte comes, and the rest later.
+pub fn slow_bodies(count: u32) -> Vec<u8> {
+    let head = [POST, b"/v1/batches", &[0x01, 1, b'x']].concat();
+    let begun = (0..count).flat_map(|number| {
+        let stream = 1 + 2 * number;
+        let ask = Frame::new(HEADERS, END_HEADERS, stream, &head);
+        [ask.encode(), Frame::new(DATA, 0, stream, b"x").encode()]
+    });
+    begun.collect::<Vec<_>>().concat()
+}
+
 /// A connection that has begun well, in HTTP/2.
 pub fn polite(port: u16) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     stream.set_read_timeout(Some(Duration::from_millis(1)))?;
-    stream.write_all(&[PREFACE, &Frame::new(SETTINGS, 0, 0, b"").encode()].concat())?;
+    stream.write_all(&beginning())?;
     Ok(stream)
 }
 

@@ -19,7 +19,7 @@ const SENT: usize = 40;
 const ACK_TIME_MAX: Duration = Duration::from_secs(3);
 const MEMORY_KB_MAX: u64 = 300_000;
 
-fn assert_served(sender: &mut Sender, what: &str) {
+pub fn assert_served(sender: &mut Sender, what: &str) {
     let times = sender.send_timed(SENT);
     let (middle, worst) = (times[SENT / 2], times[SENT - 1]);
     println!("{what}: ack p50 {} ms, worst {} ms", middle.as_millis(), worst.as_millis());
@@ -32,7 +32,7 @@ fn memory_kb(pid: u32) -> u64 {
     line.split_ascii_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
 }
 
-fn assert_booked(site: &Site, sender: &Sender) {
+pub fn assert_booked(site: &Site, sender: &Sender) {
     let booked = || -> u128 {
         let flows = site.json("/v1/hubs/isb/flows");
         let flows = flows["flows"].as_array().expect("a list").clone();

@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 pub(super) const REQUESTS_MAX: usize = 1_024;
 /// Requests of one node at once: the credits of a sender, twice, because a connection that was cut
 /// may still have its requests here when the next one comes; and a greeting and a schema with each.
-const OF_NODE_MAX: usize = 2 * (CREDITS_MAX as usize + 2);
+pub(super) const OF_NODE_MAX: u32 = 2 * (CREDITS_MAX as u32 + 2);
 
 type Name = (HubId, NodeId);
 
@@ -27,7 +27,7 @@ type Name = (HubId, NodeId);
 #[derive(Debug)]
 pub(super) struct Places {
     all: Semaphore,
-    of_nodes: Mutex<BTreeMap<Name, usize>>,
+    of_nodes: Mutex<BTreeMap<Name, u32>>,
 }
 
 /// One of them, until it is dropped.
@@ -43,7 +43,8 @@ impl Places {
         Self { all: Semaphore::new(REQUESTS_MAX), of_nodes: Mutex::default() }
     }
 
-    /// Who is not proven has no name that could be counted: plain HTTP is for this machine alone.
+    /// Who is not proven has no name that could be counted: each of his connections has a bound of
+    /// its own (`STREAMS_MAX` in `server.rs`), and plain HTTP is for this machine alone.
     pub(super) fn take(&self, peer: &Peer) -> Result<Place<'_>, Refusal> {
         let too_many = |whose| overloaded(&format!("too many requests {whose}at once"));
         let permit = self.all.try_acquire().map_err(|_| too_many(""))?;
@@ -67,7 +68,7 @@ impl Places {
         self.all.available_permits()
     }
 
-    fn of_nodes(&self) -> MutexGuard<'_, BTreeMap<Name, usize>> {
+    fn of_nodes(&self) -> MutexGuard<'_, BTreeMap<Name, u32>> {
         self.of_nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

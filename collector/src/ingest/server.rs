@@ -16,13 +16,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use super::places;
 use super::tls::Gate;
 use crate::health::Health;
 
 /// A hub has about 3,000 agents with one connection each.
 const CONNECTIONS_MAX: u32 = 4_096;
-/// Requests of one connection at once.
-const STREAMS_MAX: u32 = 64;
+/// Requests of one connection at once: as many as one node may have. Who has no certificate has no
+/// name that his requests could be counted by, and this is his bound.
+const STREAMS_MAX: u32 = places::OF_NODE_MAX;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// For the first byte of a connection and for each request's header.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
