@@ -14,7 +14,7 @@ RUSTFLAGS="--cfg fuzzing $passes" nice cargo build --release --locked --target "
 programs="target/$host/release"
 
 if [ "${1:-}" = --merge ]; then
-  for target in batch seglog config texts; do
+  for target in batch seglog config texts snapshot; do
     rm -rf "merged/$target" && mkdir -p "merged/$target" "found/$target"
     "$programs/$target" -merge=1 -max_len=1024 "merged/$target" "corpus/$target" "found/$target"
   done
@@ -22,7 +22,7 @@ if [ "${1:-}" = --merge ]; then
 fi
 
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(batch seglog config texts)
+[ ${#targets[@]} -gt 0 ] || targets=(batch seglog config texts snapshot)
 for target in "${targets[@]}"; do
   mkdir -p "found/$target" findings
   echo "fuzzing $target for ${SECONDS_EACH:-600} s"

@@ -6,4 +6,6 @@ pub mod batch;
 pub mod config;
 pub mod seglog;
 #[cfg(feature = "programs")]
+pub mod snapshot;
+#[cfg(feature = "programs")]
 pub mod texts;
