@@ -119,6 +119,8 @@ pub enum FrameError {
     Node { reason: String },
     #[error("an incident frame has no known error code")]
     Code,
+    #[error("a rules frame has an interval of {interval}, which no books can be kept by")]
+    Interval { interval: Millis },
 }
 
 /// SHA-256 over a record's first 9 bytes and the SHA-256 of the rest: what a leaf's hash is made
@@ -326,7 +328,11 @@ fn decode_rules(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
     let (interval, rest) = split_span(body).ok_or_else(cut)?;
     let (close_after, rest) = split_span(rest).ok_or_else(cut)?;
     let (keep, _) = split_span(rest).ok_or_else(cut)?;
-    Ok(Frame::Rules { received, rules: Rules { interval, close_after, keep } })
+    let rules = Rules { interval, close_after, keep };
+    if !rules.are_valid() {
+        return Err(FrameError::Interval { interval });
+    }
+    Ok(Frame::Rules { received, rules })
 }
 
 fn decode_pruned(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
@@ -455,6 +461,12 @@ mod tests {
         assert_eq!(Frame::decode(&newer), Err(FrameError::Kind { found: 99 }));
         assert_eq!(Frame::decode(&[]), Err(FrameError::Short { bytes: 0 }));
         assert_eq!(Frame::decode(&[6, 0]), Err(FrameError::Short { bytes: 2 }));
+        // Found by `make fuzz`: a replay stopped at rules that no books can be kept by.
+        for interval in [0, 999, 86_400_001, u64::MAX].map(Millis::new) {
+            let rules = Rules { interval, ..Rules::default() };
+            let none = Frame::Rules { received: AT, rules }.encode();
+            assert_eq!(Frame::decode(&none), Err(FrameError::Interval { interval }));
+        }
         let toml = String::new();
         let diagram = Frame::Diagram { received: AT, from: AT, hub: hub(), toml }.encode();
         let cut = Frame::decode(&diagram[..diagram.len() - 1]);

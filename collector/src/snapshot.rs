@@ -68,6 +68,8 @@ pub enum LoadError {
     Cut,
     #[error("what is in it is not of this version")]
     Content(#[source] postcard::Error),
+    #[error("no books can be kept by the rules in it")]
+    Rules,
     #[error("the journal ends before its record {record}")]
     Ahead { record: RecordSeq },
     #[error("record {record} of the journal is not the one that it was taken after")]

@@ -29,6 +29,14 @@ impl Default for Rules {
     }
 }
 
+impl Rules {
+    /// Whether books can be kept by them: an interval has 1 s to 1 day.
+    #[must_use]
+    pub fn are_valid(&self) -> bool {
+        (1_000..=INTERVAL_MS_MAX).contains(&self.interval.get())
+    }
+}
+
 /// The longest interval a hub may set: a day. It keeps offsets within an interval in `u32`.
 pub const INTERVAL_MS_MAX: u64 = 24 * 3_600 * 1_000;
 /// A blind stretch longer than this is missing; nobody knows its power any more.

@@ -104,6 +104,9 @@ impl Bookkeeper {
         let (intake, mut rest) = loaded.sections()?;
         let intake = Intake::from_bytes(intake).map_err(LoadError::Content)?;
         let keeper: LoadedKeeper = next(&mut rest)?;
+        if !keeper.rules.are_valid() {
+            return Err(LoadError::Rules);
+        }
         let mut views = &loaded.views[..];
         let mut found = Vec::new();
         for id in keeper.hubs {

@@ -41,7 +41,7 @@ use crate::interpolate::Ramp;
 use crate::profile::Step;
 use crate::pue::{PueParts, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
-use crate::rules::{DEVICE_POWER_MW_MAX, INTERVAL_MS_MAX, NODE_POWER_MW_MAX, Rules};
+use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
 use crate::subject::{Declared, RegisterHandle, SubjectState};
 
 /// Why an interval was posted.
@@ -129,12 +129,11 @@ impl Books {
     /// If the interval is not between a second and a day.
     #[must_use]
     pub fn new(hub: HubId, rules: Rules) -> Self {
-        let interval = rules.interval.get();
-        assert!((1_000..=INTERVAL_MS_MAX).contains(&interval), "an interval of 1 s to 1 day");
+        assert!(rules.are_valid(), "an interval of 1 s to 1 day");
         Self {
             hub,
             rules,
-            interval_ms: i64::try_from(interval).expect("a day fits"),
+            interval_ms: i64::try_from(rules.interval.get()).expect("a day fits"),
             now: None,
             diagrams: BTreeMap::new(),
             subjects: Vec::new(),
