@@ -152,3 +152,31 @@ fn next<T: for<'de> Deserialize<'de>>(rest: &mut &[u8]) -> Result<T, LoadError> 
     *rest = after;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use bijli_wire::Millis;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::health::Health;
+
+    /// Found by `make fuzz`: a start stopped at rules that no books can be kept by.
+    #[test]
+    fn rules_that_no_books_can_be_kept_by_are_refused() {
+        let state = Arc::new(State::new(Clock, Rules::default(), Health::new(), None));
+        let rules = Rules { interval: Millis::new(0), ..Rules::default() };
+        let (maker, declared, hub) = (LeafMaker::default(), BTreeMap::new(), HubId::new("isb"));
+        let hubs = hub.iter().collect();
+        let (second, unusable) = (0, 0);
+        let keeper = Keeper { rules, second, unusable, maker: &maker, declared: &declared, hubs };
+        let intake = Intake::default().to_bytes();
+        let length = u64::try_from(intake.len()).expect("small").to_le_bytes();
+        let keeper = postcard::to_stdvec(&keeper).expect("written");
+        let books = [&length[..], &intake, &keeper].concat();
+        let (record, sha256) = (RecordSeq::FIRST, [0; 32]);
+        let loaded = Loaded { record, next_leaf: 0, sha256, books, views: Vec::new() };
+        let refused = Bookkeeper::restore(state, &loaded).expect_err("no such interval");
+        assert!(matches!(refused, LoadError::Rules), "{refused}");
+    }
+}
