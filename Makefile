@@ -42,7 +42,7 @@ sim:
 	nice $(CARGO) build --profile sim --locked -p bijli-sim
 	nice ./target/sim/bijli-sim --seeds $(SEEDS) --jobs $$(nproc)
 
-# Any bytes at all: batch decoder, segment log, configurations, texts; ten minutes each.
+# Any bytes at all: batches, segments, configurations, texts, snapshots; ten minutes each.
 SECONDS ?= 600
 fuzz:
 	SECONDS_EACH=$(SECONDS) ./fuzz/run.sh

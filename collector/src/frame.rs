@@ -119,8 +119,8 @@ pub enum FrameError {
     Node { reason: String },
     #[error("an incident frame has no known error code")]
     Code,
-    #[error("a rules frame has an interval of {interval}, which no books can be kept by")]
-    Interval { interval: Millis },
+    #[error("no books can be kept by the spans of a rules frame: {spans}")]
+    Rules { spans: String },
 }
 
 /// SHA-256 over a record's first 9 bytes and the SHA-256 of the rest: what a leaf's hash is made
@@ -330,7 +330,7 @@ fn decode_rules(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
     let (keep, _) = split_span(rest).ok_or_else(cut)?;
     let rules = Rules { interval, close_after, keep };
     if !rules.are_valid() {
-        return Err(FrameError::Interval { interval });
+        return Err(FrameError::Rules { spans: format!("{interval}, {close_after}, {keep}") });
     }
     Ok(Frame::Rules { received, rules })
 }
@@ -461,11 +461,17 @@ mod tests {
         assert_eq!(Frame::decode(&newer), Err(FrameError::Kind { found: 99 }));
         assert_eq!(Frame::decode(&[]), Err(FrameError::Short { bytes: 0 }));
         assert_eq!(Frame::decode(&[6, 0]), Err(FrameError::Short { bytes: 2 }));
-        // Found by `make fuzz`: a replay stopped at rules that no books can be kept by.
-        for interval in [0, 999, 86_400_001, u64::MAX].map(Millis::new) {
-            let rules = Rules { interval, ..Rules::default() };
+        // Found by `make fuzz`: a replay stopped, or filled its memory with intervals.
+        let usual = Rules::default();
+        let day = 86_400_000;
+        let spans = [0, 999, day + 1, u64::MAX].map(Millis::new);
+        let no_intervals = spans.map(|interval| Rules { interval, ..usual });
+        let too_long =
+            [day + 1, u64::MAX].map(|ms| Rules { close_after: Millis::new(ms), ..usual });
+        let too_many = [367 * day, u64::MAX].map(|ms| Rules { keep: Millis::new(ms), ..usual });
+        for rules in no_intervals.into_iter().chain(too_long).chain(too_many) {
             let none = Frame::Rules { received: AT, rules }.encode();
-            assert_eq!(Frame::decode(&none), Err(FrameError::Interval { interval }));
+            assert!(matches!(Frame::decode(&none), Err(FrameError::Rules { .. })), "{rules:?}");
         }
         let toml = String::new();
         let diagram = Frame::Diagram { received: AT, from: AT, hub: hub(), toml }.encode();

@@ -69,6 +69,7 @@ fn journal(mut rest: &[u8]) {
         rest = behind;
         records.push(with_frame(record));
     }
+    records.retain(|record| !has_many_intervals(record));
     for record in &records {
         if let Ok(frame) = Frame::decode(record) {
             let again = Frame::decode(&frame.encode());
@@ -76,6 +77,14 @@ fn journal(mut rest: &[u8]) {
         }
     }
     assert_eq!(replay(&records), replay(&records), "two replays differ");
+}
+
+/// Rules may keep a month of seconds, and when time jumps that far all of them are closed at once:
+/// minutes and gigabytes, and no finding.
+fn has_many_intervals(record: &[u8]) -> bool {
+    const INTERVALS_MAX: u64 = 50_000;
+    let is_many = |rules: Rules| rules.keep.get() / rules.interval.get() > INTERVALS_MAX;
+    matches!(Frame::decode(record), Ok(Frame::Rules { rules, .. }) if is_many(rules))
 }
 
 fn with_frame(record: &[u8]) -> Vec<u8> {

@@ -30,15 +30,19 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Whether books can be kept by them: an interval has 1 s to 1 day.
+    /// Whether books can be kept by them. Every interval that can be corrected is in memory.
     #[must_use]
     pub fn are_valid(&self) -> bool {
         (1_000..=INTERVAL_MS_MAX).contains(&self.interval.get())
+            && self.close_after.get() <= INTERVAL_MS_MAX
+            && self.keep.get() <= KEEP_MS_MAX
     }
 }
 
 /// The longest interval a hub may set: a day. It keeps offsets within an interval in `u32`.
 pub const INTERVAL_MS_MAX: u64 = 24 * 3_600 * 1_000;
+/// A year.
+const KEEP_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 /// A blind stretch longer than this is missing; nobody knows its power any more.
 pub const ESTIMATE_MS_MAX: u64 = 5 * 60 * 1_000;
 /// A decrease worth at most this long at full power may be a register that lost its last moments.

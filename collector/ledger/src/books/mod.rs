@@ -126,10 +126,10 @@ impl Books {
     /// Empty books.
     ///
     /// # Panics
-    /// If the interval is not between a second and a day.
+    /// If the rules are not valid.
     #[must_use]
     pub fn new(hub: HubId, rules: Rules) -> Self {
-        assert!(rules.are_valid(), "an interval of 1 s to 1 day");
+        assert!(rules.are_valid(), "rules that were checked: {rules:?}");
         Self {
             hub,
             rules,
