@@ -20,7 +20,8 @@ fn utc(seconds: u128) -> String {
     String::from_utf8(told.expect("date").stdout).expect("text").trim().to_owned()
 }
 
-/// The environment of an agent with eight fake GPUs and a wall clock as the file says.
+/// The environment of an agent with eight fake GPUs and a wall clock as the file says. Without an
+/// epoch the course begins when the agent loads the library, so a slow start costs no energy.
 fn environment(site: &Site, course: Course, clock: &Path) -> Vec<(&'static str, String)> {
     let mut env = gpus::environment(site, &fakenvml::library_path(), course);
     env.retain(|(name, _)| *name != "BIJLI_FAKENVML_EPOCH_UTC_MS");

@@ -40,11 +40,7 @@ fn eight_gpus_to_the_millijoule() {
     );
     let env = gpus::environment(&site, &fakenvml::library_path(), course);
     let agent = site.agent("lahore", "n01", ONLY_GPUS, &env);
-    eventually("a first batch", 30, || {
-        let nodes = site.json("/v1/hubs/lahore/nodes").to_string();
-        nodes.contains("n01").then_some(())
-    });
-    course.must_be_still(&env);
+    course.wait_for_first_readings(&site, "lahore", &env);
 
     eventually("the energy of the last GPU in the closed books", 90, || {
         let account = format!("gpu:{}", gpus::uuid(7));
@@ -73,11 +69,7 @@ fn twenty_kills_of_the_agent_lose_nothing() {
     let site = Site::start_tls(HUB);
     let env = gpus::environment(&site, &fakenvml::library_path(), course);
     let mut agent = site.agent("lahore", "n01", ONLY_GPUS, &env);
-    eventually("a first batch", 30, || {
-        let nodes = site.json("/v1/hubs/lahore/nodes").to_string();
-        nodes.contains("n01").then_some(())
-    });
-    course.must_be_still(&env);
+    course.wait_for_first_readings(&site, "lahore", &env);
     for kill in 0..20_u64 {
         // Uneven pauses, so that kills fall into all phases of sampling, spooling and sending.
         std::thread::sleep(std::time::Duration::from_millis(700 + 97 * kill));

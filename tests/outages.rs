@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use harness::gpus::{self, Course};
+use harness::program::{Program, binary};
 use harness::site::{Site, millijoules};
 use harness::{eventually, http};
 
 const HUB: &str = "[[hub]]\nid = \"lahore\"\ntitle = \"Lahore\"\n";
 const ONLY_GPUS: &str = "[rapl]\nenabled = false\n";
 /// Long enough that every outage of these tests ends before the GPUs stand still again.
-const COURSE: Course = Course { still_s: 16, busy_s: 45 };
+const COURSE: Course = Course { still_s: 20, busy_s: 41 };
 
 struct Story {
     site: Site,
@@ -18,13 +19,17 @@ struct Story {
 }
 
 impl Story {
-    fn begin() -> Self {
+    /// A collector, and an agent that has read every GPU while it stood still.
+    fn begin() -> (Self, Program) {
         let site = Site::start(HUB);
         let env = gpus::environment(&site, &fakenvml::library_path(), COURSE);
-        Self { site, env }
+        let story = Self { site, env };
+        let agent = story.agent();
+        COURSE.wait_for_first_readings(&story.site, "lahore", &story.env);
+        (story, agent)
     }
 
-    fn agent(&self) -> harness::program::Program {
+    fn agent(&self) -> Program {
         self.site.agent("lahore", "n01", ONLY_GPUS, &self.env)
     }
 
@@ -88,8 +93,7 @@ fn replace(folder: &Path, by: &Path) {
 /// Goal: C10. The collector's disk is gone; what the agent has kept is booked again, exactly.
 #[test]
 fn c10_a_collector_on_an_empty_disk_is_given_everything_again() {
-    let mut story = Story::begin();
-    let agent = story.agent();
+    let (mut story, agent) = Story::begin();
     story.wait_for_accepted(10);
     story.site.collector.kill();
     std::fs::remove_dir_all(story.site.path("collector")).expect("it was there");
@@ -104,8 +108,7 @@ fn c10_a_collector_on_an_empty_disk_is_given_everything_again() {
 /// Goal: C11. The collector is restored from an elder copy; the rest is booked again, once.
 #[test]
 fn c11_a_collector_restored_from_an_elder_copy_is_given_the_rest() {
-    let mut story = Story::begin();
-    let agent = story.agent();
+    let (mut story, agent) = Story::begin();
     story.wait_for_accepted(6);
     story.site.collector.stop(20);
     copy(&story.site.path("collector"), &story.site.path("backup"));
@@ -123,8 +126,7 @@ fn c11_a_collector_restored_from_an_elder_copy_is_given_the_rest() {
 /// gives a used number to other bytes.
 #[test]
 fn a10_an_agent_on_a_rolled_back_disk_begins_a_new_epoch() {
-    let story = Story::begin();
-    let mut agent = story.agent();
+    let (story, mut agent) = Story::begin();
     story.wait_for_accepted(4);
     agent.stop(20);
     copy(&story.site.path("n01.spool"), &story.site.path("snapshot"));
@@ -142,8 +144,7 @@ fn a10_an_agent_on_a_rolled_back_disk_begins_a_new_epoch() {
 /// number of an epoch is one batch for ever, people hear of it, and no energy is booked twice.
 #[test]
 fn a9_a_clone_forks_and_is_told_apart() {
-    let story = Story::begin();
-    let mut agent = story.agent();
+    let (story, mut agent) = Story::begin();
     story.wait_for_accepted(4);
     agent.stop(20);
     copy(&story.site.path("n01.spool"), &story.site.path("clone"));
@@ -154,11 +155,11 @@ fn a9_a_clone_forks_and_is_told_apart() {
     let text = std::fs::read_to_string(story.site.path("n01.toml")).expect("written");
     let spool = |name: &str| story.site.path(name).display().to_string();
     std::fs::write(&config, text.replace(&spool("n01.spool"), &spool("clone"))).expect("written");
-    let mut command = std::process::Command::new(harness::program::binary("bijli-agent"));
+    let mut command = std::process::Command::new(binary("bijli-agent"));
     command.arg("run").arg("--config").arg(&config);
     command.envs(story.env.iter().map(|(name, value)| (*name, value.as_str())));
     let log = story.site.path("clone.log");
-    let clone = harness::program::Program::start(&mut command, &log);
+    let clone = Program::start(&mut command, &log);
     eventually("a clone that knows it", 60, || {
         clone.printed().contains("new batches go into a new epoch").then_some(())
     });
@@ -170,8 +171,7 @@ fn a9_a_clone_forks_and_is_told_apart() {
 /// and a metric say so.
 #[test]
 fn a7_a_damaged_batch_is_told_of_and_holds_nothing_up() {
-    let mut story = Story::begin();
-    let mut agent = story.agent();
+    let (mut story, mut agent) = Story::begin();
     story.wait_for_accepted(3);
     story.site.collector.kill();
     // Some batches wait; then the bytes of one in the middle rot.

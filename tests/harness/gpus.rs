@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::eventually;
+use crate::http::ask;
 use crate::site::Site;
 
+const GPUS: usize = 8;
 const EPOCH: &str = "BIJLI_FAKENVML_EPOCH_UTC_MS";
 
 /// When a scenario's GPUs draw power, in seconds from its epoch.
@@ -15,17 +18,23 @@ pub struct Course {
 }
 
 impl Course {
-    /// What was drawn before an agent first read a register is nobody's: the course says so,
-    /// instead of a sum that never comes right on a slow machine.
+    /// Waits until a hub shows all eight GPUs. What was drawn before an agent first read a register
+    /// is nobody's: on a machine too slow for this course it says so, instead of a sum that never
+    /// comes right.
     ///
     /// # Panics
-    /// When the GPUs have begun to draw.
-    pub fn must_be_still(&self, env: &[(&'static str, String)]) {
+    /// When the GPUs are not shown, or not before they began to draw.
+    pub fn wait_for_first_readings(self, site: &Site, hub: &str, env: &[(&'static str, String)]) {
+        let line_start = format!("bijli_gpu_up{{hub=\"{hub}\",");
+        eventually(&format!("the first readings of {hub}"), 60, || {
+            let metrics = ask("GET", site.port, "/metrics/fleet", b"")?;
+            let is_up = |line: &&str| line.starts_with(&line_start) && line.ends_with(" 1");
+            (metrics.text().lines().filter(is_up).count() == GPUS).then_some(())
+        });
         let epoch = env.iter().find(|(name, _)| *name == EPOCH).expect("the course's environment");
         let epoch: u128 = epoch.1.parse().expect("a number");
-        let passed_ms = crate::utc_ms() - epoch;
-        let still_ms = u128::from(self.still_s) * 1_000;
-        assert!(passed_ms < still_ms, "too slow: {passed_ms} ms until the first reading");
+        let (passed_ms, still_ms) = (crate::utc_ms() - epoch, u128::from(self.still_s) * 1_000);
+        assert!(passed_ms < still_ms, "too slow: {passed_ms} ms until the readings of {hub}");
     }
 }
 
@@ -53,7 +62,7 @@ pub fn uuid(index: u64) -> String {
 /// When it cannot be written.
 pub fn write_scenario(path: &Path, course: Course) {
     let mut text = String::from("# Written by a test.\n");
-    for index in 0..8 {
+    for index in (0_u64..).take(GPUS) {
         let start = 800_000_000_000 + index * 1_000_003;
         let (still, busy) = (course.still_s * 1_000, course.busy_s * 1_000);
         write!(

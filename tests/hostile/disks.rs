@@ -185,7 +185,7 @@ fn a6_an_agents_full_tmpfs_costs_no_energy() {
     command.arg("--config").arg(site.path("n.toml"));
     command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
     let mut agent = Program::start(&mut command, &site.path("tmpfs.log"));
-    std::thread::sleep(Duration::from_secs(5));
+    course.wait_for_first_readings(&site, "real", &environment);
     let filler = Filler::fill(agent.pid(), &spool, 0);
     std::thread::sleep(Duration::from_secs(12));
     assert!(agent.is_running(), "{}", agent.printed());

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 /// names; beside them the senders of a simulated hub.
 const AGENTS: usize = 8;
 const FLEET: [&str; 4] = ["--nodes", "4", "--gpus", "2"];
-const COURSE: Course = Course { still_s: 15, busy_s: 35 };
+const COURSE: Course = Course { still_s: 20, busy_s: 30 };
 const STORM: Duration = Duration::from_secs(48);
 const SETTINGS: &str = "[rapl]\nenabled = false\n[host]\nenabled = false\n";
 
@@ -43,6 +43,9 @@ impl World {
         environment.push(("BIJLI_AGENT_COLLECTOR", collector));
         let mut world = Self { site, proxy, agents: Vec::new(), environment, rng: Rng::new(seed) };
         world.agents = (0..AGENTS).map(|index| world.agent(index)).collect();
+        for index in 0..AGENTS {
+            COURSE.wait_for_first_readings(&world.site, &hub(index), &world.environment);
+        }
         world
     }
 
