@@ -247,29 +247,16 @@ fn c4_a_second_cut_of_the_collector_during_recovery_loses_nothing() {
     let mut rng = Rng::new(seed);
     let lanes = lanes::lanes(&mut rng, now_ms());
     let courses = collector_courses(&lanes);
-    let count = (RECOVERIES * factor()).div_ceil(courses.len());
-    let total = AtomicUsize::new(0);
-    for course in &courses {
-        let moments = moments(&course.history, Planted::Nothing, (count, usize::MAX), &mut rng);
-        let (mut luck, forks) = (rng.fork(), Mutex::new(rng.fork()));
-        let first = cuts(&course.history, Planted::Nothing, moments, &mut luck);
-        let complaints = workers::each(first, |cut| {
-            let mut rng = workers::lock(&forks).fork();
-            let second = collector::record(&cut.image, &lanes, Signal::TERM)?;
-            let before = course.acked_before(cut.moment);
-            let during = early(&second.history, second.ready, &mut rng);
-            for again in cuts(&second.history, Planted::Nothing, during, &mut rng) {
-                let acked = &before | &second.acked_before(again.moment);
-                collector::check(&again.image, &acked, &lanes)?;
-                total.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        });
-        assert_none(&complaints, "double cuts of the collector", seed);
-    }
-    let total = total.into_inner();
-    println!("{total} double power cuts of the collector, 0 lost");
-    assert!(total >= DOUBLE_CUTS / 2, "{total}");
+    cut_recoveries(
+        ("collector", seed),
+        &courses,
+        &mut rng,
+        |image, _| collector::record(image, &lanes, Signal::TERM),
+        |(first, moment), (second, again)| {
+            let acked = &first.acked_before(moment) | &second.acked_before(again.moment);
+            collector::check(&again.image, &acked, &lanes)
+        },
+    );
 }
 
 /// Goal: C4 for the agent.
@@ -278,29 +265,75 @@ fn c4_a_second_cut_of_the_agent_during_recovery_loses_nothing() {
     let seed = Rng::seed_from("BIJLI_POWERCUT_SEED");
     let mut rng = Rng::new(seed);
     let courses = agent_courses(&mut rng);
+    let life = (Duration::from_secs(3), Signal::TERM);
+    cut_recoveries(
+        ("agent", seed),
+        &courses,
+        &mut rng,
+        |image, rng| agent::record(image, agent::POLITE, life, rng.draw()),
+        |(first, moment), (second, again)| {
+            let past = first.before(moment).join(&second.before(again.moment));
+            agent::check(&again.image, &past)
+        },
+    );
+}
+
+/// What the courses of both programs have.
+trait Course: Sync {
+    fn history(&self) -> &History;
+    /// When its start was over; `usize::MAX`: nobody was told.
+    fn ready(&self) -> usize;
+}
+
+impl Course for collector::Course {
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn ready(&self) -> usize {
+        self.ready
+    }
+}
+
+impl Course for agent::Course {
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn ready(&self) -> usize {
+        usize::MAX
+    }
+}
+
+/// Cuts each course, records how the program recovers from it, cuts that, and checks what is left
+/// of both: the course and its moment, the recovery and its cut.
+fn cut_recoveries<C: Course>(
+    (program, seed): (&str, u64),
+    courses: &[C],
+    rng: &mut Rng,
+    recover: impl Fn(&Image, &mut Rng) -> Result<C, String> + Sync,
+    check: impl Fn((&C, usize), (&C, &Cut)) -> Result<(), String> + Sync,
+) {
     let count = (RECOVERIES * factor()).div_ceil(courses.len());
     let total = AtomicUsize::new(0);
-    for course in &courses {
-        let moments = moments(&course.history, Planted::Nothing, (count, usize::MAX), &mut rng);
+    for course in courses {
+        let moments = moments(course.history(), Planted::Nothing, (count, usize::MAX), rng);
         let (mut luck, forks) = (rng.fork(), Mutex::new(rng.fork()));
-        let first = cuts(&course.history, Planted::Nothing, moments, &mut luck);
+        let first = cuts(course.history(), Planted::Nothing, moments, &mut luck);
         let complaints = workers::each(first, |cut| {
             let mut rng = workers::lock(&forks).fork();
-            let life = (Duration::from_secs(3), Signal::TERM);
-            let second = agent::record(&cut.image, agent::POLITE, life, rng.draw())?;
-            let before = course.before(cut.moment);
-            let during = early(&second.history, usize::MAX, &mut rng);
-            for again in cuts(&second.history, Planted::Nothing, during, &mut rng) {
-                let past = before.join(&second.before(again.moment));
-                agent::check(&again.image, &past)?;
+            let second = recover(&cut.image, &mut rng)?;
+            let during = early(second.history(), second.ready(), &mut rng);
+            for again in cuts(second.history(), Planted::Nothing, during, &mut rng) {
+                check((course, cut.moment), (&second, &again))?;
                 total.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         });
-        assert_none(&complaints, "double cuts of the agent", seed);
+        assert_none(&complaints, &format!("double cuts of the {program}"), seed);
     }
     let total = total.into_inner();
-    println!("{total} double power cuts of the agent, 0 lost");
+    println!("{total} double power cuts of the {program}, 0 lost");
     assert!(total >= DOUBLE_CUTS / 2, "{total}");
 }
 

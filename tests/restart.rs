@@ -3,13 +3,14 @@
 
 use std::process::{Command, Output};
 
-use bijli_wire::batch::{Group, Register, Series, Subject};
+use bijli_wire::batch::Series;
 use bijli_wire::{
-    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId,
-    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
+    Batch, BatchSeq, HubId, Matrix, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, UtcMillis,
+    codec,
 };
 use harness::http::ask;
 use harness::program::binary;
+use harness::schema::of_one_gpu;
 use harness::site::{Site, millijoules};
 use harness::{eventually, utc_ms};
 use serde_json::Value;
@@ -24,31 +25,10 @@ const STEP_MJ: i64 = 250_000;
 const BATCHES: u64 = 320;
 
 fn schema() -> Schema {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(1_000_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
-    let mut series = vec![Series::new(0, Quantity::EnergyRegister, 0)];
-    series.extend((1..=NOISE).map(|part| Series::new(0, Quantity::MemoryUsed, part)));
-    Schema {
-        hub: HubId::new("isb").expect("valid"),
-        node: NodeId::new("n01").expect("valid"),
-        agent: "restart test".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new("GPU-1").expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group { cadence: Millis::new(1_000), series }],
-    }
+    let mut schema = of_one_gpu("isb", "n01", "GPU-1");
+    let noise = (1..=NOISE).map(|part| Series::new(0, Quantity::MemoryUsed, part));
+    schema.groups[0].series.extend(noise);
+    schema
 }
 
 /// A minute of readings; the noise is a hash of its place, so that nothing compresses it.

@@ -1,42 +1,12 @@
 //! A sender of the tests' own: a schema with one GPU, batches of it, and frames made by hand.
 
-use bijli_wire::batch::{Group, Register, Series, Subject};
 use bijli_wire::{
-    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId,
-    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
+    Batch, BatchSeq, HubId, Matrix, NodeId, Schema, SchemaId, SpoolEpoch, UtcMillis, codec,
 };
 use harness::http::ask;
+use harness::schema::of_one_gpu;
 use harness::site::{Site, millijoules};
 use harness::{eventually, utc_ms};
-
-pub fn schema(hub: &str) -> Schema {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(1_000_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
-    Schema {
-        hub: HubId::new(hub).expect("valid"),
-        node: NodeId::new("n01").expect("valid"),
-        agent: "test".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new("GPU-1").expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group {
-            cadence: Millis::new(1_000),
-            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
-        }],
-    }
-}
 
 pub fn now_ms() -> i64 {
     i64::try_from(utc_ms()).expect("before the year 292 million")
@@ -66,7 +36,7 @@ pub fn body(batch: &Batch) -> Vec<u8> {
 }
 
 pub fn teach(site: &Site) -> SchemaId {
-    let (id, bytes) = codec::encode_schema(&schema("isb")).expect("encodes");
+    let (id, bytes) = codec::encode_schema(&of_one_gpu("isb", "n01", "GPU-1")).expect("encodes");
     let answer = ask("PUT", site.port, &format!("/v1/schemas/{id}"), &bytes).expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
     id
@@ -113,7 +83,8 @@ pub fn assert_booked(site: &Site, expected: u128) {
     eventually(&format!("{expected} mJ booked, not {}", booked(site)), 30, || {
         asked += 1;
         let node = NodeId::new("n99").expect("valid");
-        let other = Schema { node, agent: format!("test {asked}"), ..schema("isb") };
+        let other =
+            Schema { node, agent: format!("test {asked}"), ..of_one_gpu("isb", "n01", "GPU-1") };
         let (id, bytes) = codec::encode_schema(&other).expect("encodes");
         let answer = ask("PUT", site.port, &format!("/v1/schemas/{id}"), &bytes)?;
         assert_eq!(answer.status, 200, "{}", answer.text());

@@ -12,6 +12,7 @@ pub mod pki;
 pub mod program;
 pub mod proxy;
 pub mod rng;
+pub mod schema;
 pub mod site;
 pub mod truth;
 

@@ -4,13 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use bijli_wire::batch::{Group, Register, Series, Subject};
-use bijli_wire::{
-    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId,
-    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
-};
+use bijli_wire::{Batch, BatchSeq, HubId, Matrix, NodeId, SchemaId, SpoolEpoch, UtcMillis, codec};
 use harness::http::ask;
 use harness::now;
+use harness::schema::of_one_gpu;
 
 pub const HUB: &str = "[[hub]]\nid = \"isb\"\n";
 pub const GPU: &str = "GPU-1";
@@ -34,38 +31,10 @@ pub enum Told {
     NoAnswer,
 }
 
-fn schema() -> Schema {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(1_000_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
-    Schema {
-        hub: HubId::new("isb").expect("valid"),
-        node: NodeId::new("good").expect("valid"),
-        agent: "hostile test".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new(GPU).expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group {
-            cadence: Millis::new(1_000),
-            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
-        }],
-    }
-}
-
 impl Sender {
     pub fn new(port: u16) -> Self {
-        let (schema, body) = codec::encode_schema(&schema()).expect("encodes");
+        let (schema, body) =
+            codec::encode_schema(&of_one_gpu("isb", "good", GPU)).expect("encodes");
         let answer = ask("PUT", port, &format!("/v1/schemas/{schema}"), &body).expect("an answer");
         assert!(matches!(answer.status, 200 | 204), "{}", answer.text());
         let begin_ms = i64::try_from(harness::utc_ms()).expect("small") - 3_600_000;

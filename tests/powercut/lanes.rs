@@ -1,11 +1,11 @@
 //! Senders of the tests' own: four nodes, each with one GPU of known energy and noise beside it.
 
-use bijli_wire::batch::{Group, Register, Series, Subject};
+use bijli_wire::batch::Series;
 use bijli_wire::{
-    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId,
-    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
+    Batch, BatchSeq, Matrix, Quantity, Schema, SchemaId, SpoolEpoch, UtcMillis, codec,
 };
 use harness::rng::Rng;
+use harness::schema::of_one_gpu;
 
 pub const HUB: &str = "isb";
 const LANES: u8 = 4;
@@ -34,35 +34,11 @@ pub fn lanes(rng: &mut Rng, now_ms: i64) -> Vec<Lane> {
 }
 
 fn schema(number: u8) -> Schema {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(1_000_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
+    let mut schema = of_one_gpu(HUB, &format!("n{number}"), &format!("GPU-{number}"));
     let noise = (0..NOISE)
         .map(|part| Series::new(0, Quantity::Temperature, u32::try_from(part).expect("few")));
-    let energy = Series::new(0, Quantity::EnergyRegister, 0);
-    Schema {
-        hub: HubId::new(HUB).expect("valid"),
-        node: NodeId::new(&format!("n{number}")).expect("valid"),
-        agent: "power cut test".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new(&format!("GPU-{number}")).expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group {
-            cadence: Millis::new(1_000),
-            series: std::iter::once(energy).chain(noise).collect(),
-        }],
-    }
+    schema.groups[0].series.extend(noise);
+    schema
 }
 
 fn lane(number: u8, rng: &mut Rng, begin_ms: i64) -> Lane {

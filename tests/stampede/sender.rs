@@ -10,13 +10,12 @@ use bijli_agent::config::CollectorUrl;
 use bijli_agent::uplink::connect::Route;
 use bijli_agent::uplink::http::{Answer, Client, LinkError};
 use bijli_agent::uplink::{Attempt, Effect, Event, Jitter, Uplink};
-use bijli_wire::batch::{Group, Register, Series, Subject};
 use bijli_wire::hello::Span;
 use bijli_wire::{
-    Ack, Batch, BatchSeq, ContentHash, Greeting, Hello, HubId, Matrix, Method, Millis, Milliwatts,
-    NodeId, Quantity, Schema, SchemaId, SpoolEpoch, SubjectId, SubjectKind, UtcMillis, Welcome,
-    codec,
+    Ack, Batch, BatchSeq, ContentHash, Greeting, Hello, Matrix, SchemaId, SpoolEpoch, UtcMillis,
+    Welcome, codec,
 };
+use harness::schema::of_one_gpu;
 use hyper::Method as Verb;
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet};
@@ -85,44 +84,16 @@ struct Sender {
     tally: Rc<Tally>,
 }
 
-fn schema(hub: &HubId, node: &NodeId) -> Schema {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(1_000_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
-    Schema {
-        hub: hub.clone(),
-        node: node.clone(),
-        agent: "stampede".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new(&format!("GPU-{node}")).expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group {
-            cadence: Millis::new(1_000),
-            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
-        }],
-    }
-}
-
 impl Sender {
     fn new(number: u64, port: u16, begin_ms: i64, tally: &Rc<Tally>) -> Self {
-        let hub = HubId::new("isb").expect("valid");
-        let node = NodeId::new(&format!("n{number:04}")).expect("valid");
+        let node = format!("n{number:04}");
+        let schema = of_one_gpu("isb", &node, &format!("GPU-{node}"));
+        let (hub, node) = (schema.hub.clone(), schema.node.clone());
         let epoch = SpoolEpoch::new([7; 16]);
         let next = BatchSeq::new(BACKLOG + 1).expect("from 1");
         let route = Route::plain(CollectorUrl::plain("127.0.0.1", port));
         Self {
-            schema: codec::encode_schema(&schema(&hub, &node)).expect("encodes"),
+            schema: codec::encode_schema(&schema).expect("encodes"),
             greeting: Greeting { hub, node, epoch, span: Span { oldest: BatchSeq::FIRST, next } },
             begin_ms,
             clock: Clock::new(),

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use bijli_ledger::{Account, Rules};
-use bijli_wire::batch::{Group, Register, Series, Subject};
 use bijli_wire::{
-    Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId,
-    SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
+    Batch, BatchSeq, HubId, Matrix, Schema, SchemaId, SpoolEpoch, SubjectId, UtcMillis, codec,
 };
 
 use super::{Bookkeeper, Fact};
@@ -14,6 +12,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::intake::Readings;
 use crate::state::{Hub, State};
+use crate::testing::schema;
 
 const QUARTER: i64 = 15 * 60 * 1_000;
 const DAY: i64 = 96 * QUARTER;
@@ -24,37 +23,6 @@ const STEP_MJ: i64 = 100_000;
 
 fn hub_id() -> HubId {
     HubId::new("isb").expect("valid")
-}
-
-fn schema() -> (SchemaId, Arc<Schema>) {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(700_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
-    let schema = Schema {
-        hub: hub_id(),
-        node: NodeId::new("n01").expect("valid"),
-        agent: "test".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new("GPU-1").expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group {
-            cadence: Millis::new(1_000),
-            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
-        }],
-    };
-    let (id, _) = codec::encode_schema(&schema).expect("encodes");
-    (id, Arc::new(schema))
 }
 
 /// A collector's bookkeeper, and a node that sends a minute of 100 W at a time.
@@ -68,7 +36,8 @@ impl Desk {
     fn new() -> Self {
         let state = Arc::new(State::new(Clock, Rules::default(), Health::new(), None));
         let hub = state.add_hub(Hub::journalled(hub_id(), Rules::default()));
-        Self { keeper: Bookkeeper::new(state), hub, schema: schema() }
+        let (id, _) = codec::encode_schema(&schema()).expect("encodes");
+        Self { keeper: Bookkeeper::new(state), hub, schema: (id, Arc::new(schema())) }
     }
 
     /// The readings of one minute, journalled by a clock that is wrong by `off`.

@@ -4,12 +4,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use bijli_wire::batch::{Group, Register, Series, Subject};
 use bijli_wire::hello::Span;
 use bijli_wire::{
     Ack, AckVerdict, Batch, BatchSeq, BootId, ErrorBody, ErrorCode, Greeting, Hello, HubId, Matrix,
-    Method, Millis, Milliwatts, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, SubjectId,
-    SubjectKind, Uptime, UtcMillis, Welcome, codec, limits,
+    Millis, NodeId, SchemaId, SpoolEpoch, SubjectId, Uptime, UtcMillis, Welcome, codec, limits,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -19,6 +17,7 @@ use crate::clock::Clock;
 use crate::collector::{Collector, block_on, start};
 use crate::config::{Config, Overrides};
 use crate::replay;
+use crate::testing::schema;
 
 const HUB: &str = "[[hub]]\nid = \"isb\"\n";
 
@@ -37,35 +36,6 @@ async fn ready(folder: &Path) -> Collector {
     let collector = start(config(folder), None).await.expect("listens");
     assert!(collector.ready().await, "the journal opens");
     collector
-}
-
-fn schema() -> Schema {
-    let register = Register {
-        numerator: 1,
-        denominator: 1,
-        modulus: None,
-        power_max: Milliwatts::new(1_000_000),
-        epoch: 1,
-        method: Method::Hardware,
-        gap: Millis::new(5_000),
-    };
-    Schema {
-        hub: HubId::new("isb").expect("valid"),
-        node: NodeId::new("n01").expect("valid"),
-        agent: "test".into(),
-        subjects: vec![Subject {
-            id: SubjectId::new("GPU-1").expect("valid"),
-            kind: SubjectKind::Gpu,
-            label: "0".into(),
-            model: String::new(),
-            serial: String::new(),
-            register: Some(register),
-        }],
-        groups: vec![Group {
-            cadence: Millis::new(1_000),
-            series: vec![Series::new(0, Quantity::EnergyRegister, 0)],
-        }],
-    }
 }
 
 /// Ten seconds of 100 W, counted from the sequence, from `begin` on.
