@@ -281,6 +281,8 @@ impl Bookkeeper {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
             self.make_leaves(&hub, &books, &closed, &mut lot.leaves);
+            // Before anybody sees these books: what they let go of is in a leaf before this.
+            self.state.set_leaves_made(self.maker.next());
             let is_news = !closed.is_empty();
             let (faults, imbalance) = (books.faults().count(), books.imbalance());
             entries_held += books.entries_held();

@@ -38,6 +38,7 @@ pub struct State {
     hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
     replay: Replay,
     index: OnceLock<Index>,
+    leaves_made: AtomicU64,
 }
 
 /// One hub. Its books are a pure function of the journal.
@@ -93,8 +94,8 @@ impl State {
     #[must_use]
     pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
         let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
-        let index = OnceLock::new();
-        Self { clock, started: clock.now(), rules, health, banner, room, hubs, replay, index }
+        let (index, leaves_made, started) = (OnceLock::new(), AtomicU64::new(0), clock.now());
+        Self { clock, started, rules, health, banner, room, hubs, replay, index, leaves_made }
     }
 
     #[must_use]
@@ -128,6 +129,16 @@ impl State {
     pub(crate) fn set_index(&self, index: Index) {
         // Opened once, by the driver.
         drop(self.index.set(index));
+    }
+
+    /// Leaves of what the books have posted. The ledger log may not have the newest yet: read it
+    /// while the books are locked, and nothing that they have let go of is in a later leaf.
+    pub(crate) fn leaves_made(&self) -> u64 {
+        self.leaves_made.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_leaves_made(&self, count: u64) {
+        self.leaves_made.store(count, Ordering::Release);
     }
 
     /// Adds a hub, unless it is there.

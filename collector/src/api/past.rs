@@ -1,4 +1,8 @@
 //! Entries older than those the books hold: asked of the index of the ledger log.
+//!
+//! # Invariants
+//! - An answer has everything that the books had posted when it was asked for. While the log or
+//!   the index lags behind them there is no answer, and "ask again" is said instead.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +19,8 @@ use crate::state::Hub;
 pub(super) struct Past<'a> {
     index: &'a Index,
     scope: Scope,
+    /// Leaves that the books had made when they were looked at.
+    leaves: u64,
 }
 
 impl<'a> Past<'a> {
@@ -33,17 +39,17 @@ impl<'a> Past<'a> {
             return Ok(None);
         };
         let scope = Scope { hub: hub.id.clone(), from: period.from, to: period.to };
-        Ok(Some(Self { index, scope }))
+        Ok(Some(Self { index, scope, leaves: asked.state.leaves_made() }))
     }
 
     pub(super) fn entries(&self, after: u64, limit: usize) -> Result<Vec<EntryRow>, Refusal> {
-        self.index.entries(self.scope.clone(), after, limit).map_err(refuse)
+        self.index.entries(self.leaves, self.scope.clone(), after, limit).map_err(refuse)
     }
 
     /// The balance, the number of entries and how many of them are adjustments.
     pub(super) fn balance(&self) -> Result<(Balance, usize, usize), Refusal> {
         let (mut balance, mut entries, mut adjustments) = (Balance::default(), 0, 0);
-        for sum in self.index.sums(self.scope.clone(), false).map_err(refuse)? {
+        for sum in self.sums(false)? {
             balance.add(&sum.debit, &sum.credit, sum.amount);
             entries += sum.entries;
             adjustments += sum.adjustments;
@@ -54,7 +60,7 @@ impl<'a> Past<'a> {
 
     /// Net flows by giver and receiver.
     pub(super) fn flows(&self) -> Result<BTreeMap<(Account, Account), u128>, Refusal> {
-        let sums = self.index.sums(self.scope.clone(), false).map_err(refuse)?;
+        let sums = self.sums(false)?;
         let mut flows: BTreeMap<(Account, Account), u128> = BTreeMap::new();
         for (flow, amount) in net(sums).into_values().flatten() {
             *flows.entry((flow.credit, flow.debit)).or_default() += amount;
@@ -64,7 +70,11 @@ impl<'a> Past<'a> {
 
     /// Net flows of each interval.
     pub(super) fn by_interval(&self) -> Result<BTreeMap<UtcMillis, BTreeMap<Flow, u128>>, Refusal> {
-        Ok(net(self.index.sums(self.scope.clone(), true).map_err(refuse)?))
+        Ok(net(self.sums(true)?))
+    }
+
+    fn sums(&self, by_interval: bool) -> Result<Vec<Sum>, Refusal> {
+        self.index.sums(self.leaves, self.scope.clone(), by_interval).map_err(refuse)
     }
 }
 

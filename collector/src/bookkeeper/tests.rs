@@ -1,6 +1,7 @@
 //! What a wrong clock of the collector's own machine does to the books.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bijli_ledger::{Account, Rules};
 use bijli_wire::{
@@ -148,4 +149,20 @@ fn c14_a_clock_ahead_by_more_than_is_kept_counts_what_it_cannot_book() {
     let (booked, too_old) = desk.read();
     assert_eq!((booked, too_old), (125_900_000, 234_000_000));
     assert_eq!(booked + too_old, 359_900_000);
+}
+
+/// Goal: who looks at the books knows how many leaves hold what they have let go of, also while
+/// these wait for the disk.
+#[test]
+fn the_leaves_of_what_is_posted_are_counted_before_the_log_has_them() {
+    let mut desk = Desk::new();
+    let (state, lots) = (Arc::clone(&desk.keeper.state), Arc::new(AtomicUsize::new(0)));
+    let (seen, count) = (Arc::clone(&state), Arc::clone(&lots));
+    desk.keeper = desk.keeper.with_leaves(move |lot| {
+        assert_eq!(seen.leaves_made(), lot.first + lot.leaves.len() as u64);
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    desk.minutes(0..60, 0);
+    desk.tick(2 * 60 * 60 * 1_000);
+    assert!(lots.load(Ordering::Relaxed) > 0 && state.leaves_made() > 0);
 }

@@ -30,6 +30,10 @@ const COMPARED_PER_STEP: usize = 100;
 const COMPARE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 /// A question waits for so many leaves to be taken; if it lags by more, it is being made again.
 const LAG_MAX: u64 = 8 * 1_024;
+/// A question waits so long for the log to get the leaves it needs: those of one interval take less
+/// than a second, those of a hub that was down for weeks take minutes.
+const LOG_WAIT: Duration = Duration::from_secs(2);
+const LOG_LOOK: Duration = Duration::from_millis(10);
 
 /// Why there is no answer now.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,8 @@ pub enum Unavailable {
         "the index is being rebuilt from the ledger log: {done} of {total} leaves; ask again later"
     )]
     Rebuilding { done: u64, total: u64 },
+    #[error("the ledger log has {done} of the {total} leaves that were booked; ask again later")]
+    Unwritten { done: u64, total: u64 },
     #[error("too many questions about the past wait; ask again in a moment")]
     Busy,
     #[error("the index was damaged and is being rebuilt; ask again later")]
@@ -49,16 +55,27 @@ pub enum Asked {
     /// Ends the thread, so that the log is nobody's.
     Close,
     Entries {
+        needs: Needs,
         scope: Scope,
         after: u64,
         limit: usize,
         reply: Reply<Result<Vec<EntryRow>, Unavailable>>,
     },
     Sums {
+        needs: Needs,
         scope: Scope,
         by_interval: bool,
         reply: Reply<Result<Vec<Sum>, Unavailable>>,
     },
+}
+
+/// What there must be before a question is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// So many leaves, also if the log does not have them all yet.
+    pub leaves: u64,
+    /// How long they are waited for, however long the question itself has waited.
+    pub until: Instant,
 }
 
 impl std::fmt::Debug for Asked {
@@ -101,25 +118,33 @@ pub fn start<D: Disk>(
 }
 
 impl Index {
-    /// The entries of a scope after a sequence, at most `limit`.
+    /// The entries of a scope after a sequence, at most `limit`, as of so many leaves.
     ///
     /// # Errors
     /// When the index is behind, or too many ask.
     pub fn entries(
         &self,
+        leaves: u64,
         scope: Scope,
         after: u64,
         limit: usize,
     ) -> Result<Vec<EntryRow>, Unavailable> {
-        self.ask(|reply| Asked::Entries { scope, after, limit, reply })
+        let needs = Needs::of(leaves);
+        self.ask(|reply| Asked::Entries { needs, scope, after, limit, reply })
     }
 
-    /// Sums of the entries of a scope.
+    /// Sums of the entries of a scope, as of so many leaves.
     ///
     /// # Errors
     /// As [`Index::entries`].
-    pub fn sums(&self, scope: Scope, by_interval: bool) -> Result<Vec<Sum>, Unavailable> {
-        self.ask(|reply| Asked::Sums { scope, by_interval, reply })
+    pub fn sums(
+        &self,
+        leaves: u64,
+        scope: Scope,
+        by_interval: bool,
+    ) -> Result<Vec<Sum>, Unavailable> {
+        let needs = Needs::of(leaves);
+        self.ask(|reply| Asked::Sums { needs, scope, by_interval, reply })
     }
 
     /// Ends the thread. Waits for room.
@@ -138,6 +163,12 @@ impl Index {
         });
         self.sender.try_send(question(reply)).map_err(|_| Unavailable::Busy)?;
         receiver.recv().unwrap_or(Err(Unavailable::Damaged))
+    }
+}
+
+impl Needs {
+    fn of(leaves: u64) -> Self {
+        Self { leaves, until: Clock.instant() + LOG_WAIT }
     }
 }
 
@@ -304,32 +335,48 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Catches up with what was just posted; refuses while the index is being made.
+    /// Catches up with what the log has now.
     pub(super) fn up_to_date(&mut self) -> Result<(), Unavailable> {
-        while self.lag() > 0 {
-            if self.lag() > LAG_MAX {
-                let (done, total) = (self.store.next(), self.total());
-                return Err(Unavailable::Rebuilding { done, total });
+        self.catch_up(Needs { leaves: 0, until: self.clock.instant() })
+    }
+
+    /// Catches up with what is needed and with what the log has when this begins: what comes while
+    /// it is at it waits for the next question. Refuses while the index is being made, or the log
+    /// is written.
+    pub(super) fn catch_up(&mut self, needs: Needs) -> Result<(), Unavailable> {
+        let total = self.total().max(needs.leaves);
+        loop {
+            let (done, log) = (self.store.next(), self.total());
+            if done >= total {
+                return Ok(());
             }
-            let before = self.store.next();
+            if done >= log {
+                if self.clock.instant() >= needs.until {
+                    return Err(Unavailable::Unwritten { done: log, total });
+                }
+                std::thread::sleep(LOG_LOOK);
+                continue;
+            }
+            if log.min(total) - done > LAG_MAX {
+                return Err(Unavailable::Rebuilding { done, total: log });
+            }
             self.mended(Self::step);
-            if self.store.next() <= before {
+            if self.store.next() <= done {
                 return Err(Unavailable::Damaged);
             }
         }
-        Ok(())
     }
 
     fn answer(&mut self, asked: Asked) {
         match asked {
             Asked::Close => {}
-            Asked::Entries { scope, after, limit, reply } => {
-                let found = self.up_to_date();
+            Asked::Entries { needs, scope, after, limit, reply } => {
+                let found = self.catch_up(needs);
                 let ask = |store: &Store| store.entries(&scope, after, limit);
                 reply.send(found.and_then(|()| self.found(ask)));
             }
-            Asked::Sums { scope, by_interval, reply } => {
-                let found = self.up_to_date();
+            Asked::Sums { needs, scope, by_interval, reply } => {
+                let found = self.catch_up(needs);
                 let ask = |store: &Store| store.sums(&scope, by_interval);
                 reply.send(found.and_then(|()| self.found(ask)));
             }

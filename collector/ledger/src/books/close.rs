@@ -301,9 +301,12 @@ impl Books {
         self.lines.len()
     }
 
-    /// The start of the first interval whose entries are all kept here.
+    /// All entries of intervals that begin here or later are kept here.
     #[must_use]
     pub fn entries_from(&self) -> UtcMillis {
+        if self.released == 0 {
+            return UtcMillis::new(i64::MIN);
+        }
         let whole = self.intervals.iter().rev().take_while(|(_, interval)| {
             interval.postings.first().is_none_or(|seqs| seqs.start > self.released)
         });

@@ -113,7 +113,8 @@ Read only, under `/v1`. This page is written by a test from the running API
   them.
 - **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\",
   \"is_retryable\", \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are
-  rebuilt after a start every address refuses with 429 and `Retry-After`.
+  rebuilt after a start every address refuses with 429 and `Retry-After`; so does a
+  period that the books no longer hold, while the ledger log or its index is behind them.
 
 Examples are shortened to two elements a list.
 ";
