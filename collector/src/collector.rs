@@ -400,6 +400,7 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
             grown,
             keep: config.journal_keep,
             keeping,
+            ..Retention::none()
         },
     };
     let journal =

@@ -390,7 +390,13 @@ fn weight(request: &Request) -> usize {
 /// A frame that only tells the time.
 #[must_use]
 pub fn tick(received: UtcMillis) -> Request {
-    Request { frame: Frame::Tick { received }, note: Note::Other, reply: Reply::none() }
+    plain(Frame::Tick { received })
+}
+
+/// A frame that nobody waits for, and that says all of itself.
+#[must_use]
+pub fn plain(frame: Frame) -> Request {
+    Request { frame, note: Note::Other, reply: Reply::none() }
 }
 
 /// An error with its sources, for a log line.

@@ -5,13 +5,12 @@
 //!   stand behind it, and when its hash is durable in the journal.
 
 use bijli_ledger::leaf::Pruned;
-use bijli_seglog::{Disk, Log, LogError, SealedSegment};
+use bijli_seglog::{Disk, Log, LogError, SealedSegment, SegmentId};
 use bijli_wire::{Millis, UtcMillis};
 use sha2::{Digest as _, Sha256};
 
-use super::{Request, Writer, chain, lock};
+use super::{Writer, chain, lock, plain};
 use crate::frame::Frame;
-use crate::intake::{Note, Reply};
 use crate::snapshot::Keeping;
 
 /// What is set, and how far it is.
@@ -25,6 +24,8 @@ pub struct Retention {
     pub keep: Option<Millis>,
     /// Which records snapshots stand for.
     pub keeping: Keeping,
+    /// When the eldest segment had ended: it may wait for a year, and this is asked with each group.
+    pub ended: Option<(SegmentId, UtcMillis)>,
 }
 
 impl Retention {
@@ -32,7 +33,7 @@ impl Retention {
     #[must_use]
     pub fn none() -> Self {
         let keeping = Keeping::default();
-        Self { snapshot_after: u64::MAX, grown: 0, keep: None, keeping }
+        Self { snapshot_after: u64::MAX, grown: 0, keep: None, keeping, ended: None }
     }
 }
 
@@ -61,7 +62,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    fn eldest_needless(&self, now: UtcMillis) -> Option<SealedSegment> {
+    fn eldest_needless(&mut self, now: UtcMillis) -> Option<SealedSegment> {
         let Retention { keep, keeping, .. } = &self.setting.retention;
         let keep = i64::try_from((*keep)?.get()).unwrap_or(i64::MAX);
         let segment = self.log.sealed_segments().next()?;
@@ -69,10 +70,16 @@ impl<D: Disk> Writer<D> {
         if segment.last >= keeping.needed_from() {
             return None;
         }
-        // Records are in the order of their coming, so the first one behind it says enough.
-        let behind = self.log.read_from(segment.last.next()).find_map(Result::ok);
-        let received = Frame::decode(&behind?.1).ok()?.received();
-        (received.get() < now.get().saturating_sub(keep)).then_some(segment)
+        let known = self.setting.retention.ended.filter(|(id, _)| *id == segment.id);
+        let ended = known.map_or_else(|| self.end_of(&segment), |(_, ended)| Some(ended))?;
+        self.setting.retention.ended = Some((segment.id, ended));
+        (ended.get() < now.get().saturating_sub(keep)).then_some(segment)
+    }
+
+    /// Records are in the order of their coming, so the first one behind it says enough.
+    fn end_of(&self, segment: &SealedSegment) -> Option<UtcMillis> {
+        let mut behind = self.log.read_from(segment.last.next());
+        behind.find_map(|record| Some(Frame::decode(&record.ok()?.1).ok()?.received()))
     }
 
     fn let_go(&mut self, segment: &SealedSegment, now: UtcMillis) -> Result<(), LogError> {
@@ -105,10 +112,6 @@ impl<D: Disk> Writer<D> {
             }
         }
     }
-}
-
-fn plain(frame: Frame) -> Request {
-    Request { frame, note: Note::Other, reply: Reply::none() }
 }
 
 fn hashed<D: Disk>(log: &Log<D>, segment: &SealedSegment) -> Result<Pruned, LogError> {

@@ -15,8 +15,10 @@ use bijli_collector::health::Health;
 use bijli_collector::ingest::admission::LaneKey;
 use bijli_collector::ingest::correction::Claim;
 use bijli_collector::ingest::door::{Decision, Door, Peer};
-use bijli_collector::intake::{Fact, Intake, Note, Reply};
-use bijli_collector::journal::{FACTS_MAX, Outcome, Request, Retention, Setting, Writer, tick};
+use bijli_collector::intake::{Fact, Intake, Reply};
+use bijli_collector::journal::{
+    FACTS_MAX, Outcome, Request, Retention, Setting, Writer, plain, tick,
+};
 use bijli_collector::refusal::Refusal;
 use bijli_collector::replay;
 use bijli_collector::state::{Hub, State};
@@ -150,7 +152,7 @@ impl Collector {
         }
         if lock(&life.intake).rules().is_none() {
             let frame = Frame::Rules { received: self.utc(now), rules: self.rules };
-            life.group.push(Request { frame, note: Note::Other, reply: Reply::none() });
+            life.group.push(plain(frame));
         }
         self.life = Some(life);
         self.lives += 1;
