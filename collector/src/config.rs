@@ -25,6 +25,9 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Below it a collector would do little else.
 const SNAPSHOT_AFTER_MIN: u64 = 1 << 20;
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
+/// Closed intervals that can still be corrected are in memory, a node's at most so many: 35 days
+/// of minutes.
+const CORRECTABLE_MAX: u64 = 35 * 24 * 60;
 
 /// Everything that `serve` needs, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,7 +308,8 @@ fn check_rules(text: &Text, problems: &mut Vec<Problem>) -> Rules {
     if close_after.get() > DAY_MS {
         note(problems, "close_after", "no interval waits longer than a day", "2m is usual");
     }
-    Rules { interval, close_after, ..usual }
+    let keep = usual.keep.min(Millis::new(length.saturating_mul(CORRECTABLE_MAX)));
+    Rules { interval, close_after, keep }
 }
 
 fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig> {
@@ -372,6 +376,7 @@ impl Config {
             ("dir", self.dir.display().to_string()),
             ("interval", show_span(self.rules.interval)),
             ("close after", show_span(self.rules.close_after)),
+            ("correctable for", show_span(self.rules.keep)),
             ("journal segment", format!("{} MiB", self.segment_bytes >> 20)),
             ("snapshot after", format!("{} MiB of journal", self.snapshot_after >> 20)),
             ("journal kept", self.journal_keep.map_or_else(|| "for ever".to_owned(), show_span)),
@@ -499,6 +504,16 @@ mod tests {
             for part in parts {
                 assert!(error.contains(part), "{part:?} in:\n{error}\nfor:\n{text}");
             }
+        }
+    }
+
+    /// Goal: no interval that is allowed fills the memory when time jumps.
+    #[test]
+    fn short_intervals_are_correctable_for_a_shorter_time() {
+        let rows = [("1s", 50_400), ("1m", 50_400), ("15m", 3_360), ("1d", 35)];
+        for (interval, expected) in rows {
+            let rules = load(&with(&format!("interval = \"{interval}\""))).expect(interval).rules;
+            assert_eq!(rules.keep.get() / rules.interval.get(), expected, "{interval}");
         }
     }
 
