@@ -13,12 +13,8 @@ use harness::site::Site;
 const HUB: &str = "[[hub]]\nid = \"lahore\"\n";
 const ONLY_HOST: &str = "[nvml]\nenabled = false\n[rapl]\nenabled = false\n";
 
-fn count(site: &Site, metric: &str) -> u64 {
-    site.metric(metric).map_or(0, |text| text.parse().expect("a number"))
-}
-
 fn accepted(site: &Site) -> u64 {
-    count(site, "bijli_collector_batches_total{outcome=\"accepted\"}")
+    site.number("bijli_collector_batches_total{outcome=\"accepted\"}")
 }
 
 fn pki(site: &Site) -> &Pki {
@@ -67,7 +63,7 @@ fn x1_a_node_that_poses_as_another_is_refused_and_on_record() {
     assert!(!out.status.success() && said.contains(": 403 "), "{said}");
     assert!(said.contains("foreign_identity") && said.contains("certificate of n2"), "{said}");
     assert_eq!(accepted(&site), before);
-    assert_eq!(count(&site, "bijli_collector_foreign_identities_total"), 1);
+    assert_eq!(site.number("bijli_collector_foreign_identities_total"), 1);
     eventually("a record in the journal", 10, || {
         let segments = std::fs::read_dir(site.path("collector/journal")).ok()?;
         let mut bytes = segments.filter_map(|entry| std::fs::read(entry.ok()?.path()).ok());
@@ -85,7 +81,7 @@ fn without_a_certificate_nobody_is_heard() {
     assert_eq!(answer.status, 404, "{}", answer.text());
     let plain = harness::http::ask("POST", tls_port(&site), "/v1/batches", b"x");
     assert!(plain.is_none(), "{plain:?}");
-    assert!(count(&site, "bijli_collector_handshakes_total{outcome=\"refused\"}") > 0);
+    assert!(site.number("bijli_collector_handshakes_total{outcome=\"refused\"}") > 0);
 }
 
 /// Goal: a key on the deny list gets nothing more, on the connection that it has; off the list,
@@ -110,12 +106,10 @@ fn x3_o7_a_denied_key_is_refused_on_an_open_connection() {
     let url = format!("https://localhost:{}", tls_port(&site));
     let agent = agent(&site, "n1", &folder, &url);
     eventually("batches", 30, || (accepted(&site) >= 2).then_some(()));
-    let handshakes = || count(&site, "bijli_collector_handshakes_total{outcome=\"accepted\"}");
+    let handshakes = || site.number("bijli_collector_handshakes_total{outcome=\"accepted\"}");
     let before = handshakes();
     std::fs::write(pki(&site).denied(), format!("# ticket 17\n{key} n1\n")).expect("written");
-    eventually("a refusal", 20, || {
-        (count(&site, "bijli_collector_denied_total") > 0).then_some(())
-    });
+    eventually("a refusal", 20, || (site.number("bijli_collector_denied_total") > 0).then_some(()));
     assert_eq!(handshakes(), before, "on the connection that was open");
     let stopped_at = accepted(&site);
     std::thread::sleep(std::time::Duration::from_secs(3));
@@ -215,7 +209,7 @@ fn x1_a_certificate_of_another_authority_is_refused() {
     let url = format!("https://localhost:{}", tls_port(&site));
     let agent = agent(&site, "n1", &folder, &url);
     eventually("a refusal", 30, || {
-        (count(&site, "bijli_collector_handshakes_total{outcome=\"refused\"}") > 0).then_some(())
+        (site.number("bijli_collector_handshakes_total{outcome=\"refused\"}") > 0).then_some(())
     });
     assert_eq!(accepted(&site), 0);
     drop(agent);

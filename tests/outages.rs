@@ -43,18 +43,13 @@ impl Story {
 
     /// Batches accepted since the collector's start.
     fn accepted(&self) -> u64 {
-        let count = self.site.metric("bijli_collector_batches_total{outcome=\"accepted\"}");
-        count.and_then(|count| count.parse().ok()).unwrap_or(0)
+        self.site.number("bijli_collector_batches_total{outcome=\"accepted\"}")
     }
 
     fn wait_for_accepted(&self, count: u64) {
         eventually(&format!("{count} accepted batches"), 90, || {
             (self.accepted() >= count).then_some(())
         });
-    }
-
-    fn counted(&self, metric: &str) -> u64 {
-        self.site.metric(metric).and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
     /// The end of every story.
@@ -192,5 +187,5 @@ fn a7_a_damaged_batch_is_told_of_and_holds_nothing_up() {
         events.text().contains("batches_quarantined").then_some(())
     });
     story.assert_every_millijoule_is_booked_once();
-    assert_eq!(story.counted("bijli_collector_identity_forks_total"), 0);
+    assert_eq!(story.site.number("bijli_collector_identity_forks_total"), 0);
 }

@@ -57,10 +57,6 @@ fn body(schema: SchemaId, begin_ms: i64, sequence: u64) -> Vec<u8> {
     codec::encode_batch(&batch).expect("encodes")
 }
 
-fn number(site: &Site, metric: &str) -> u64 {
-    site.metric(metric).and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
 fn booked(site: &Site) -> u128 {
     let balance = site.json("/v1/hubs/isb/balance");
     assert_eq!(balance["imbalance_mj"], "0");
@@ -127,14 +123,14 @@ fn a_start_replays_little_and_old_segments_leave_their_hashes() {
     for sequence in 1..=BATCHES {
         post(&site, &body(id, begin_ms, sequence), sequence);
         if sequence % 90 == 0 {
-            let records = number(&site, "bijli_collector_journal_records ");
+            let records = site.number("bijli_collector_journal_records ");
             eventually("a snapshot of the newer half", 60, || {
-                let record = number(&site, "bijli_collector_snapshot_record ");
+                let record = site.number("bijli_collector_snapshot_record ");
                 (record > records / 2).then_some(())
             });
             site.collector.kill();
             site.restart();
-            let replayed = number(&site, "bijli_collector_replay_frames ");
+            let replayed = site.number("bijli_collector_replay_frames ");
             assert!(
                 replayed < records / 2,
                 "{replayed} of {records} records\n{}",
@@ -149,7 +145,7 @@ fn a_start_replays_little_and_old_segments_leave_their_hashes() {
         time.pass(&site);
         (booked(&site) == whole).then_some(())
     });
-    assert!(number(&site, "bijli_collector_journal_segments_pruned_total ") > 0);
+    assert!(site.number("bijli_collector_journal_segments_pruned_total ") > 0);
     assert!(site.collector.stop(30).success(), "{}", site.collector.printed());
 
     let verified = collector(&site, &["replay", "--verify", "--json"]);
@@ -234,7 +230,7 @@ fn a_month_later_the_index_answers_as_the_books_did() {
     // Forty days have passed: something must come for the books to hear of it.
     eventually("the old entries out of memory", 60, || {
         time.pass(&site);
-        (number(&site, "bijli_collector_entries_held ") == 0).then_some(())
+        (site.number("bijli_collector_entries_held ") == 0).then_some(())
     });
     assert_eq!(answers(&site), new);
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use bijli_collector::ingest::credits;
 use bijli_wire::hello::CREDITS_MAX;
 use harness::http::ask;
-use harness::program::Program;
 use harness::site::{Site, millijoules};
 use harness::{now, within};
 
@@ -21,17 +20,6 @@ use sender::{BACKLOG, STEP_MJ, drain_all};
 const SENDERS: u64 = 1_000;
 /// Of the collector, in a debug build too; 75 MB were measured.
 const MEMORY_KB_MAX: u64 = 200_000;
-
-fn number(site: &Site, metric: &str) -> u64 {
-    site.metric(metric).and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn memory_kb(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid()));
-    let status = status.expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("a line");
-    line.split_ascii_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
-}
 
 /// Millijoules of each GPU in the closed books.
 fn booked(site: &Site) -> Option<BTreeMap<String, u128>> {
@@ -62,11 +50,11 @@ fn n4_a_thousand_senders_that_return_together_take_turns() {
     assert!(tally.peak.get() <= under_way_max(), "{tally:?}, {} at most", under_way_max());
     assert!(tally.refused.get() <= SENDERS, "{tally:?}");
     let [accepted, duplicate, rejected] = ["accepted", "duplicate", "rejected"]
-        .map(|word| number(&site, &format!("bijli_collector_batches_total{{outcome=\"{word}\"}}")));
+        .map(|word| site.number(&format!("bijli_collector_batches_total{{outcome=\"{word}\"}}")));
     println!("{accepted} accepted, {duplicate} duplicate, {rejected} rejected");
     assert_eq!(accepted, SENDERS * BACKLOG, "each once");
     assert!(rejected <= SENDERS, "{rejected}");
-    let memory = memory_kb(&site.collector);
+    let memory = site.collector.peak_memory_kb();
     println!("{memory} kB at its largest, {} ms", begun.elapsed().as_millis());
     assert!(memory < MEMORY_KB_MAX, "{memory} kB");
     let energy = u128::from(BACKLOG - 1) * u128::try_from(STEP_MJ).expect("above 0");

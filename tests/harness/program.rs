@@ -132,6 +132,18 @@ impl Program {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// The most memory that it ever had resident.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn peak_memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("a line");
+        line.split_ascii_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
+    }
 }
 
 impl Drop for Program {

@@ -141,6 +141,15 @@ impl Site {
         let line = answer.text().lines().find(|line| line.starts_with(line_start))?.to_owned();
         line.rsplit(' ').next().map(str::to_owned)
     }
+
+    /// A metric as a whole number; one that is not shown counts nothing yet.
+    ///
+    /// # Panics
+    /// When it is no such number.
+    #[must_use]
+    pub fn number(&self, line_start: &str) -> u64 {
+        self.metric(line_start).map_or(0, |text| text.parse().expect("a whole number"))
+    }
 }
 
 /// The ids of `[[hub]]` sections.

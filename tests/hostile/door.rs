@@ -26,12 +26,6 @@ pub fn assert_served(sender: &mut Sender, what: &str) {
     assert!(worst < ACK_TIME_MAX, "{what}: {worst:?}");
 }
 
-fn memory_kb(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("a line");
-    line.split_ascii_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
-}
-
 pub fn assert_booked(site: &Site, sender: &Sender) {
     let booked = || -> u128 {
         let flows = site.json("/v1/hubs/isb/flows");
@@ -125,7 +119,7 @@ fn x5_floods_of_http2_end_their_connection_and_nobody_elses() {
             }
         });
     }
-    let memory = memory_kb(site.collector.pid());
+    let memory = site.collector.peak_memory_kb();
     println!("memory at most {memory} kB");
     assert!(memory < MEMORY_KB_MAX, "{memory} kB");
     assert_booked(&site, &sender);
