@@ -13,7 +13,7 @@ use nvml_wrapper_sys::bindings::{nvmlDevice_t, nvmlMemory_t, nvmlUtilization_t};
 
 use crate::answer::{Answer, Refusal};
 use crate::driver::{self, Driver};
-use crate::model::{EccCounter, SENTINEL_32};
+use crate::model::{EccCounter, RemappedNow, SENTINEL_32};
 use crate::scenario::{Feature, GpuSpec, PowerUsage};
 
 #[derive(Debug)]
@@ -119,7 +119,12 @@ impl Gpu {
 
     pub(crate) fn fan_percent(&self) -> Answer<u32> {
         self.need(Feature::Fan)?;
-        self.spec.fan_percent.ok_or(Refusal::NotSupported)
+        self.spec.fan_percent(self.at_ms).ok_or(Refusal::NotSupported)
+    }
+
+    pub(crate) fn remapped_rows(&self) -> Answer<RemappedNow> {
+        self.need(Feature::RemappedRows)?;
+        Ok(self.spec.remapped_rows.at(self.at_ms))
     }
 
     pub(crate) fn ecc_total(&self, counter: EccCounter) -> Answer<u64> {

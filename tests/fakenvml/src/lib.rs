@@ -63,7 +63,9 @@ mod gpu;
 mod model;
 pub mod scenario;
 
-pub use energy::expected_energy_mj;
+pub use energy::{
+    drawn_energy_uj, expected_energy_mj, expected_module_energy_mj, expected_powers_mw,
+};
 pub use scenario::Scenario;
 
 /// The library itself, to be loaded: Cargo leaves it beside the tests of every crate that depends

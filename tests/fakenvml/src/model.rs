@@ -1,6 +1,12 @@
 //! What a GPU shows besides power and energy, as a function of its scenario and the time. Pure.
 
-use crate::scenario::{Ecc, EccStep, GpuSpec, Process};
+mod board;
+mod links;
+mod memory;
+
+pub(crate) use memory::{EccCounter, RemappedNow};
+
+use crate::scenario::{GpuSpec, Process};
 
 /// DCGM's "not supported" in 32 and 64 bits, met in exported temperatures; not a temperature.
 pub(crate) const SENTINEL_32: u32 = 2_147_483_634;
@@ -8,16 +14,9 @@ pub(crate) const SENTINEL_64: u64 = 9_223_372_036_854_775_794;
 
 pub(crate) const REASON_IDLE: u64 = 1;
 
-/// Which of the ECC totals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EccCounter {
-    pub(crate) is_corrected: bool,
-    pub(crate) is_volatile: bool,
-}
-
 impl GpuSpec {
     pub(crate) fn is_idle(&self, at_ms: u64) -> bool {
-        self.power_instant_mw(at_ms) <= self.power_idle_mw
+        self.power_present_mw(at_ms) <= self.power_idle_mw
     }
 
     /// Of the GPU and of its memory controller.
@@ -82,20 +81,13 @@ impl GpuSpec {
     }
 }
 
-impl Ecc {
-    pub(crate) fn total(&self, counter: EccCounter, at_ms: u64) -> u64 {
-        let start = match (counter.is_corrected, counter.is_volatile) {
-            (true, true) => self.volatile_corrected,
-            (false, true) => self.volatile_uncorrected,
-            (true, false) => self.aggregate_corrected,
-            (false, false) => self.aggregate_uncorrected,
-        };
-        let past = self.steps.iter().filter(|step| step.at_ms <= at_ms);
-        let added = |step: &EccStep| {
-            if counter.is_corrected { step.corrected } else { step.uncorrected }
-        };
-        past.fold(start, |total, step| total.saturating_add(added(step)))
-    }
+/// What the latest of the steps that have passed sets, if any of them sets it.
+fn latest<S, T>(steps: &[S], at_ms: u64, read: impl Fn(&S) -> (u64, Option<T>)) -> Option<T> {
+    let set = steps.iter().filter_map(|step| {
+        let (step_ms, value) = read(step);
+        (step_ms <= at_ms).then_some(()).and(value).map(|value| (step_ms, value))
+    });
+    set.max_by_key(|(step_ms, _)| *step_ms).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -103,7 +95,7 @@ mod tests {
     use super::*;
     use crate::Scenario;
 
-    fn gpu(text: &str) -> GpuSpec {
+    pub(super) fn gpu(text: &str) -> GpuSpec {
         let scenario = Scenario::parse(&format!("[[gpus]]\n{text}")).unwrap();
         scenario.gpus.into_iter().next().unwrap()
     }
@@ -144,17 +136,5 @@ mod tests {
         assert_eq!(gpu.running(10).len(), 1);
         assert!(gpu.running(20).is_empty());
         assert_eq!(gpu.memory_used_bytes(10) - gpu.memory_used_bytes(9), 1_000);
-    }
-
-    #[test]
-    fn ecc_totals_grow_by_their_steps() {
-        let gpu = gpu("[gpus.ecc]\naggregate_corrected = 5\n\
-                       steps = [{at_ms = 10, corrected = 2}, {at_ms = 20, uncorrected = 1}]");
-        let total = |is_corrected, is_volatile, at_ms| {
-            gpu.ecc.total(EccCounter { is_corrected, is_volatile }, at_ms)
-        };
-        assert_eq!((total(true, false, 9), total(true, false, 10)), (5, 7));
-        assert_eq!((total(true, true, 10), total(false, true, 19)), (2, 0));
-        assert_eq!(total(false, false, 20), 1);
     }
 }

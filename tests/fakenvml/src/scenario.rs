@@ -8,14 +8,22 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+mod board;
+mod faults;
 mod gpu;
+mod links;
+mod memory;
 
 pub(crate) use gpu::is_within;
 
+pub use board::{C2c, C2cStep, Fabric, FanStep, Inforom, Module, Platform, RecoveryStep, TLimit};
+pub use faults::{Faults, Feature, StepBack};
 pub use gpu::{
-    Clocks, Ecc, EccStep, Faults, Feature, GpuSpec, Memory, PowerLimits, PowerStep, PowerUsage,
-    Process, RemappedRows, StepBack, Temperature, Throttle, Xid,
+    Clocks, CounterSees, GpuSpec, PowerLimits, PowerStep, PowerUsage, Process, Temperature,
+    Throttle, Xid,
 };
+pub use links::{LinkError, Nvlink, NvlinkStep, Pcie, PcieError, PcieStep};
+pub use memory::{Ecc, EccStep, Histogram, Memory, RemappedRows, RemappedStep, Sram, SramStep};
 
 /// More GPUs than any node of the programme has; a larger count is a slip of the pen.
 pub const GPUS_MAX: usize = 64;

@@ -245,10 +245,7 @@ pub unsafe extern "C" fn nvmlDeviceGetRemappedRows(
 ) -> nvmlReturn_t {
     let places = non_null(correctable).and(non_null(uncorrectable));
     let places = places.and(non_null(is_pending)).and(non_null(has_failed));
-    let answer = places.and_then(|()| Gpu::of(device)).and_then(|gpu| {
-        gpu.need(Feature::RemappedRows)?;
-        Ok(gpu.spec.remapped_rows)
-    });
+    let answer = places.and_then(|()| Gpu::of(device)).and_then(|gpu| gpu.remapped_rows());
     code_of(answer.map(|rows| {
         // SAFETY: none of them is null, so each is valid by this function's contract.
         unsafe {

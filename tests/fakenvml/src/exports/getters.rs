@@ -97,7 +97,7 @@ value_getters! {
     /// The old name of the performance state, deprecated.
     nvmlDeviceGetPowerState: nvmlPstates_t =
         |gpu| gpu.need_deprecated().and_then(|()| gpu.performance_state());
-    nvmlDeviceGetNumFans: c_uint = |gpu| Ok(u32::from(gpu.spec.fan_percent.is_some()));
+    nvmlDeviceGetNumFans: c_uint = |gpu| Ok(u32::from(gpu.spec.fan_percent(gpu.at_ms).is_some()));
     nvmlDeviceGetFanSpeed: c_uint = Gpu::fan_percent;
 
     nvmlDeviceGetCurrentClocksEventReasons: c_ulonglong = Gpu::throttle_bits;

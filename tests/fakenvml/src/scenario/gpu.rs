@@ -2,6 +2,11 @@
 
 use serde::Deserialize;
 
+use super::board::{Fabric, FanStep, Inforom, Module, Platform, RecoveryStep, TLimit};
+use super::faults::Faults;
+use super::links::{Nvlink, Pcie};
+use super::memory::{Ecc, Memory, RemappedRows, Sram};
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GpuSpec {
@@ -25,24 +30,50 @@ pub struct GpuSpec {
     pub energy_start_mj: u64,
     /// The energy register moves at multiples of this only.
     pub counter_step_ms: u32,
+    /// What of the power reaches the energy register.
+    pub counter_sees: CounterSees,
+    /// The instant power is the mean of this long before each refresh.
+    pub instant_window_ms: u32,
+    pub instant_refresh_ms: u32,
+    /// The average power is the mean of this long before each of its refreshes.
+    pub average_window_ms: u32,
+    pub average_refresh_ms: u32,
     pub power_limits: PowerLimits,
 
+    /// The module around this GPU, if there is one.
+    pub module: Option<Module>,
+
     pub temperature: Temperature,
+    pub t_limit: TLimit,
     pub clocks: Clocks,
     /// While busy; 0 while idle.
     pub utilization_gpu_percent: u32,
     pub utilization_memory_percent: u32,
     /// None: no fans, as on SXM boards.
     pub fan_percent: Option<u32>,
+    pub fan_rpm: Option<u32>,
+    pub fan_steps: Vec<FanStep>,
     /// Besides the idle bit, which follows the power.
     pub throttle: Vec<Throttle>,
 
     pub memory: Memory,
     pub processes: Vec<Process>,
     pub ecc: Ecc,
+    pub sram: Sram,
     pub remapped_rows: RemappedRows,
     /// Field 230; 0 is none.
     pub recovery_action: u32,
+    pub recovery_action_steps: Vec<RecoveryStep>,
+
+    pub pcie: Pcie,
+    pub nvlink: Nvlink,
+    pub fabric: Fabric,
+    /// None: not supported.
+    pub platform: Option<Platform>,
+    /// None: the index plus one.
+    pub module_id: Option<u32>,
+    pub inforom: Inforom,
+
     pub xids: Vec<Xid>,
     pub faults: Faults,
 }
@@ -59,6 +90,15 @@ pub struct PowerStep {
 pub enum PowerUsage {
     Average,
     Instant,
+}
+
+/// Whether the energy register integrates all of the time is documented for no board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterSees {
+    All,
+    /// The instant power's windows only, each taken for the whole refresh that it ends.
+    InstantWindow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -104,15 +144,6 @@ pub struct Throttle {
     pub reason_bits: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Memory {
-    pub total_bytes: u64,
-    pub reserved_bytes: u64,
-    /// In use without any process.
-    pub base_bytes: u64,
-}
-
 /// A process with a compute context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,95 +156,12 @@ pub struct Process {
     pub until_ms: Option<u64>,
 }
 
-/// Totals at scenario time 0 and what is added to them later.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Ecc {
-    pub volatile_corrected: u64,
-    pub volatile_uncorrected: u64,
-    pub aggregate_corrected: u64,
-    pub aggregate_uncorrected: u64,
-    /// Added to volatile and aggregate alike.
-    pub steps: Vec<EccStep>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EccStep {
-    pub at_ms: u64,
-    #[serde(default)]
-    pub corrected: u64,
-    #[serde(default)]
-    pub uncorrected: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RemappedRows {
-    pub correctable: u32,
-    pub uncorrectable: u32,
-    pub is_pending: bool,
-    pub has_failed: bool,
-}
-
 /// An XID event, delivered to event sets that were registered before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Xid {
     pub at_ms: u64,
     pub code: u64,
-}
-
-/// What goes wrong. All absent by default.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Faults {
-    /// The energy register goes to 0, in any order.
-    pub energy_resets_at_ms: Vec<u64>,
-    /// The energy register loses an amount, but not more than it has.
-    pub energy_steps_back: Vec<StepBack>,
-    /// Calls answer `GPU_IS_LOST`; the GPU goes on drawing power.
-    pub lost_at_ms: Option<u64>,
-    /// None: lost for good.
-    pub back_at_ms: Option<u64>,
-    /// Calls that come while it hangs return when it does no longer.
-    pub hang_at_ms: Option<u64>,
-    pub hang_for_ms: Option<u64>,
-    /// From then on temperatures are DCGM's blank values instead of degrees.
-    pub temperature_sentinel_at_ms: Option<u64>,
-    /// Calls for these answer `NOT_SUPPORTED`.
-    pub unsupported: Vec<Feature>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StepBack {
-    pub at_ms: u64,
-    pub by_mj: u64,
-}
-
-/// What a board may lack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Feature {
-    Energy,
-    PowerUsage,
-    PowerAverage,
-    PowerInstant,
-    PowerLimits,
-    Fields,
-    Serial,
-    Temperature,
-    MemoryTemperature,
-    Utilization,
-    Memory,
-    Clocks,
-    Throttle,
-    Ecc,
-    RemappedRows,
-    Processes,
-    Fan,
-    Events,
 }
 
 impl GpuSpec {
@@ -226,67 +174,44 @@ impl GpuSpec {
         }
     }
 
+    /// When the energy register last went to 0.
+    pub(crate) fn last_reset_ms(&self, at_ms: u64) -> Option<u64> {
+        let resets = self.faults.energy_resets_at_ms.iter().copied();
+        resets.filter(|&reset_ms| reset_ms <= at_ms).max()
+    }
+
     /// Says which key is wrong and how.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        let faults = &self.faults;
         let texts = [&self.name, &self.uuid, &self.serial, &self.part_number, &self.vbios_version];
         let spans = self.throttle.iter().map(|throttle| (throttle.from_ms, throttle.until_ms));
         let mut spans =
             spans.chain(self.processes.iter().map(|process| (process.from_ms, process.until_ms)));
+        let periods = [self.instant_refresh_ms, self.average_window_ms, self.average_refresh_ms];
         let rules = [
             (self.power_trace.is_empty(), "power_trace is empty"),
-            (
-                self.power_trace.iter().any(|step| step.for_ms == 0),
-                "power_trace has a step of 0 ms",
-            ),
+            (is_empty_trace(&self.power_trace), "power_trace has a step of 0 ms"),
             (self.counter_step_ms == 0, "counter_step_ms is 0"),
+            (periods.contains(&0), "a window or refresh of the power is 0 ms"),
+            (
+                self.instant_window_ms == 0 || self.instant_window_ms > self.instant_refresh_ms,
+                "instant_window_ms is not within 1 and instant_refresh_ms",
+            ),
             (texts.iter().any(|text| text.contains('\0')), "a text has a NUL in it"),
             (
                 spans.any(|(from, until)| until.is_some_and(|until| until <= from)),
                 "a span is empty: until_ms is not after from_ms",
             ),
-            (
-                faults.back_at_ms.is_some() && faults.lost_at_ms.is_none(),
-                "faults have back_at_ms without lost_at_ms",
-            ),
-            (
-                faults.back_at_ms.is_some() && faults.back_at_ms <= faults.lost_at_ms,
-                "back_at_ms is not after lost_at_ms",
-            ),
-            (
-                faults.hang_at_ms.is_some() != faults.hang_for_ms.is_some(),
-                "hang_at_ms and hang_for_ms make sense only together",
-            ),
         ];
-        match rules.iter().find(|(is_broken, _)| *is_broken) {
-            Some((_, why)) => Err(why),
-            None => Ok(()),
-        }
+        let parts = self.faults.rules().into_iter().chain(self.nvlink.rules());
+        let parts = parts.chain(self.module.iter().flat_map(Module::rules));
+        let mut broken = rules.into_iter().chain(parts).filter(|(is_broken, _)| *is_broken);
+        broken.next().map_or(Ok(()), |(_, why)| Err(why))
     }
 }
 
-impl Faults {
-    pub(crate) fn last_reset_ms(&self, at_ms: u64) -> Option<u64> {
-        self.energy_resets_at_ms.iter().copied().filter(|&reset_ms| reset_ms <= at_ms).max()
-    }
-
-    /// Sum of the steps back within `[from_ms, to_ms]`.
-    pub(crate) fn stepped_back_mj(&self, from_ms: u64, to_ms: u64) -> u128 {
-        let steps = self.energy_steps_back.iter();
-        let within = steps.filter(|step| (from_ms..=to_ms).contains(&step.at_ms));
-        within.map(|step| u128::from(step.by_mj)).sum()
-    }
-
-    pub(crate) fn is_lost(&self, at_ms: u64) -> bool {
-        self.lost_at_ms.is_some_and(|lost_ms| is_within(at_ms, lost_ms, self.back_at_ms))
-    }
-
-    /// When the hang ends that holds `at_ms`.
-    pub(crate) fn hangs_until_ms(&self, at_ms: u64) -> Option<u64> {
-        let (hang_ms, for_ms) = self.hang_at_ms.zip(self.hang_for_ms)?;
-        let end_ms = hang_ms.saturating_add(for_ms);
-        is_within(at_ms, hang_ms, Some(end_ms)).then_some(end_ms)
-    }
+/// Whether it says nothing, or says something for no time.
+pub(super) fn is_empty_trace(trace: &[PowerStep]) -> bool {
+    trace.is_empty() || trace.iter().any(|step| step.for_ms == 0)
 }
 
 /// Whether `at_ms` lies in `[from_ms, until_ms)`, which has no end if `until_ms` is absent.
@@ -309,18 +234,35 @@ impl Default for GpuSpec {
             power_usage: PowerUsage::Average,
             energy_start_mj: 0,
             counter_step_ms: 100,
+            counter_sees: CounterSees::All,
+            instant_window_ms: 25,
+            instant_refresh_ms: 100,
+            average_window_ms: 1_000,
+            average_refresh_ms: 100,
             power_limits: PowerLimits::default(),
+            module: None,
             temperature: Temperature::default(),
+            t_limit: TLimit::default(),
             clocks: Clocks::default(),
             utilization_gpu_percent: 98,
             utilization_memory_percent: 45,
             fan_percent: None,
+            fan_rpm: None,
+            fan_steps: Vec::new(),
             throttle: Vec::new(),
             memory: Memory::default(),
             processes: Vec::new(),
             ecc: Ecc::default(),
+            sram: Sram::default(),
             remapped_rows: RemappedRows::default(),
             recovery_action: 0,
+            recovery_action_steps: Vec::new(),
+            pcie: Pcie::default(),
+            nvlink: Nvlink::default(),
+            fabric: Fabric::default(),
+            platform: None,
+            module_id: None,
+            inforom: Inforom::default(),
             xids: Vec::new(),
             faults: Faults::default(),
         }
@@ -349,11 +291,5 @@ impl Default for Temperature {
 impl Default for Clocks {
     fn default() -> Self {
         Self { sm_idle_mhz: 345, sm_busy_mhz: 1_980, memory_mhz: 2_619, video_mhz: 1_545 }
-    }
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self { total_bytes: 85_520_809_984, reserved_bytes: 566_231_040, base_bytes: 4_194_304 }
     }
 }
