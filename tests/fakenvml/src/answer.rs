@@ -139,6 +139,31 @@ pub(crate) unsafe fn read_text<'a>(text: *const c_char) -> Answer<&'a str> {
     text.to_str().map_err(|_| Refusal::InvalidArgument)
 }
 
+/// How a struct states its version: the number in the top byte, its size below.
+#[expect(clippy::cast_possible_truncation, reason = "a struct of NVML is smaller than 16 MiB")]
+pub(crate) const fn version_of<T>(number: u32) -> c_uint {
+    size_of::<T>() as u32 | number << 24
+}
+
+/// What the caller asks for in a struct that states its own version.
+///
+/// # Safety
+///
+/// `place` is null or valid for reading a `T`.
+pub(crate) unsafe fn read_versioned<T: Copy, const NUMBER: u32>(
+    place: *const T,
+    version_in: fn(&T) -> c_uint,
+) -> Answer<T> {
+    non_null(place)?;
+    // SAFETY: not null, so valid for reading by this function's contract.
+    let asked = unsafe { place.read() };
+    if version_in(&asked) == version_of::<T>(NUMBER) {
+        Ok(asked)
+    } else {
+        Err(Refusal::VersionMismatch)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use nvml_wrapper_sys::bindings as nvml;

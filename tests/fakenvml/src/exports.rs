@@ -3,6 +3,7 @@
 //!
 //! Public so that tests can call them without a dynamic loader.
 
+pub mod board;
 pub mod device;
 pub mod events;
 pub mod fields;

@@ -13,8 +13,8 @@ use nvml_wrapper_sys::bindings::{nvmlDevice_t, nvmlMemory_t, nvmlUtilization_t};
 
 use crate::answer::{Answer, Refusal};
 use crate::driver::{self, Driver};
-use crate::model::{EccCounter, RemappedNow, SENTINEL_32};
-use crate::scenario::{Feature, GpuSpec, PowerUsage};
+use crate::model::{EccCounter, RemappedNow, SENTINEL_32, SramNow};
+use crate::scenario::{Feature, GpuSpec, Histogram, Inforom, Pcie, PowerUsage};
 
 #[derive(Debug)]
 pub(crate) struct Gpu {
@@ -125,6 +125,33 @@ impl Gpu {
     pub(crate) fn remapped_rows(&self) -> Answer<RemappedNow> {
         self.need(Feature::RemappedRows)?;
         Ok(self.spec.remapped_rows.at(self.at_ms))
+    }
+
+    pub(crate) fn row_histogram(&self) -> Answer<Histogram> {
+        self.need(Feature::RemappedRows)?;
+        Ok(self.spec.remapped_rows.at(self.at_ms).histogram)
+    }
+
+    pub(crate) fn sram(&self) -> Answer<SramNow> {
+        self.need(Feature::Sram)?;
+        Ok(self.spec.sram.at(self.at_ms))
+    }
+
+    pub(crate) fn margin_celsius(&self) -> Answer<i32> {
+        self.need(Feature::TLimit)?;
+        Ok(self.spec.margin_celsius(self.at_ms))
+    }
+
+    pub(crate) fn pcie(&self, read: fn(&Pcie) -> u32) -> Answer<u32> {
+        self.need(Feature::Pcie)?;
+        Ok(read(&self.spec.pcie))
+    }
+
+    /// Empty is not supported.
+    pub(crate) fn inforom(&self, read: fn(&Inforom) -> &String) -> Answer<String> {
+        self.need(Feature::Inforom)?;
+        let version = read(&self.spec.inforom);
+        if version.is_empty() { Err(Refusal::NotSupported) } else { Ok(version.clone()) }
     }
 
     pub(crate) fn ecc_total(&self, counter: EccCounter) -> Answer<u64> {

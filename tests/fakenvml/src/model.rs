@@ -4,7 +4,7 @@ mod board;
 mod links;
 mod memory;
 
-pub(crate) use memory::{EccCounter, RemappedNow};
+pub(crate) use memory::{EccCounter, RemappedNow, SramNow};
 
 use crate::scenario::{GpuSpec, Process};
 

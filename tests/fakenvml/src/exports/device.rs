@@ -4,12 +4,12 @@
 use std::ffi::{c_int, c_uint, c_ulonglong};
 
 use nvml_wrapper_sys::bindings::{
-    nvmlClockType_t, nvmlDevice_t, nvmlEccCounterType_t, nvmlEnableState_t, nvmlMemory_v2_t,
-    nvmlMemoryErrorType_t, nvmlMemoryLocation_t, nvmlReturn_t, nvmlTemperature_t,
+    nvmlClockType_t, nvmlDevice_t, nvmlEccCounterType_t, nvmlEnableState_t, nvmlFanSpeedInfo_t,
+    nvmlMemory_v2_t, nvmlMemoryErrorType_t, nvmlMemoryLocation_t, nvmlReturn_t, nvmlTemperature_t,
     nvmlTemperatureSensors_t,
 };
 
-use crate::answer::{Answer, Refusal, code_of, non_null, write, write_pair};
+use crate::answer::{Answer, Refusal, code_of, non_null, read_versioned, write, write_pair};
 use crate::gpu::Gpu;
 use crate::model::EccCounter;
 use crate::scenario::Feature;
@@ -194,6 +194,29 @@ pub unsafe extern "C" fn nvmlDeviceGetFanSpeed_v2(
 
 /// # Safety
 ///
+/// `out` is null or points to a struct that is valid for reading and writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetFanSpeedRPM(
+    device: nvmlDevice_t,
+    out: *mut nvmlFanSpeedInfo_t,
+) -> nvmlReturn_t {
+    // SAFETY: passes on this function's contract; the version comes first.
+    let asked = unsafe { read_versioned::<_, 1>(out, |info| info.version) };
+    let answer = asked.and_then(|asked| {
+        let gpu = Gpu::of(device)?;
+        gpu.need(Feature::Fan)?;
+        let rpm = gpu.spec.fan_rpm(gpu.at_ms).ok_or(Refusal::NotSupported)?;
+        match asked.fan {
+            0 => Ok(nvmlFanSpeedInfo_t { speed: rpm, ..asked }),
+            _ => Err(Refusal::InvalidArgument),
+        }
+    });
+    // SAFETY: passes on this function's contract.
+    unsafe { write(out, answer) }
+}
+
+/// # Safety
+///
 /// `count` is null or valid for writing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetTotalEccErrors(
@@ -284,26 +307,5 @@ fn one_of_two(number: c_uint) -> Answer<bool> {
         0 => Ok(true),
         1 => Ok(false),
         _ => Err(Refusal::InvalidArgument),
-    }
-}
-
-/// What the caller asks for in a struct that states its own version: number in the top byte, size
-/// below.
-///
-/// # Safety
-///
-/// `place` is null or valid for reading a `T`.
-unsafe fn read_versioned<T: Copy, const NUMBER: usize>(
-    place: *const T,
-    version_of: fn(&T) -> c_uint,
-) -> Answer<T> {
-    non_null(place)?;
-    // SAFETY: not null, so valid for reading by this function's contract.
-    let asked = unsafe { place.read() };
-    let expected = size_of::<T>() | (NUMBER << 24);
-    if usize::try_from(version_of(&asked)) == Ok(expected) {
-        Ok(asked)
-    } else {
-        Err(Refusal::VersionMismatch)
     }
 }

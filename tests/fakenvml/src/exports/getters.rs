@@ -4,12 +4,12 @@ use std::ffi::{c_char, c_uint, c_ulonglong};
 
 use nvml_wrapper_sys::bindings::{
     nvmlDevice_t, nvmlDeviceArchitecture_t, nvmlEnableState_t, nvmlMemory_t, nvmlPciInfo_t,
-    nvmlPstates_t, nvmlReturn_t, nvmlUtilization_t,
+    nvmlPstates_t, nvmlReturn_t, nvmlRowRemapperHistogramValues_t, nvmlUtilization_t,
 };
 
 use crate::answer::{Answer, Refusal, write, write_text};
 use crate::gpu::Gpu;
-use crate::scenario::Feature;
+use crate::scenario::{Feature, Histogram, PcieError};
 
 /// Idle, application clocks, power cap, hardware slowdown, sync boost, both thermal ones, power
 /// brake.
@@ -68,6 +68,7 @@ text_getters! {
     nvmlDeviceGetSerial = Gpu::serial;
     nvmlDeviceGetBoardPartNumber = |gpu| Ok(gpu.spec.part_number.clone());
     nvmlDeviceGetVbiosVersion = |gpu| Ok(gpu.spec.vbios_version.clone());
+    nvmlDeviceGetInforomImageVersion = |gpu| gpu.inforom(|rom| &rom.image_version);
 }
 
 value_getters! {
@@ -97,6 +98,22 @@ value_getters! {
     /// The old name of the performance state, deprecated.
     nvmlDeviceGetPowerState: nvmlPstates_t =
         |gpu| gpu.need_deprecated().and_then(|()| gpu.performance_state());
+    nvmlDeviceGetModuleId: c_uint =
+        |gpu| Ok(gpu.spec.module_id.unwrap_or(gpu.index.saturating_add(1)));
+
+    nvmlDeviceGetMaxPcieLinkGeneration: c_uint = |gpu| gpu.pcie(|pcie| pcie.generation_max);
+    nvmlDeviceGetMaxPcieLinkWidth: c_uint = |gpu| gpu.pcie(|pcie| pcie.width_max);
+    nvmlDeviceGetCurrPcieLinkGeneration: c_uint = |gpu| {
+        gpu.need(Feature::Pcie)?;
+        Ok(gpu.spec.pcie_generation(gpu.at_ms))
+    };
+    nvmlDeviceGetCurrPcieLinkWidth: c_uint = |gpu| {
+        gpu.need(Feature::Pcie)?;
+        Ok(gpu.spec.pcie.width(gpu.at_ms))
+    };
+    nvmlDeviceGetPcieReplayCounter: c_uint = |gpu| gpu.pcie_errors(PcieError::Replay);
+    nvmlDeviceGetRowRemapperHistogram: nvmlRowRemapperHistogramValues_t = histogram;
+
     nvmlDeviceGetNumFans: c_uint = |gpu| Ok(u32::from(gpu.spec.fan_percent(gpu.at_ms).is_some()));
     nvmlDeviceGetFanSpeed: c_uint = Gpu::fan_percent;
 
@@ -115,6 +132,11 @@ value_getters! {
 fn reasons_supported(gpu: &Gpu) -> Answer<u64> {
     gpu.need(Feature::Throttle)?;
     Ok(REASONS_SUPPORTED)
+}
+
+fn histogram(gpu: &Gpu) -> Answer<nvmlRowRemapperHistogramValues_t> {
+    let Histogram { max, high, partial, low, none } = gpu.row_histogram()?;
+    Ok(nvmlRowRemapperHistogramValues_t { max, high, partial, low, none })
 }
 
 /// Domain 0, a bus for each GPU.
