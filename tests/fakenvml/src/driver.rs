@@ -6,6 +6,8 @@
 //!   the same scenario, and a failed `nvmlInit` has started it. Only another scenario text or
 //!   epoch, seen while nobody uses the driver, starts afresh. `build.rs` sees to it that unloading
 //!   the library does not end the clock either.
+//! - Whoever initialised before a reload is told `UNINITIALIZED` until all its users have shut down
+//!   and one initialises again.
 //! - The lock is held only to look up or replace the driver, never while a call sleeps.
 
 use std::path::PathBuf;
@@ -22,7 +24,8 @@ const EPOCH_VARIABLE: &str = "BIJLI_FAKENVML_EPOCH_UTC_MS";
 pub(crate) struct Driver {
     source: Source,
     pub(crate) scenario: Scenario,
-    pub(crate) gpus: Vec<Arc<GpuSpec>>,
+    /// For each place the boards that are in it one after another, and from when on.
+    places: Vec<Vec<(u64, Arc<GpuSpec>)>>,
     pub(crate) clock: Clock,
 }
 
@@ -36,10 +39,12 @@ struct Source {
 #[derive(Debug)]
 struct State {
     users: u32,
+    /// How often the driver had gone when the first of the users came.
+    generation: usize,
     driver: Option<Arc<Driver>>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { users: 0, driver: None });
+static STATE: Mutex<State> = Mutex::new(State { users: 0, generation: 0, driver: None });
 
 /// One more user, if the driver is loaded by now.
 pub(crate) fn init() -> Answer<()> {
@@ -51,8 +56,16 @@ pub(crate) fn init() -> Answer<()> {
         }
     }
     let driver = state.driver.as_ref().ok_or(Refusal::Unknown)?;
-    if driver.clock.now_ms() < driver.scenario.driver.load_after_ms {
+    let now_ms = driver.clock.now_ms();
+    let spec = &driver.scenario.driver;
+    if !spec.is_loaded(now_ms) {
         return Err(Refusal::DriverNotLoaded);
+    }
+    if spec.is_mismatched(now_ms) {
+        return Err(Refusal::LibraryMismatch);
+    }
+    if state.users == 0 {
+        state.generation = spec.generation(now_ms);
     }
     state.users += 1;
     Ok(())
@@ -69,7 +82,9 @@ pub(crate) fn shutdown() -> Answer<()> {
 pub(crate) fn current() -> Answer<Arc<Driver>> {
     let state = lock();
     match &state.driver {
-        Some(driver) if state.users > 0 => Ok(Arc::clone(driver)),
+        Some(driver) if state.users > 0 && driver.generation() == state.generation => {
+            Ok(Arc::clone(driver))
+        }
         Some(_) | None => Err(Refusal::Uninitialized),
     }
 }
@@ -83,16 +98,28 @@ impl Driver {
     fn load(source: Source) -> Result<Self, ScenarioError> {
         let scenario = Scenario::parse(&source.text)?;
         let clock = Clock::start(scenario.speed, source.epoch_utc_ms);
-        let gpus = scenario.gpus.iter().cloned().map(Arc::new).collect();
-        Ok(Self { source, scenario, gpus, clock })
+        let boards = |gpu: &GpuSpec| {
+            gpu.boards().into_iter().map(|(from_ms, board)| (from_ms, Arc::new(board))).collect()
+        };
+        let places = scenario.gpus.iter().map(boards).collect();
+        Ok(Self { source, scenario, places, clock })
     }
 
-    /// Whether fields 251–273 have the numbers they got with CUDA 13.0 update 1, that is from
-    /// driver 580.82 on.
-    pub(crate) fn has_renumbered_fields(&self) -> bool {
-        let mut parts = self.scenario.driver.version.split('.').map(|part| part.parse().ok());
-        let mut next = || parts.next().flatten().unwrap_or(0_u32);
-        (next(), next()) >= (580, 82)
+    /// How often it has gone by now.
+    pub(crate) fn generation(&self) -> usize {
+        self.scenario.driver.generation(self.clock.now_ms())
+    }
+
+    /// The board in this place, also if it has been removed.
+    pub(crate) fn board(&self, place: usize, at_ms: u64) -> Option<Arc<GpuSpec>> {
+        let mut boards = self.places.get(place)?.iter();
+        boards.rfind(|(from_ms, _)| *from_ms <= at_ms).map(|(_, board)| Arc::clone(board))
+    }
+
+    /// The places with a GPU in them. A GPU's index is its rank among them.
+    pub(crate) fn present(&self, at_ms: u64) -> Vec<usize> {
+        let gpus = self.scenario.gpus.iter().enumerate();
+        gpus.filter(|(_, gpu)| !gpu.is_removed(at_ms)).map(|(place, _)| place).collect()
     }
 }
 
@@ -118,22 +145,4 @@ impl Source {
 fn complain(error: ScenarioError) -> Refusal {
     eprintln!("fake NVML: {error}");
     Refusal::Unknown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_renumbered_from_580_82_on() {
-        let is_renumbered = |version: &str| {
-            let text = format!("[driver]\nversion = '{version}'");
-            Driver::load(Source { text, epoch_utc_ms: None }).unwrap().has_renumbered_fields()
-        };
-        assert!(!is_renumbered("570.148.08"));
-        assert!(!is_renumbered("580.65.06"));
-        assert!(is_renumbered("580.82.07"));
-        assert!(is_renumbered("595.1"));
-        assert!(!is_renumbered("none"));
-    }
 }

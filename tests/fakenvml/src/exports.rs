@@ -8,5 +8,6 @@ pub mod device;
 pub mod events;
 pub mod fields;
 pub mod getters;
+pub mod mig;
 pub mod processes;
 pub mod system;

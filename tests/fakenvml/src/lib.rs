@@ -60,6 +60,7 @@ mod driver;
 mod energy;
 pub mod exports;
 mod gpu;
+mod handle;
 mod model;
 pub mod scenario;
 

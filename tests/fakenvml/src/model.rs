@@ -58,12 +58,14 @@ impl GpuSpec {
         active.fold(idle, |bits, throttle| bits | throttle.reason_bits)
     }
 
-    /// How long any of `reason_bits` has been set since scenario time 0, spans that overlap
+    /// How long any of `reason_bits` has been set since the driver was loaded, spans that overlap
     /// counting twice.
     pub(crate) fn throttled_ns(&self, reason_bits: u64, at_ms: u64) -> u64 {
+        let begun_ms = self.begun_ms(at_ms).unwrap_or(0);
         let spans = self.throttle.iter().filter(|span| span.reason_bits & reason_bits != 0);
-        let lasted = spans
-            .map(|span| span.until_ms.unwrap_or(at_ms).min(at_ms).saturating_sub(span.from_ms));
+        let lasted = spans.map(|span| {
+            span.until_ms.unwrap_or(at_ms).min(at_ms).saturating_sub(span.from_ms.max(begun_ms))
+        });
         lasted.fold(0_u64, u64::saturating_add).saturating_mul(1_000_000)
     }
 

@@ -9,21 +9,29 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 mod board;
+mod driver;
+mod events;
 mod faults;
 mod gpu;
 mod links;
 mod memory;
+mod mig;
 
+pub(crate) use events::{Report, XID_BIT};
 pub(crate) use gpu::is_within;
+pub(crate) use mig::DEVICES_MAX;
 
 pub use board::{C2c, C2cStep, Fabric, FanStep, Inforom, Module, Platform, RecoveryStep, TLimit};
+pub use driver::{DriverSpec, Reload};
+pub use events::{Event, EventKind, Xid};
 pub use faults::{Faults, Feature, StepBack};
 pub use gpu::{
-    Clocks, CounterSees, GpuSpec, PowerLimits, PowerStep, PowerUsage, Process, Temperature,
-    Throttle, Xid,
+    Clocks, CounterSees, GpuSpec, PowerLimits, PowerStep, PowerUsage, Process, Replacement,
+    Temperature, Throttle,
 };
 pub use links::{LinkError, Nvlink, NvlinkStep, Pcie, PcieError, PcieStep};
 pub use memory::{Ecc, EccStep, Histogram, Memory, RemappedRows, RemappedStep, Sram, SramStep};
+pub use mig::{Mig, MigInstance};
 
 /// More GPUs than any node of the programme has; a larger count is a slip of the pen.
 pub const GPUS_MAX: usize = 64;
@@ -35,32 +43,6 @@ pub struct Scenario {
     pub speed: u32,
     pub driver: DriverSpec,
     pub gpus: Vec<GpuSpec>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DriverSpec {
-    /// From 580.82 on, fields 251–273 have their new numbers.
-    pub version: String,
-    pub nvml_version: String,
-    /// 1000 × major + 10 × minor.
-    pub cuda_version: i32,
-    /// `nvmlInit` fails with `DRIVER_NOT_LOADED` before.
-    pub load_after_ms: u64,
-    /// Calls deprecated in CUDA 13 answer `DEPRECATED`, as they will once removed.
-    pub is_refusing_deprecated: bool,
-}
-
-impl Default for DriverSpec {
-    fn default() -> Self {
-        Self {
-            version: "580.105.08".to_owned(),
-            nvml_version: "13.580.105.08".to_owned(),
-            cuda_version: 13_000,
-            load_after_ms: 0,
-            is_refusing_deprecated: false,
-        }
-    }
 }
 
 /// What can be wrong with a scenario.
@@ -117,8 +99,11 @@ impl Scenario {
         }
         for (index, gpu) in gpus.iter_mut().enumerate() {
             gpu.fill_in_identity(index);
+            gpu.reloads_ms =
+                file.driver.reloads.iter().map(|reload| [reload.at_ms, reload.back_ms]).collect();
             gpu.check().map_err(|why| ScenarioError::Refused(format!("gpu {index}: {why}")))?;
         }
+        file.driver.check().map_err(|why| ScenarioError::Refused(why.to_owned()))?;
         refuse_twins(&gpus)?;
         Ok(Self { speed: file.speed, driver: file.driver, gpus })
     }
@@ -131,9 +116,9 @@ pub(crate) fn read(path: &Path) -> Result<String, ScenarioError> {
 }
 
 fn refuse_twins(gpus: &[GpuSpec]) -> Result<(), ScenarioError> {
-    let mut uuids = std::collections::BTreeSet::new();
-    match gpus.iter().find(|gpu| !uuids.insert(&gpu.uuid)) {
-        Some(twin) => Err(ScenarioError::Refused(format!("two GPUs have the uuid {}", twin.uuid))),
+    let mut seen = std::collections::BTreeSet::new();
+    match gpus.iter().flat_map(GpuSpec::uuids).find(|uuid| !seen.insert(*uuid)) {
+        Some(twin) => Err(ScenarioError::Refused(format!("two GPUs have the uuid {twin}"))),
         None => Ok(()),
     }
 }

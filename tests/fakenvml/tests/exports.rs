@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fakenvml::exports::{device, events, fields, getters, processes, system};
+use fakenvml::exports::{device, events, fields, getters, mig, processes, system};
 use fakenvml::{Scenario, expected_energy_mj, expected_powers_mw};
 use nvml_wrapper_sys::bindings as nvml;
 
@@ -277,7 +277,7 @@ fn nothing_and_strangers_are_invalid_arguments() {
             getters::nvmlDeviceGetUUID(gpu, std::ptr::null_mut(), 80),
             system::nvmlDeviceGetHandleByIndex_v2(6, &raw mut handle),
             system::nvmlDeviceGetHandleByUUID(std::ptr::null(), &raw mut handle),
-            device::nvmlDeviceGetMigMode(gpu, &raw mut place, std::ptr::null_mut()),
+            mig::nvmlDeviceGetMigMode(gpu, &raw mut place, std::ptr::null_mut()),
             fields::nvmlDeviceGetFieldValues(gpu, 1, std::ptr::null_mut()),
             fields::nvmlDeviceGetFieldValues(gpu, -1, std::ptr::null_mut()),
             events::nvmlEventSetFree(std::ptr::without_provenance_mut(999)),

@@ -269,7 +269,7 @@ pub unsafe extern "C" fn nvmlDeviceGetGspFirmwareVersion(
 ) -> nvmlReturn_t {
     let answer = Gpu::of(device).and_then(|gpu| {
         gpu.need(Feature::Gsp)?;
-        Ok(gpu.driver.scenario.driver.version.clone())
+        Ok(gpu.driver.scenario.driver.version(gpu.at_ms).to_owned())
     });
     // SAFETY: passes on this function's contract.
     unsafe { write_text(version, NVML_GSP_FIRMWARE_VERSION_BUF_SIZE, answer) }

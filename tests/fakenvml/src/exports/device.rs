@@ -50,22 +50,6 @@ pub unsafe extern "C" fn nvmlDeviceGetCudaComputeCapability(
     unsafe { write_pair([major, minor], answer) }
 }
 
-/// Disabled, and not about to change.
-///
-/// # Safety
-///
-/// `current` and `pending` are null or valid for writing.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMigMode(
-    device: nvmlDevice_t,
-    current: *mut c_uint,
-    pending: *mut c_uint,
-) -> nvmlReturn_t {
-    let answer = Gpu::of(device).map(|_| [0, 0]);
-    // SAFETY: passes on this function's contract.
-    unsafe { write_pair([current, pending], answer) }
-}
-
 /// Enabled, and not about to change.
 ///
 /// # Safety
@@ -133,14 +117,15 @@ pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(
     // SAFETY: passes on this function's contract.
     let asked = unsafe { read_versioned::<_, 2>(out, |memory| memory.version) };
     let answer = asked.and_then(|asked| {
-        let gpu = Gpu::of(device)?;
+        let gpu = Gpu::of_any(device)?;
         let first_version = gpu.memory()?;
+        let reserved = if gpu.instance().is_some() { 0 } else { gpu.spec.memory.reserved_bytes };
         Ok(nvmlMemory_v2_t {
             version: asked.version,
             total: first_version.total,
-            reserved: gpu.spec.memory.reserved_bytes,
+            reserved,
             free: first_version.free,
-            used: gpu.spec.memory_used_bytes(gpu.at_ms),
+            used: first_version.used.saturating_sub(reserved),
         })
     });
     // SAFETY: passes on this function's contract.

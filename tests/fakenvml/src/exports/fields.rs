@@ -214,7 +214,8 @@ fn ecc(gpu: &Gpu, is_corrected: bool, is_volatile: bool) -> Answer<Value> {
 /// Nanoseconds throttled. Three of the five have another number on newer drivers, where the old
 /// numbers mean power smoothing, which is not supported.
 fn throttled(gpu: &Gpu, field: c_uint) -> Answer<Value> {
-    let moved = if gpu.driver.has_renumbered_fields() { RENUMBERED_BY } else { 0 };
+    let moved =
+        if gpu.driver.scenario.driver.has_renumbered_fields(gpu.at_ms) { RENUMBERED_BY } else { 0 };
     let is = |canonical: u32| field == canonical + moved;
     let reason_bits = match field {
         id::NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP => SW_POWER_CAP,

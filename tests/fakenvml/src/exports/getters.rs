@@ -3,20 +3,19 @@
 use std::ffi::{c_char, c_uint, c_ulonglong};
 
 use nvml_wrapper_sys::bindings::{
-    nvmlDevice_t, nvmlDeviceArchitecture_t, nvmlEnableState_t, nvmlMemory_t, nvmlPciInfo_t,
-    nvmlPstates_t, nvmlReturn_t, nvmlRowRemapperHistogramValues_t, nvmlUtilization_t,
+    nvmlDevice_t, nvmlDeviceArchitecture_t, nvmlDeviceAttributes_t, nvmlEnableState_t,
+    nvmlMemory_t, nvmlPciInfo_t, nvmlPstates_t, nvmlReturn_t, nvmlRowRemapperHistogramValues_t,
+    nvmlUtilization_t,
 };
 
+use super::mig;
 use crate::answer::{Answer, Refusal, write, write_text};
 use crate::gpu::Gpu;
-use crate::scenario::{Feature, Histogram, PcieError};
+use crate::scenario::{DEVICES_MAX, Feature, Histogram, PcieError};
 
 /// Idle, application clocks, power cap, hardware slowdown, sync boost, both thermal ones, power
 /// brake.
 const REASONS_SUPPORTED: u64 = 0xff;
-/// Double-bit ECC errors and XIDs.
-const EVENTS_SUPPORTED: u64 = 0x2 | 0x8;
-const NO: c_uint = 0;
 const ENABLED: nvmlEnableState_t = 1;
 /// Device and vendor: H100 SXM5 80GB.
 const PCI_DEVICE_ID: c_uint = 0x2330_10de;
@@ -25,7 +24,7 @@ const PCI_SUBSYSTEM_ID: c_uint = 0x16c1_10de;
 const PCI_BUS_FIRST: usize = 0x10;
 
 macro_rules! value_getters {
-    ($($(#[$doc:meta])* $name:ident: $value:ty = $read:expr;)*) => {$(
+    (of $find:path; $($(#[$doc:meta])* $name:ident: $value:ty = $read:expr;)*) => {$(
         $(#[$doc])*
         ///
         /// # Safety
@@ -34,7 +33,7 @@ macro_rules! value_getters {
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(device: nvmlDevice_t, out: *mut $value) -> nvmlReturn_t {
             let read: fn(&Gpu) -> Answer<$value> = $read;
-            let answer = Gpu::of(device).and_then(|gpu| read(&gpu));
+            let answer = $find(device).and_then(|gpu| read(&gpu));
             // SAFETY: passes on this function's contract.
             unsafe { write(out, answer) }
         }
@@ -42,7 +41,7 @@ macro_rules! value_getters {
 }
 
 macro_rules! text_getters {
-    ($($(#[$doc:meta])* $name:ident = $read:expr;)*) => {$(
+    (of $find:path; $($(#[$doc:meta])* $name:ident = $read:expr;)*) => {$(
         $(#[$doc])*
         ///
         /// # Safety
@@ -55,7 +54,7 @@ macro_rules! text_getters {
             length: c_uint,
         ) -> nvmlReturn_t {
             let read: fn(&Gpu) -> Answer<String> = $read;
-            let answer = Gpu::of(device).and_then(|gpu| read(&gpu));
+            let answer = $find(device).and_then(|gpu| read(&gpu));
             // SAFETY: passes on this function's contract.
             unsafe { write_text(text, length, answer) }
         }
@@ -63,8 +62,32 @@ macro_rules! text_getters {
 }
 
 text_getters! {
-    nvmlDeviceGetUUID = |gpu| Ok(gpu.spec.uuid.clone());
-    nvmlDeviceGetName = |gpu| Ok(gpu.spec.name.clone());
+    of Gpu::of_any;
+
+    nvmlDeviceGetUUID = |gpu| Ok(gpu.uuid());
+    nvmlDeviceGetName = |gpu| Ok(gpu.name());
+}
+
+value_getters! {
+    of Gpu::of_any;
+
+    /// Of an instance its rank within its GPU.
+    nvmlDeviceGetIndex: c_uint = |gpu| match gpu.instance() {
+        Some((rank, _)) => u32::try_from(rank).map_err(|_| Refusal::Unknown),
+        None => Ok(gpu.index),
+    };
+    nvmlDeviceGetMemoryInfo: nvmlMemory_t = Gpu::memory;
+    nvmlDeviceIsMigDeviceHandle: c_uint = |gpu| Ok(u32::from(gpu.instance().is_some()));
+    nvmlDeviceGetGpuInstanceId: c_uint = |gpu| gpu.need_instance().map(|mig| mig.gi_id);
+    nvmlDeviceGetComputeInstanceId: c_uint = |gpu| gpu.need_instance().map(|mig| mig.ci_id);
+    nvmlDeviceGetAttributes_v2: nvmlDeviceAttributes_t = mig::attributes;
+    nvmlDeviceGetDeviceHandleFromMigDeviceHandle: nvmlDevice_t =
+        |gpu| gpu.need_instance().map(|_| gpu.handle().whole().to_raw());
+}
+
+text_getters! {
+    of Gpu::of;
+
     nvmlDeviceGetSerial = Gpu::serial;
     nvmlDeviceGetBoardPartNumber = |gpu| Ok(gpu.spec.part_number.clone());
     nvmlDeviceGetVbiosVersion = |gpu| Ok(gpu.spec.vbios_version.clone());
@@ -72,14 +95,17 @@ text_getters! {
 }
 
 value_getters! {
-    nvmlDeviceGetIndex: c_uint = |gpu| Ok(gpu.index);
-    /// The index, too: `/dev/nvidia<minor>`.
-    nvmlDeviceGetMinorNumber: c_uint = |gpu| Ok(gpu.index);
+    of Gpu::of;
+
+    /// `/dev/nvidia<minor>`: the index, as long as no GPU before it is removed.
+    nvmlDeviceGetMinorNumber: c_uint =
+        |gpu| u32::try_from(gpu.place()).map_err(|_| Refusal::Unknown);
     nvmlDeviceGetPciInfo_v3: nvmlPciInfo_t = pci_info;
     nvmlDeviceGetArchitecture: nvmlDeviceArchitecture_t = |gpu| Ok(gpu.spec.architecture);
     nvmlDeviceGetPersistenceMode: nvmlEnableState_t = |_| Ok(ENABLED);
-    nvmlDeviceGetMaxMigDeviceCount: c_uint = |_| Ok(0);
-    nvmlDeviceIsMigDeviceHandle: c_uint = |_| Ok(NO);
+    /// 0 while the mode is off.
+    nvmlDeviceGetMaxMigDeviceCount: c_uint =
+        |gpu| Ok(if gpu.is_mig_on() { DEVICES_MAX } else { 0 });
 
     /// Millijoules since the driver was loaded.
     nvmlDeviceGetTotalEnergyConsumption: c_ulonglong = Gpu::energy_mj;
@@ -93,7 +119,6 @@ value_getters! {
         |gpu| gpu.power_limit_mw(|spec| spec.power_limits.default_mw);
 
     nvmlDeviceGetUtilizationRates: nvmlUtilization_t = Gpu::utilization;
-    nvmlDeviceGetMemoryInfo: nvmlMemory_t = Gpu::memory;
     nvmlDeviceGetPerformanceState: nvmlPstates_t = Gpu::performance_state;
     /// The old name of the performance state, deprecated.
     nvmlDeviceGetPowerState: nvmlPstates_t =
@@ -126,7 +151,7 @@ value_getters! {
     nvmlDeviceGetSupportedClocksThrottleReasons: c_ulonglong =
         |gpu| gpu.need_deprecated().and_then(|()| reasons_supported(gpu));
     nvmlDeviceGetSupportedEventTypes: c_ulonglong =
-        |gpu| gpu.need(Feature::Events).map(|()| EVENTS_SUPPORTED);
+        |gpu| gpu.need(Feature::Events).map(|()| gpu.spec.event_types_supported);
 }
 
 fn reasons_supported(gpu: &Gpu) -> Answer<u64> {
@@ -140,18 +165,17 @@ fn histogram(gpu: &Gpu) -> Answer<nvmlRowRemapperHistogramValues_t> {
 }
 
 /// Domain 0, a bus for each GPU.
-pub(crate) fn pci_bus_id(index: usize) -> String {
-    format!("00000000:{:02X}:00.0", PCI_BUS_FIRST + index)
+pub(crate) fn pci_bus_id(place: usize) -> String {
+    format!("00000000:{:02X}:00.0", PCI_BUS_FIRST + place)
 }
 
 fn pci_info(gpu: &Gpu) -> Answer<nvmlPciInfo_t> {
-    let index = usize::try_from(gpu.index).map_err(|_| Refusal::Unknown)?;
-    let bus_id = pci_bus_id(index);
+    let bus_id = pci_bus_id(gpu.place());
     let legacy = bus_id.get(4..).ok_or(Refusal::Unknown)?;
     Ok(nvmlPciInfo_t {
         busIdLegacy: fixed_text(legacy),
         domain: 0,
-        bus: u32::try_from(PCI_BUS_FIRST + index).map_err(|_| Refusal::Unknown)?,
+        bus: u32::try_from(PCI_BUS_FIRST + gpu.place()).map_err(|_| Refusal::Unknown)?,
         device: 0,
         pciDeviceId: PCI_DEVICE_ID,
         pciSubSystemId: PCI_SUBSYSTEM_ID,

@@ -13,7 +13,7 @@ use crate::answer::{Answer, Refusal, code_of, non_null};
 use crate::gpu::Gpu;
 use crate::scenario::{Feature, Process};
 
-/// No MIG, so no instance.
+/// Not in a MIG instance.
 const NO_INSTANCE: c_uint = u32::MAX;
 
 macro_rules! process_lists {
@@ -29,7 +29,7 @@ macro_rules! process_lists {
             infos: *mut $info,
         ) -> nvmlReturn_t {
             let list: fn(&Gpu) -> Answer<Vec<Process>> = $list;
-            let processes = Gpu::of(device).and_then(|gpu| list(&gpu));
+            let processes = Gpu::of_any(device).and_then(|gpu| list(&gpu));
             // SAFETY: passes on this function's contract.
             code_of(unsafe { write_list(count, infos, processes, $convert) })
         }
@@ -37,20 +37,15 @@ macro_rules! process_lists {
 }
 
 process_lists! {
-    nvmlDeviceGetComputeRunningProcesses: nvmlProcessInfo_v1_t = running, info_v1;
-    nvmlDeviceGetComputeRunningProcesses_v2: nvmlProcessInfo_v2_t = running, info_v2;
-    nvmlDeviceGetComputeRunningProcesses_v3: nvmlProcessInfo_t = running, info_v2;
+    nvmlDeviceGetComputeRunningProcesses: nvmlProcessInfo_v1_t = Gpu::processes, info_v1;
+    nvmlDeviceGetComputeRunningProcesses_v2: nvmlProcessInfo_v2_t = Gpu::processes, info_v2;
+    nvmlDeviceGetComputeRunningProcesses_v3: nvmlProcessInfo_t = Gpu::processes, info_v2;
     nvmlDeviceGetGraphicsRunningProcesses: nvmlProcessInfo_v1_t = none, info_v1;
     nvmlDeviceGetGraphicsRunningProcesses_v2: nvmlProcessInfo_v2_t = none, info_v2;
     nvmlDeviceGetGraphicsRunningProcesses_v3: nvmlProcessInfo_t = none, info_v2;
     nvmlDeviceGetMPSComputeRunningProcesses: nvmlProcessInfo_v1_t = none, info_v1;
     nvmlDeviceGetMPSComputeRunningProcesses_v2: nvmlProcessInfo_v2_t = none, info_v2;
     nvmlDeviceGetMPSComputeRunningProcesses_v3: nvmlProcessInfo_t = none, info_v2;
-}
-
-fn running(gpu: &Gpu) -> Answer<Vec<Process>> {
-    gpu.need(Feature::Processes)?;
-    Ok(gpu.spec.running(gpu.at_ms))
 }
 
 fn none(gpu: &Gpu) -> Answer<Vec<Process>> {
@@ -67,8 +62,8 @@ fn info_v2(process: &Process) -> nvmlProcessInfo_v2_t {
     nvmlProcessInfo_v2_t {
         pid: process.pid,
         usedGpuMemory: process.used_bytes,
-        gpuInstanceId: NO_INSTANCE,
-        computeInstanceId: NO_INSTANCE,
+        gpuInstanceId: process.gi_id.unwrap_or(NO_INSTANCE),
+        computeInstanceId: process.ci_id.or(process.gi_id.map(|_| 0)).unwrap_or(NO_INSTANCE),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Memory errors and what a GPU does about them, at one time.
 
 use super::latest;
-use crate::scenario::{
-    Ecc, EccStep, GpuSpec, Histogram, RemappedRows, RemappedStep, Sram, SramStep,
-};
+use crate::scenario::{EccStep, GpuSpec, Histogram, RemappedRows, RemappedStep, Sram, SramStep};
 
 /// Which of the ECC totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +32,19 @@ impl GpuSpec {
         let set = latest(&self.recovery_action_steps, at_ms, |s| (s.at_ms, Some(s.action)));
         set.unwrap_or(self.recovery_action)
     }
-}
 
-impl Ecc {
-    pub(crate) fn total(&self, counter: EccCounter, at_ms: u64) -> u64 {
+    /// What is volatile counts from the driver's loading on.
+    pub(crate) fn ecc_total(&self, counter: EccCounter, at_ms: u64) -> u64 {
+        let begun_ms = if counter.is_volatile { self.begun_ms(at_ms) } else { None };
         let start = match (counter.is_corrected, counter.is_volatile) {
-            (true, true) => self.volatile_corrected,
-            (false, true) => self.volatile_uncorrected,
-            (true, false) => self.aggregate_corrected,
-            (false, false) => self.aggregate_uncorrected,
+            (_, true) if begun_ms.is_some() => 0,
+            (true, true) => self.ecc.volatile_corrected,
+            (false, true) => self.ecc.volatile_uncorrected,
+            (true, false) => self.ecc.aggregate_corrected,
+            (false, false) => self.ecc.aggregate_uncorrected,
         };
-        let past = self.steps.iter().filter(|step| step.at_ms <= at_ms);
+        let counted = begun_ms.unwrap_or(0)..=at_ms;
+        let past = self.ecc.steps.iter().filter(|step| counted.contains(&step.at_ms));
         let added = |step: &EccStep| {
             if counter.is_corrected { step.corrected } else { step.uncorrected }
         };
@@ -97,7 +97,7 @@ mod tests {
         let gpu = gpu("[gpus.ecc]\naggregate_corrected = 5\n\
                        steps = [{at_ms = 10, corrected = 2}, {at_ms = 20, uncorrected = 1}]");
         let total = |is_corrected, is_volatile, at_ms| {
-            gpu.ecc.total(EccCounter { is_corrected, is_volatile }, at_ms)
+            gpu.ecc_total(EccCounter { is_corrected, is_volatile }, at_ms)
         };
         assert_eq!((total(true, false, 9), total(true, false, 10)), (5, 7));
         assert_eq!((total(true, true, 10), total(false, true, 19)), (2, 0));

@@ -22,6 +22,9 @@ pub struct Faults {
     pub lost_at_ms: Option<u64>,
     /// None: lost for good.
     pub back_at_ms: Option<u64>,
+    /// It leaves the count and the indices behind it move up; who still has its handle is told
+    /// `GPU_IS_LOST`. For good, unless it is replaced later.
+    pub removed_at_ms: Option<u64>,
     /// Calls that come while it hangs return when it does no longer.
     pub hang_at_ms: Option<u64>,
     pub hang_for_ms: Option<u64>,

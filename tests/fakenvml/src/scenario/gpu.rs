@@ -3,9 +3,11 @@
 use serde::Deserialize;
 
 use super::board::{Fabric, FanStep, Inforom, Module, Platform, RecoveryStep, TLimit};
+use super::events::{Event, Report, Xid};
 use super::faults::Faults;
 use super::links::{Nvlink, Pcie};
 use super::memory::{Ecc, Memory, RemappedRows, Sram};
+use super::mig::Mig;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,7 +77,17 @@ pub struct GpuSpec {
     pub inforom: Inforom,
 
     pub xids: Vec<Xid>,
+    pub events: Vec<Event>,
+    /// Registering for others answers `NOT_SUPPORTED`.
+    pub event_types_supported: u64,
+    /// None: the mode is off.
+    pub mig: Option<Mig>,
+    /// In order of time.
+    pub replaced: Vec<Replacement>,
     pub faults: Faults,
+    /// The driver's reloads, from and until, filled in by the scenario.
+    #[serde(skip)]
+    pub(crate) reloads_ms: Vec<[u64; 2]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -150,18 +162,23 @@ pub struct Throttle {
 pub struct Process {
     pub pid: u32,
     pub used_bytes: u64,
+    /// The MIG instance it runs in.
+    pub gi_id: Option<u32>,
+    pub ci_id: Option<u32>,
     #[serde(default)]
     pub from_ms: u64,
     /// None: for ever.
     pub until_ms: Option<u64>,
 }
 
-/// An XID event, delivered to event sets that were registered before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// From `at_ms` on another board of the same kind is in this one's place: its energy register and
+/// its errors begin at nothing. It ends a removal that came before.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Xid {
+pub struct Replacement {
     pub at_ms: u64,
-    pub code: u64,
+    pub uuid: String,
+    pub serial: String,
 }
 
 impl GpuSpec {
@@ -172,12 +189,65 @@ impl GpuSpec {
         if self.serial.is_empty() {
             self.serial = format!("16500000000{index:02}");
         }
+        if let Some(mig) = &mut self.mig {
+            mig.fill_in_identity(index);
+        }
     }
 
-    /// When the energy register last went to 0.
+    /// Of the board and its replacements.
+    pub(super) fn uuids(&self) -> impl Iterator<Item = &str> {
+        let replaced = self.replaced.iter().map(|board| board.uuid.as_str());
+        std::iter::once(self.uuid.as_str()).chain(replaced)
+    }
+
+    pub(crate) fn reports(&self) -> impl Iterator<Item = Report> {
+        self.xids.iter().map(Report::from).chain(self.events.iter().map(Report::from))
+    }
+
+    /// When the energy registers last went to 0.
     pub(crate) fn last_reset_ms(&self, at_ms: u64) -> Option<u64> {
         let resets = self.faults.energy_resets_at_ms.iter().copied();
-        resets.filter(|&reset_ms| reset_ms <= at_ms).max()
+        resets.filter(|&reset_ms| reset_ms <= at_ms).max().max(self.begun_ms(at_ms))
+    }
+
+    /// When this board or its driver began anew; while the driver is gone, when it will.
+    pub(crate) fn begun_ms(&self, at_ms: u64) -> Option<u64> {
+        let loaded = self.reloads_ms.iter().filter(|[from_ms, _]| *from_ms <= at_ms);
+        let loaded_ms = loaded.map(|[_, back_ms]| *back_ms).max();
+        let replaced = self.replaced.iter().map(|board| board.at_ms);
+        loaded_ms.max(replaced.filter(|&from_ms| from_ms <= at_ms).max())
+    }
+
+    pub(crate) fn is_removed(&self, at_ms: u64) -> bool {
+        self.faults.removed_at_ms.is_some_and(|removed_ms| {
+            let next = self.replaced.iter().map(|board| board.at_ms);
+            is_within(at_ms, removed_ms, next.filter(|&next_ms| next_ms >= removed_ms).min())
+        })
+    }
+
+    /// The boards that are in this place one after another, and from when on.
+    pub(crate) fn boards(&self) -> Vec<(u64, Self)> {
+        let mut boards = vec![(0, self.clone())];
+        boards.extend(self.replaced.iter().map(|next| (next.at_ms, self.successor(next))));
+        boards
+    }
+
+    /// Without the errors that the board before had.
+    fn successor(&self, next: &Replacement) -> Self {
+        let mut board =
+            Self { uuid: next.uuid.clone(), serial: next.serial.clone(), ..self.clone() };
+        board.ecc = Ecc { steps: board.ecc.steps, ..Ecc::default() };
+        board.ecc.steps.retain(|step| step.at_ms >= next.at_ms);
+        board.sram = Sram { steps: board.sram.steps, ..Sram::default() };
+        board.sram.steps.retain(|step| step.at_ms >= next.at_ms);
+        board.remapped_rows =
+            RemappedRows { steps: board.remapped_rows.steps, ..RemappedRows::default() };
+        board.remapped_rows.steps.retain(|step| step.at_ms >= next.at_ms);
+        board.recovery_action = 0;
+        board.recovery_action_steps.retain(|step| step.at_ms >= next.at_ms);
+        board.pcie.steps.retain(|step| step.at_ms >= next.at_ms);
+        board.nvlink.steps.retain(|step| step.at_ms >= next.at_ms);
+        board
     }
 
     /// Says which key is wrong and how.
@@ -201,9 +271,15 @@ impl GpuSpec {
                 spans.any(|(from, until)| until.is_some_and(|until| until <= from)),
                 "a span is empty: until_ms is not after from_ms",
             ),
+            (
+                self.reports().any(|report| report.is_broken()),
+                "an event repeats 0 times, or at once: it needs every_ms",
+            ),
+            (!self.replaced.is_sorted_by_key(|board| board.at_ms), "replaced is out of order"),
         ];
         let parts = self.faults.rules().into_iter().chain(self.nvlink.rules());
         let parts = parts.chain(self.module.iter().flat_map(Module::rules));
+        let parts = parts.chain(self.mig.iter().flat_map(Mig::rules));
         let mut broken = rules.into_iter().chain(parts).filter(|(is_broken, _)| *is_broken);
         broken.next().map_or(Ok(()), |(_, why)| Err(why))
     }
@@ -264,7 +340,13 @@ impl Default for GpuSpec {
             module_id: None,
             inforom: Inforom::default(),
             xids: Vec::new(),
+            events: Vec::new(),
+            // `nvmlEventTypeAll`.
+            event_types_supported: 0xff9f,
+            mig: None,
+            replaced: Vec::new(),
             faults: Faults::default(),
+            reloads_ms: Vec::new(),
         }
     }
 }
