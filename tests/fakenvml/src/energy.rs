@@ -1,4 +1,5 @@
-//! The energy registers and powers of a GPU, computed and never accumulated, so that a test can predict it.
+//! The energy registers and powers of a GPU, computed and never accumulated, so that a test can
+//! predict them.
 //!
 //! A step of the power trace lasts whole milliseconds and draws whole milliwatts, so its energy is
 //! a whole number of microjoules (1 mW × 1 ms = 1 µJ) and nothing is rounded before the register

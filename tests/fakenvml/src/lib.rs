@@ -23,36 +23,55 @@
 //! - The energy register moves only at multiples of its counter step, and only forwards, apart from
 //!   the scripted resets and steps back.
 //! - A call that names a GPU first waits out a scripted hang, then fails with `GPU_IS_LOST` if the
-//!   GPU is lost, and only then looks at what is unsupported.
-//! - A null pointer or a stale handle is answered with `INVALID_ARGUMENT`; no call panics.
+//!   GPU is lost, removed, or its handle is from before a reload, and only then looks at what is
+//!   unsupported. While NVML was initialised before a reload, every call is `UNINITIALIZED`.
+//! - A null pointer or an invented handle is answered with `INVALID_ARGUMENT`; no call panics.
 //!
 //! # Exports
 //!
+//! Each `…` stands for `nvmlDevice`.
+//!
 //! - system: `nvmlInit`, `nvmlInit_v2`, `nvmlInitWithFlags`, `nvmlShutdown`, `nvmlErrorString`,
-//!   `nvmlSystemGetDriverVersion`, `…GetNVMLVersion`, `…GetCudaDriverVersion`, `…_v2`;
-//! - finding: `nvmlDeviceGetCount_v2`, `nvmlDeviceGetHandleByIndex_v2`, `…ByUUID`, `…BySerial`,
-//!   `…ByPciBusId_v2`;
+//!   `nvmlSystemGetDriverVersion`, `nvmlSystemGetNVMLVersion`, `nvmlSystemGetCudaDriverVersion`,
+//!   `nvmlSystemGetCudaDriverVersion_v2`;
+//! - finding: `…GetCount_v2`, `…GetHandleByIndex_v2`, `…GetHandleByUUID`, `…GetHandleBySerial`,
+//!   `…GetHandleByPciBusId_v2`;
 //! - identity: `…GetUUID`, `…GetName`, `…GetSerial`, `…GetBoardPartNumber`, `…GetVbiosVersion`,
 //!   `…GetIndex`, `…GetMinorNumber`, `…GetPciInfo_v3`, `…GetArchitecture`,
-//!   `…GetCudaComputeCapability`, `…GetPersistenceMode`, `…GetMigMode`, `…GetMaxMigDeviceCount`,
-//!   `…IsMigDeviceHandle`;
+//!   `…GetCudaComputeCapability`, `…GetPersistenceMode`, `…GetModuleId`, `…GetPlatformInfo` (v1,
+//!   v2), `…GetInforomVersion`, `…GetInforomImageVersion`, `…GetGspFirmwareMode`,
+//!   `…GetGspFirmwareVersion`;
+//! - MIG: `…GetMigMode`, `…GetMaxMigDeviceCount`, `…GetMigDeviceHandleByIndex`,
+//!   `…IsMigDeviceHandle`, `…GetDeviceHandleFromMigDeviceHandle`, `…GetGpuInstanceId`,
+//!   `…GetComputeInstanceId`, `…GetAttributes_v2`; UUID, name, index, memory and processes also
+//!   answer for an instance, everything else is `NOT_SUPPORTED` there;
 //! - power: `…GetTotalEnergyConsumption`, `…GetPowerUsage`, `…GetEnforcedPowerLimit`,
 //!   `…GetPowerManagementLimit`, `…GetPowerManagementDefaultLimit`,
 //!   `…GetPowerManagementLimitConstraints`;
-//! - condition: `…GetTemperature`, `…GetTemperatureV`, `…GetUtilizationRates`, `…GetMemoryInfo`,
-//!   `…_v2`, `…GetClockInfo`, `…GetMaxClockInfo`, `…GetPerformanceState`, `…GetPowerState`,
-//!   `…GetNumFans`, `…GetFanSpeed`, `…GetFanSpeed_v2`, current and supported
-//!   `…ClocksThrottleReasons` and `…ClocksEventReasons`;
+//! - condition: `…GetTemperature`, `…GetTemperatureV`, `…GetMarginTemperature`,
+//!   `…GetUtilizationRates`, `…GetMemoryInfo`, `…GetMemoryInfo_v2`, `…GetClockInfo`,
+//!   `…GetMaxClockInfo`, `…GetPerformanceState`, `…GetPowerState`, `…GetNumFans`,
+//!   `…GetFanSpeed`, `…GetFanSpeed_v2`, `…GetFanSpeedRPM`, `…GetCurrentClocksEventReasons`,
+//!   `…GetSupportedClocksEventReasons`, `…GetCurrentClocksThrottleReasons`,
+//!   `…GetSupportedClocksThrottleReasons`;
 //! - memory errors: `…GetEccMode`, `…GetTotalEccErrors`, `…GetMemoryErrorCounter`,
-//!   `…GetRemappedRows`;
-//! - fields: `nvmlDeviceGetFieldValues` for 1–6, 74, 76, 82, 83, 142–145, 185–192, 230 and the
-//!   throttle durations 251–253 (269–271 on drivers from 580.82 on);
-//! - processes: compute, graphics and MPS running processes, v1 to v3;
-//! - events: `nvmlEventSetCreate`, `…Free`, `…Wait`, `…Wait_v2`, `nvmlDeviceRegisterEvents`,
-//!   `nvmlDeviceGetSupportedEventTypes`, with scripted XIDs.
+//!   `…GetSramEccErrorStatus`, `…GetRemappedRows`, `…GetRowRemapperHistogram`;
+//! - links: `…GetMaxPcieLinkGeneration`, `…GetMaxPcieLinkWidth`, `…GetCurrPcieLinkGeneration`,
+//!   `…GetCurrPcieLinkWidth`, `…GetPcieReplayCounter`, `…GetNvLinkState`,
+//!   `…GetNvLinkErrorCounter`, `…GetGpuFabricInfo`, `…GetGpuFabricInfoV` (v2, v3);
+//! - fields: `…GetFieldValues` for
+//!   - 1–6 ECC, 82 memory temperature, 83 energy, 142–145 remapped rows, 230 recovery action;
+//!   - 185–192 power, limits and energy, at scope 1 those of the module; 193–196 signed distances
+//!     to thermal limits;
+//!   - 74 and 76 and 251–253 throttle durations (269–271 on drivers from 580.82 on);
+//!   - 94, 95, 169, 173–183 PCIe errors; 170, 231–233 the link to a Grace CPU;
+//!   - 38, 52, 59, 91, and by link as scope 161–166; from NVLink 5 on 206–211, 213–215, 219–222;
+//! - processes: `…GetComputeRunningProcesses`, `…GetGraphicsRunningProcesses`,
+//!   `…GetMPSComputeRunningProcesses`, each also `_v2` and `_v3`;
+//! - events: `nvmlEventSetCreate`, `nvmlEventSetFree`, `nvmlEventSetWait`, `nvmlEventSetWait_v2`,
+//!   `…RegisterEvents`, `…GetSupportedEventTypes`, with scripted XIDs and events of all types.
 //!
-//! **Architecture invariant:** no MIG instances, vGPU, NVLink, module scope or GPM; nothing that
-//! writes to a GPU.
+//! **Architecture invariant:** no vGPU and no GPM; nothing that writes to a GPU.
 
 mod answer;
 mod clock;
@@ -79,4 +98,50 @@ pub use scenario::Scenario;
 pub fn library_path() -> std::path::PathBuf {
     let this_test = std::env::current_exe().expect("a running program has a path");
     this_test.with_file_name("libfakenvml.so")
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "this test reads the sources")]
+mod tests {
+    use std::path::Path;
+
+    /// The names after `fn ` or at the beginning of a table's line.
+    fn exported(folder: &Path, names: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                exported(&path, names);
+                continue;
+            }
+            for line in std::fs::read_to_string(&path).unwrap().lines() {
+                let name = line.trim_start();
+                let name = name.split("extern \"C\" fn ").last().unwrap_or(name);
+                let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(0);
+                let (name, rest) = name.split_at(end);
+                let is_call = rest.starts_with(['(', ':']) || rest.starts_with(" =");
+                let is_import = rest.starts_with("::");
+                if name.starts_with("nvml") && !name.ends_with("_t") && is_call && !is_import {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Goal: the list of exports is true.
+    #[test]
+    fn every_export_is_listed() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut names = Vec::new();
+        exported(&source.join("exports"), &mut names);
+        assert!(names.len() > 80, "{names:?}");
+        let list = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+        let list = list.split("mod answer;").next().unwrap();
+        for name in names {
+            let plain = name.trim_end_matches("_v2").trim_end_matches("_v3");
+            let is_process_list = plain.ends_with("RunningProcesses");
+            let name = if is_process_list { plain } else { &name };
+            let short = name.replace("nvmlDevice", "…");
+            assert!(list.contains(&format!("`{short}`")), "{name} is not listed");
+        }
+    }
 }

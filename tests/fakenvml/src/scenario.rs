@@ -228,6 +228,26 @@ mod tests {
             ("[[gpus]]\n[gpus.faults]\nlost_at_ms = 5\nback_at_ms = 5", "not after lost_at_ms"),
             ("[[gpus]]\n[gpus.faults]\nhang_at_ms = 5", "only together"),
             ("[[gpus]]\n[gpus.faults]\nunsupported = ['enrgy']", "unknown variant `enrgy`"),
+            ("[[gpus]]\ninstant_window_ms = 101", "within 1 and instant_refresh_ms"),
+            ("[[gpus]]\naverage_refresh_ms = 0", "refresh of the power is 0"),
+            ("[[gpus]]\nxids = [{at_ms = 1, code = 1, repeat = 2}]", "needs every_ms"),
+            ("[[gpus]]\nevents = [{at_ms = 1, type = 'xid'}]", "unknown variant `xid`"),
+            ("[[gpus]]\nmig = {instances = [{gi_id = 1, slices = 8}]}", "1 to 7 slices"),
+            ("[[gpus]]\nnvlink = {steps = [{link = 18}]}", "a link that it has not"),
+            ("[[gpus]]\nnvlink = {links = 19}", "more than 18 links"),
+            ("[[gpus]]\npcie = {steps = [{errors = {lrcr = 1}}]}", "unknown variant `lrcr`"),
+            ("[[gpus]]\nmodule = {power_trace = []}", "the module's power_trace"),
+            ("[[gpus]]\n[gpus.faults]\nenergy_stuck_until_ms = 5", "without energy_stuck_from_ms"),
+            ("[[gpus]]\n[gpus.faults]\nenergy_gain_ppm = -1000001", "more than all"),
+            ("[driver]\nreloads = [{at_ms = 5, back_ms = 5}]", "not after its at_ms"),
+            (
+                "[driver]\nreloads = [{at_ms = 5, back_ms = 9}, {at_ms = 8, back_ms = 10}]",
+                "overlap",
+            ),
+            (
+                "[[gpus]]\nreplaced = [{at_ms = 5, uuid = 'a', serial = ''}]\n[[gpus]]\nuuid = 'a'",
+                "two GPUs have the uuid a",
+            ),
             (
                 "[[gpus]]\nprocesses = [{pid = 1, used_bytes = 1, from_ms = 3, until_ms = 3}]",
                 "empty",
@@ -245,14 +265,27 @@ mod tests {
         assert!(error.to_string().contains("/nowhere/scenario.toml"));
     }
 
-    /// Goal: every scenario we ship is valid.
+    /// Goal: every scenario we ship is valid, and says in its first line what it is for.
     #[test]
     fn shipped_scenarios_load() {
-        for name in ["eight-idle", "eight-training", "resets", "lost-and-hung", "no-energy-counter"]
-        {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-            let loaded = Scenario::load(&folder.join(format!("{name}.toml")));
-            assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let loaded = Scenario::load(&path);
+            assert!(loaded.is_ok(), "{}: {}", path.display(), loaded.unwrap_err());
+            assert!(read(&path).unwrap().starts_with("# "), "{}", path.display());
+            count += 1;
         }
+        assert!(count >= 12, "{count}");
+    }
+
+    #[test]
+    fn sixteen_gpus_are_told_apart() {
+        let gpus = Scenario::parse("gpus = 16").unwrap().gpus;
+        let uuids: std::collections::BTreeSet<_> = gpus.iter().map(|gpu| &gpu.uuid).collect();
+        let serials: std::collections::BTreeSet<_> = gpus.iter().map(|gpu| &gpu.serial).collect();
+        assert_eq!((uuids.len(), serials.len()), (16, 16));
+        assert_eq!(crate::exports::getters::pci_bus_id(15), "00000000:1F:00.0");
     }
 }
