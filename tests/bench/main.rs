@@ -3,9 +3,10 @@
 //! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
 //!
-//! `bijli-bench [agent | collector | snapshot | ingest [bijli | victoria | prometheus | influx] |
-//! kill9 [the same]]`
+//! `bijli-bench [accuracy | agent | collector | snapshot |
+//! ingest [bijli | victoria | prometheus | influx] | kill9 [the same]]`
 
+mod accuracy;
 mod agent;
 mod collector;
 mod ingest;
@@ -20,6 +21,9 @@ fn main() {
     let part_of_it = std::env::args().nth(2);
     let wants = |part: &str| only.as_deref().is_none_or(|name| name == part);
     println!("machine: {}", machine());
+    if wants("accuracy") {
+        accuracy::run();
+    }
     if wants("agent") {
         agent::run();
     }
