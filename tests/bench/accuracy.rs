@@ -2,10 +2,10 @@
 //! model of registers and sensors, in virtual time, of which nothing is measured.
 //!
 //! A load runs at a random phase to the sensor, and a reader begins at a random phase to both. For
-//! 60 s of it the reader's energy is compared with what was drawn. Energies are integers; the sensor
-//! is that of [`fakenvml::scenario::GpuSpec`]: refreshed each 100 ms, the instant power being the
-//! mean of the last 25 ms and the average that of the last second. The gain of a real sensor comes
-//! on top. `docs/accuracy.md` has the table and what it is good for.
+//! 60 s of it the reader's energy is compared with what was drawn. Energies are integers; the
+//! sensor is that of [`fakenvml::scenario::GpuSpec`]: refreshed each 100 ms, the instant power
+//! being the mean of the last 25 ms and the average that of the last second. The gain of a real
+//! sensor comes on top. `docs/accuracy.md` has the table and what it is good for.
 
 use fakenvml::scenario::{CounterSees, PowerStep};
 use fakenvml::{Scenario, drawn_energy_uj, expected_energy_mj, expected_powers_mw};
@@ -23,8 +23,8 @@ const LEAD_MS: u64 = 2_000;
 enum Method {
     /// The register at both ends: what it sees, and how often it is refreshed.
     Register(CounterSees, u32),
-    /// A power read each so many milliseconds, a little late at times, and taken for all of the time
-    /// since it was read before.
+    /// A power read each so many milliseconds, a little late at times, and taken for all of the
+    /// time since it was read before.
     Average(u64),
     Instant(u64),
 }
