@@ -24,7 +24,7 @@ pub struct Retention {
     pub keep: Option<Millis>,
     /// Which records snapshots stand for.
     pub keeping: Keeping,
-    /// When the eldest segment had ended: it may wait for a year, and this is asked with each group.
+    /// When the eldest segment had ended: it may wait for a year, and each group asks for it.
     pub ended: Option<(SegmentId, UtcMillis)>,
 }
 
