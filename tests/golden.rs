@@ -104,6 +104,8 @@ fn batch(schema: SchemaId) -> Batch {
             Matrix { group: 1, times: vec![at(0)], columns: vec![vec![None]] },
         ],
         events: vec![Event {
+            code: 0,
+            count: 1,
             at: at(1_000),
             subject: Some(1),
             kind: EventKind::ProbeHung,

@@ -4,12 +4,13 @@
 //! with each is in one function.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bijli_identity::{IdentityError, NodeName};
 use bijli_seglog::RealDisk;
+use bijli_wire::batch::Event;
 use bijli_wire::message::EventKind;
 use bijli_wire::{Millis, SpoolEpoch, UtcMillis};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,12 +21,14 @@ use crate::clock::{Clock, Moment, next_tick};
 use crate::config::Config;
 use crate::draft::Draft;
 use crate::health::{Gauges, Health, Outcome};
-use crate::probe::{self, Cadence, Description, Probe, Sample};
+use crate::pause::{self, Pause};
+use crate::probe::{self, Cadence, Description, Happening, Probe, Sample};
 use crate::schedule::{Change, DEADLINE_MS, Report, Roll, Runner, TICK, Tell, words};
 use crate::spool::{Fresh, Limits, Owner, Spool, SpoolError, Stored};
 use crate::uplink::connect::Route;
 use crate::uplink::http::{Courier, until};
 use crate::uplink::line::{Chance, Line};
+use crate::xids::Xids;
 
 /// Answers that were in time may still be on their way through the channel.
 const GRACE: Millis = Millis::new(100);
@@ -197,6 +200,9 @@ struct Agent {
     /// The last tick whose row is closed.
     closed: Option<UtcMillis>,
     full: Option<Full>,
+    xids: Xids,
+    pause: Arc<Pause>,
+    spool_dir: PathBuf,
 }
 
 /// Since when batches are not kept, and how many.
@@ -210,6 +216,7 @@ struct Full {
 impl Agent {
     fn new(config: &Config, tell: Tell) -> Result<Self, AgentError> {
         let clock = Clock::new();
+        let context = context(config)?;
         let owner =
             Owner { hub: config.hub.clone(), node: config.node.clone(), agent: AGENT.to_owned() };
         let line = LineConfig {
@@ -235,9 +242,14 @@ impl Agent {
             zero_ms: zero_ms(clock),
             closed: None,
             full: None,
+            xids: Xids::default(),
+            pause: Arc::clone(&context.pause),
+            spool_dir: config.spool_dir.clone(),
         };
         agent.batcher.event(clock.utc(), EventKind::AgentStarted, AGENT.to_owned());
-        for probe in probe::build(&config.probes, &context(config)?) {
+        // Before any probe: a pause outlives a restart.
+        agent.follow_pause(clock.utc());
+        for probe in probe::build(&config.probes, &context) {
             agent.start(probe)?;
         }
         Ok(agent)
@@ -265,13 +277,21 @@ impl Agent {
                 self.in_trouble(probe, trouble);
                 self.read(probe, (tick, took), &samples)
             }
+            Report::Happened { happened } => {
+                happened.into_iter().for_each(|one| self.happened(one));
+                Ok(())
+            }
             Report::Found { probe } => self.start(probe.take()),
             Report::Finished { probe } => {
                 if let Some(name) = self.names.get(&probe) {
                     tracing::info!("probe {name} has no more to give");
                 }
                 self.roll.leave(probe);
-                Ok(())
+                self.in_trouble(probe, None);
+                match self.batcher.leave(probe, self.clock.utc()) {
+                    Some(before) => self.store(before),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -346,6 +366,10 @@ impl Agent {
             }
         }
         self.closed = Some(tick);
+        for (one, count) in self.xids.due(self.clock.now()) {
+            self.tell(one, count);
+        }
+        self.follow_pause(now);
         if tick.floor_to(self.batch) == tick || was_stopped {
             self.flush()?;
         }
@@ -408,6 +432,36 @@ impl Agent {
                 self.batcher.event(self.clock.utc(), EventKind::ProbeRecovered, name);
                 self.troubles.remove(&probe);
             }
+        }
+    }
+
+    fn happened(&mut self, one: Happening) {
+        if one.kind != EventKind::GpuXid {
+            return self.tell(one, 1);
+        }
+        if let Some(first) = self.xids.hear(one, self.clock.now()) {
+            self.tell(first, 1);
+        }
+    }
+
+    fn tell(&mut self, one: Happening, count: u32) {
+        let Happening { subject, kind, code, text, .. } = one;
+        let of = subject.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(code, count, "{kind:?} {of}: {text}");
+        let event = Event { at: self.clock.utc(), subject: None, kind, text, code, count };
+        self.batcher.event_of(subject, event);
+    }
+
+    /// Lets go of the GPUs if somebody asks for it, and takes them again.
+    fn follow_pause(&mut self, now: UtcMillis) {
+        match self.pause.follow(&self.spool_dir, now) {
+            Some(pause::Change::Begun { until }) => {
+                tracing::warn!("paused: the GPUs are let go of until {until}");
+                let text = format!("the GPUs are let go of until {until}, as asked");
+                self.batcher.event(now, EventKind::ProbePaused, text);
+            }
+            Some(pause::Change::Ended) => tracing::warn!("the pause is over"),
+            None => {}
         }
     }
 
@@ -477,6 +531,9 @@ impl Agent {
 
     /// The clean end: what was read is on disk.
     fn stop(mut self) -> Result<(), AgentError> {
+        for (one, count) in self.xids.rest() {
+            self.tell(one, count);
+        }
         self.flush()?;
         let waiting = self.line.backlog();
         self.line.close().map_err(|source| AgentError::Spool { source })?;
@@ -498,9 +555,7 @@ fn zero_ms(clock: Clock) -> i64 {
 pub fn context(config: &Config) -> Result<probe::Context, AgentError> {
     let mut start = [0; 8];
     getrandom::fill(&mut start).map_err(|e| AgentError::Random { reason: e.to_string() })?;
-    Ok(probe::Context {
-        node: config.node.clone(),
-        start: u64::from_le_bytes(start),
-        boot: probe::boot_id(),
-    })
+    let start = u64::from_le_bytes(start);
+    let context = probe::Context::new(config.node.clone(), start, probe::boot_id());
+    Ok(probe::Context { state_dir: Some(config.spool_dir.clone()), ..context })
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bijli_wire::batch::{Event, Group, Series, Subject};
 use bijli_wire::message::EventKind;
-use bijli_wire::{BatchError, HubId, Matrix, NodeId, Schema, UtcMillis, limits};
+use bijli_wire::{BatchError, HubId, Matrix, NodeId, Schema, SubjectId, UtcMillis, limits};
 
 use crate::draft::{Draft, EncodedSchema};
 use crate::probe::{Cadence, Description, Sample};
@@ -39,7 +39,7 @@ pub struct Batcher {
     layout: Option<Layout>,
     /// By group: the rows by time.
     rows: BTreeMap<usize, BTreeMap<UtcMillis, Row>>,
-    events: Vec<Event>,
+    events: Vec<(Option<SubjectId>, Event)>,
 }
 
 type Row = Vec<Option<i64>>;
@@ -48,6 +48,8 @@ type Row = Vec<Option<i64>>;
 #[derive(Debug)]
 struct Layout {
     schema: Arc<EncodedSchema>,
+    /// In the schema's order.
+    subjects: Vec<SubjectId>,
     /// Series of each group.
     widths: Vec<usize>,
     /// Group and columns of a probe's samples of one cadence.
@@ -132,9 +134,22 @@ impl Batcher {
     }
 
     pub fn event(&mut self, at: UtcMillis, kind: EventKind, text: String) {
+        self.event_of(None, Event::plain(at, None, kind, text));
+    }
+
+    /// Takes an event of a subject, which it may have when the batch is made.
+    pub fn event_of(&mut self, subject: Option<SubjectId>, event: Event) {
         if self.events.len() < limits::EVENTS_MAX {
-            self.events.push(Event { at, subject: None, kind, text });
+            self.events.push((subject, event));
         }
+    }
+
+    /// Forgets a probe that will never answer again; what was gathered comes back.
+    pub fn leave(&mut self, probe: ProbeIndex, now: UtcMillis) -> Option<Draft> {
+        let before = self.take(now);
+        self.descriptions.remove(&probe)?;
+        self.layout = self.lay_out().ok();
+        before
     }
 
     /// Everything gathered; `None` if that is nothing, or nothing was described yet.
@@ -144,6 +159,17 @@ impl Batcher {
             return None;
         }
         let rows = std::mem::take(&mut self.rows);
+        let events = std::mem::take(&mut self.events).into_iter().map(|(subject, event)| {
+            let index =
+                subject.as_ref().and_then(|id| layout.subjects.iter().position(|s| s == id));
+            match (index, subject) {
+                (None, Some(unknown)) => {
+                    Event { text: format!("{unknown}: {}", event.text), ..event }
+                }
+                (index, _) => Event { subject: index, ..event },
+            }
+        });
+        let events = events.collect();
         let matrices = rows.into_iter().map(|(group, rows)| {
             let width = layout.widths.get(group).copied().unwrap_or(0);
             matrix(group, width, rows)
@@ -153,7 +179,7 @@ impl Batcher {
             created: now,
             uptime: None,
             matrices: matrices.collect(),
-            events: std::mem::take(&mut self.events),
+            events,
         })
     }
 
@@ -200,7 +226,8 @@ impl Batcher {
             subjects,
             groups,
         };
-        Ok(Layout { schema: Arc::new(EncodedSchema::new(&schema)?), widths, columns })
+        let subjects = schema.subjects.iter().map(|subject| subject.id.clone()).collect();
+        Ok(Layout { schema: Arc::new(EncodedSchema::new(&schema)?), subjects, widths, columns })
     }
 }
 
@@ -253,7 +280,7 @@ fn matrix(group: usize, width: usize, rows: BTreeMap<UtcMillis, Row>) -> Matrix 
 
 #[cfg(test)]
 mod tests {
-    use bijli_wire::{Millis, Quantity, SubjectId, SubjectKind, codec};
+    use bijli_wire::{Millis, Quantity, SubjectKind, codec};
 
     use super::*;
     use crate::probe::Offer;

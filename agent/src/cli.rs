@@ -11,11 +11,14 @@ use crate::clock::Clock;
 use crate::config::{self, CollectorUrl, Config};
 use crate::schedule::words;
 use crate::simulate::{self, Plan, Size};
-use crate::{agent, probe, report};
+use crate::{agent, pause, probe, report};
 
 /// Shares of time (processor load) need two readings, a second apart.
 const ONCE_ROUNDS: u32 = 2;
 const ONCE_PAUSE: Millis = Millis::new(1_000);
+/// An agent answers within a second or two; NVML's finder looks each minute.
+const PAUSE_WAIT: Millis = Millis::new(500);
+const PAUSE_WAITS: u64 = 150;
 
 /// Meters the energy of this node or facility, and streams it to the collector.
 #[derive(Debug, Parser)]
@@ -45,6 +48,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Lets go of the GPUs for a while, so that their driver can be changed.
+    Pause {
+        #[command(flatten)]
+        at: At,
+        /// It ends by itself: "30m".
+        #[arg(long = "for", default_value = "30m", value_parser = duration)]
+        span: Millis,
+    },
+    /// Ends a pause before its time.
+    Resume(At),
     /// Plays a simulated hub through real spools and links.
     Simulate(Simulate),
 }
@@ -137,8 +150,37 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check { at, json } => check(&load(&at)?, json),
         Command::Once { at, json } => once(&load(&at)?, json),
+        Command::Pause { at, span } => pause(&load(&at)?, span),
+        Command::Resume(at) => {
+            let dir = load(&at)?.spool_dir;
+            pause::end(&dir)
+                .with_context(|| format!("cannot end the pause in {}", dir.display()))?;
+            println!("the agent takes the GPUs again within a minute");
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Simulate(arguments) => simulate(arguments),
     }
+}
+
+/// Asks, and waits until the agent says that it has let go.
+fn pause(config: &Config, span: Millis) -> anyhow::Result<ExitCode> {
+    let (clock, dir) = (Clock::new(), &config.spool_dir);
+    let until = pause::begin(dir, clock.utc(), span)
+        .with_context(|| format!("cannot ask in {}", dir.display()))?;
+    for _ in 0..PAUSE_WAITS {
+        if pause::is_released(dir) {
+            println!("the GPUs are let go of until {until}, or until `bijli-agent resume`");
+            return Ok(ExitCode::SUCCESS);
+        }
+        clock.sleep(PAUSE_WAIT);
+    }
+    pause::end(dir).ok();
+    anyhow::bail!(
+        "the agent did not let go within {} s, and the pause is taken back: it does not run with \
+         this spool ({}), or a call to a GPU does not return (see its log)",
+        PAUSE_WAIT.get() * PAUSE_WAITS / 1_000,
+        dir.display()
+    )
 }
 
 fn load(at: &At) -> anyhow::Result<Config> {

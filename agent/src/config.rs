@@ -14,7 +14,7 @@ use bijli_wire::id::IdError;
 use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
 
-use crate::probe::{ProbesConfig, host, modbus, nvml, rapl, replay};
+use crate::probe::{ProbesConfig, host, kmsg, modbus, nvml, rapl, replay};
 use crate::spool::{BYTES_MIN, Limits};
 use bijli_wire::quantity::{de_duration, de_size};
 
@@ -144,6 +144,8 @@ struct File {
     #[serde(default)]
     host: host::HostConfig,
     #[serde(default)]
+    kernel_log: kmsg::KmsgConfig,
+    #[serde(default)]
     modbus: Vec<modbus::ModbusConfig>,
     #[serde(default)]
     replay: Vec<replay::ReplayConfig>,
@@ -250,6 +252,7 @@ fn parse(
             nvml: file.nvml,
             rapl: file.rapl,
             host: file.host,
+            kernel_log: file.kernel_log,
             modbus: file.modbus,
             replay: file.replay,
         },

@@ -15,7 +15,7 @@ use bijli_wire::{Millis, UtcMillis};
 
 use crate::batcher::ProbeIndex;
 use crate::clock::{Clock, Moment, next_tick};
-use crate::probe::{self, Cadence, Description, Probe, Sample};
+use crate::probe::{self, Cadence, Description, Happening, Probe, Sample};
 
 /// Ticks fall on whole seconds.
 pub const TICK: Millis = Millis::new(1_000);
@@ -50,6 +50,10 @@ pub enum Report {
         took: Millis,
         samples: Vec<Sample>,
         trouble: Option<String>,
+    },
+    /// What a probe saw happen.
+    Happened {
+        happened: Vec<Happening>,
     },
     /// Another probe was found; give it a number and a thread.
     Found {
@@ -127,18 +131,22 @@ struct Gone;
 impl Worker {
     fn run(mut self) -> Result<(), Gone> {
         loop {
-            let cadences = self.describe()?;
-            if self.read_on(&cadences)? {
+            let is_finished = match self.describe()? {
+                Some(cadences) => self.read_on(&cadences)?,
+                None => true,
+            };
+            if is_finished {
                 return self.tell(Report::Finished { probe: self.index });
             }
         }
     }
 
-    /// Asks until the device answers, with back-off: late start works.
-    fn describe(&mut self) -> Result<Vec<Cadence>, Gone> {
+    /// Asks until the device answers, with back-off: late start works. `None`: it never will.
+    fn describe(&mut self) -> Result<Option<Vec<Cadence>>, Gone> {
         let mut wait_ms = RETRY_MS_MIN;
         loop {
             let outcome = self.probe.describe();
+            self.tell_happened()?;
             for found in self.probe.found() {
                 self.tell(Report::Found { probe: Box::new(Wrapped(found)) })?;
             }
@@ -147,12 +155,15 @@ impl Worker {
                 Ok(description) => {
                     let cadences = description.cadences();
                     self.tell(Report::Described { probe: self.index, name, description })?;
-                    return Ok(cadences);
+                    return Ok(Some(cadences));
                 }
                 Err(e) => {
                     let reason = words(&e);
                     self.tell(Report::Refused { probe: self.index, name, reason })?;
                 }
+            }
+            if self.probe.is_finished() {
+                return Ok(None);
             }
             self.runner.clock.sleep(Millis::new(wait_ms));
             wait_ms = (wait_ms * 2).min(RETRY_MS_MAX);
@@ -182,6 +193,7 @@ impl Worker {
             let took = self.runner.clock.utc().since(tick).unwrap_or(Millis::ZERO);
             let probe = self.index;
             self.tell(Report::Read { probe, tick, took, samples, trouble })?;
+            self.tell_happened()?;
             if self.probe.is_finished() {
                 return Ok(true);
             }
@@ -210,6 +222,11 @@ impl Worker {
                 tick.floor_to(cadence.period()) == tick
             }
         }
+    }
+
+    fn tell_happened(&mut self) -> Result<(), Gone> {
+        let happened = self.probe.happened();
+        if happened.is_empty() { Ok(()) } else { self.tell(Report::Happened { happened }) }
     }
 
     fn tell(&self, report: Report) -> Result<(), Gone> {
@@ -442,7 +459,10 @@ mod tests {
                     assert_eq!(probe, 1);
                     refused += 1;
                 }
-                Report::Described { .. } | Report::Found { .. } | Report::Finished { .. } => {}
+                Report::Described { .. }
+                | Report::Happened { .. }
+                | Report::Found { .. }
+                | Report::Finished { .. } => {}
             }
         }
         assert_eq!((reads[0], refused), (0, 1));

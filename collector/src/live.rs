@@ -184,7 +184,7 @@ impl Live {
             subject: subject.map(|subject| subject.id.clone()),
             at: event.at,
             kind: event.kind,
-            text: event.text.clone(),
+            text: words_of(event),
         });
     }
 
@@ -194,6 +194,18 @@ impl Live {
         }
         self.events.push_back(event);
     }
+}
+
+/// An event's text with its number and how often it happened.
+fn words_of(event: &Event) -> String {
+    let mut words = match (event.kind, event.code) {
+        (EventKind::GpuXid, code) => format!("XID {code}: {}", event.text),
+        _ => event.text.clone(),
+    };
+    if event.count > 1 {
+        words.push_str(&format!(", {} times", event.count));
+    }
+    words
 }
 
 impl NodeLive {

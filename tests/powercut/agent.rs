@@ -380,6 +380,8 @@ fn seeded_record(sequence: u64, created_ms: i64) -> Vec<u8> {
         uptime: None,
         matrices: Vec::new(),
         events: vec![Event {
+            code: 0,
+            count: 1,
             at,
             subject: None,
             kind: EventKind::AgentStarted,

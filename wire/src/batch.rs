@@ -161,6 +161,23 @@ pub struct Event {
     pub subject: Option<usize>,
     pub kind: EventKind,
     pub text: String,
+    /// What it is of its kind; 0: it has no number.
+    pub code: u32,
+    /// How often it happened since it was last told; at least 1.
+    pub count: u32,
+}
+
+impl Event {
+    /// One that happened once and has no number.
+    #[must_use]
+    pub const fn plain(
+        at: UtcMillis,
+        subject: Option<usize>,
+        kind: EventKind,
+        text: String,
+    ) -> Self {
+        Self { at, subject, kind, text, code: 0, count: 1 }
+    }
 }
 
 impl Batch {

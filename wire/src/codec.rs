@@ -306,7 +306,15 @@ fn pack_event(event: &Event) -> message::Event {
         text.pop();
     }
     let subject = event.subject.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(0);
-    message::Event { at_ms: event.at.get(), subject, kind: event.kind as i32, text }
+    message::Event {
+        at_ms: event.at.get(),
+        subject,
+        kind: event.kind as i32,
+        text,
+        code: event.code,
+        // Once is what it says without a count, so that elder events keep their bytes.
+        count: if event.count == 1 { 0 } else { event.count },
+    }
 }
 
 pub(crate) fn unpack_event(event: &message::Event, schema: &Schema) -> Result<Event, BatchError> {
@@ -321,6 +329,8 @@ pub(crate) fn unpack_event(event: &message::Event, schema: &Schema) -> Result<Ev
         subject,
         kind: EventKind::try_from(event.kind).unwrap_or(EventKind::Unspecified),
         text: event.text.clone(),
+        code: event.code,
+        count: event.count.max(1),
     })
 }
 

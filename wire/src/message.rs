@@ -75,8 +75,12 @@ pub struct Register {
 #[repr(i32)]
 pub enum Method {
     Unspecified = 0,
+    /// The device counts.
     Hardware = 1,
+    /// The sender integrates averages that leave no time out.
     Integrated = 2,
+    /// The sender holds momentary power from one reading to the next, whatever it was between.
+    Sampled = 3,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -151,6 +155,12 @@ pub struct Event {
     pub kind: i32,
     #[prost(string, tag = "4")]
     pub text: String,
+    /// What it is of its kind: the XID, or the driver's event bit; 0: it has no number.
+    #[prost(uint32, tag = "5")]
+    pub code: u32,
+    /// How often it happened; 0 of an elder sender is once.
+    #[prost(uint32, tag = "6")]
+    pub count: u32,
 }
 
 /// What happened at the sender. Append only.
@@ -174,4 +184,20 @@ pub enum EventKind {
     ClockSet = 9,
     /// The collector's own: the sender's times are wrong and were corrected.
     ClockCorrected = 10,
+    /// An NVIDIA XID or SXid; the code is its number.
+    GpuXid = 11,
+    /// Another event of the driver; the code is its bit.
+    GpuEvent = 12,
+    /// GPUs are missing, new, or shaped anew (MIG).
+    InventoryChanged = 13,
+    /// Another driver answers: its counts begin anew.
+    DriverChanged = 14,
+    /// An energy register and the power beside it disagree.
+    RegisterDoubted = 15,
+    /// A register is not believed any more: power is integrated instead.
+    RegisterDistrusted = 16,
+    /// A register is believed again.
+    RegisterTrusted = 17,
+    /// The agent let go of the GPUs, so that their driver can be changed.
+    ProbePaused = 18,
 }

@@ -52,6 +52,8 @@ fn batch(id: SchemaId, matrices: Vec<Matrix>) -> Batch {
         uptime: None,
         matrices,
         events: vec![Event {
+            code: 0,
+            count: 1,
             at: UtcMillis::new(START),
             subject: Some(0),
             kind: EventKind::ProbeHung,

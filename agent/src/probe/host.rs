@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn this_machine_shows_memory_and_a_second_reading_shows_processors() {
-        let context = Context { node: NodeId::new("n1").unwrap(), start: 1, boot: String::new() };
+        let context = Context::new(NodeId::new("n1").unwrap(), 1, String::new());
         let mut probe = HostProbe::new(&context);
         let description = probe.describe().expect("an operating system");
         assert_eq!(description.subjects[0].id.as_str(), "n1");

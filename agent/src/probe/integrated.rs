@@ -95,6 +95,12 @@ impl PowerRegister {
         i64::try_from(self.count).ok()
     }
 
+    /// What is counted so far; `None` before the first power and after the stretch ended.
+    pub(super) fn count(&self) -> Option<i64> {
+        let is_counting = self.last.is_some() && !self.is_broken;
+        is_counting.then(|| i64::try_from(self.count).ok()).flatten()
+    }
+
     /// Whether a silence ended the stretch.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken

@@ -14,16 +14,21 @@
 //! - Time is passed in ([`Tick`]); a probe asks no clock.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use std::sync::Arc;
 
 use bijli_wire::batch::Subject;
 use bijli_wire::limits::TEXT_BYTES_MAX;
-use bijli_wire::{Millis, NodeId, Quantity, UtcMillis};
+use bijli_wire::message::EventKind;
+use bijli_wire::{Millis, NodeId, Quantity, SubjectId, UtcMillis};
 use serde::Deserialize;
 
 use crate::clock::Moment;
+use crate::pause::Pause;
 
 pub mod host;
+pub mod kmsg;
 pub mod modbus;
 pub mod nvml;
 pub mod rapl;
@@ -31,6 +36,9 @@ pub mod replay;
 
 mod integrated;
 mod kernel;
+mod places;
+
+pub use places::Places;
 
 /// Reads one interface.
 pub trait Probe: Send {
@@ -65,7 +73,13 @@ pub trait Probe: Send {
         false
     }
 
-    /// Whether this probe has nothing more to give, ever. Only a recorded trace ends.
+    /// What it saw happen since this was last called.
+    fn happened(&mut self) -> Vec<Happening> {
+        Vec::new()
+    }
+
+    /// Whether this probe has nothing more to give, ever: a recorded trace that ended, a GPU that
+    /// another one has replaced.
     fn is_finished(&self) -> bool {
         false
     }
@@ -135,6 +149,25 @@ impl Cadence {
     }
 }
 
+/// Something that a probe saw happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// `None`: the whole node, or nobody knows what.
+    pub subject: Option<SubjectId>,
+    pub kind: EventKind,
+    /// What it is of its kind; 0: it has no number.
+    pub code: u32,
+    pub text: String,
+    pub witness: Witness,
+}
+
+/// Who says so. The kernel's log and the driver may tell of one and the same XID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Witness {
+    Kernel,
+    Driver,
+}
+
 /// When a read is asked for, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
@@ -196,6 +229,10 @@ pub enum ProbeError {
     Device { device: String, reason: String },
     #[error("cannot read {path}")]
     File { path: String, source: std::io::Error },
+    #[error("let go of, as `bijli-agent pause` asked")]
+    Paused,
+    #[error("the driver was replaced; a call to the former one has not returned yet")]
+    Closing,
     #[error("{meter} at {address}: {reason}")]
     Meter { meter: String, address: String, reason: String },
     #[error("{path}, line {line}: {rule}")]
@@ -214,6 +251,18 @@ pub struct Context {
     pub start: u64,
     /// Distinguishes one boot of the machine from the next; [`boot_id`] reads it.
     pub boot: String,
+    /// Which GPU is where on the bus, as found so far.
+    pub places: Arc<Places>,
+    pub pause: Arc<Pause>,
+    /// Where a probe may keep how far it is; `None`: nowhere.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Context {
+    #[must_use]
+    pub fn new(node: NodeId, start: u64, boot: String) -> Self {
+        Self { node, start, boot, places: Arc::default(), pause: Arc::default(), state_dir: None }
+    }
 }
 
 /// Every probe's part of the configuration.
@@ -223,6 +272,7 @@ pub struct ProbesConfig {
     pub nvml: nvml::NvmlConfig,
     pub rapl: rapl::RaplConfig,
     pub host: host::HostConfig,
+    pub kernel_log: kmsg::KmsgConfig,
     pub modbus: Vec<modbus::ModbusConfig>,
     pub replay: Vec<replay::ReplayConfig>,
 }
@@ -233,6 +283,9 @@ pub fn build(config: &ProbesConfig, context: &Context) -> Vec<Box<dyn Probe>> {
     let mut probes: Vec<Box<dyn Probe>> = Vec::new();
     if config.nvml.enabled {
         probes.push(Box::new(nvml::NvmlProbe::new(&config.nvml, context)));
+    }
+    if config.nvml.enabled && config.kernel_log.enabled {
+        probes.push(Box::new(kmsg::KmsgProbe::new(context)));
     }
     if config.rapl.enabled {
         probes.push(Box::new(rapl::RaplProbe::new(&config.rapl, context)));

@@ -233,8 +233,7 @@ mod tests {
     }
 
     fn probe(root: &Path) -> RaplProbe {
-        let context =
-            Context { node: NodeId::new("n1").unwrap(), start: 1, boot: "boot".to_owned() };
+        let context = Context::new(NodeId::new("n1").unwrap(), 1, "boot".to_owned());
         RaplProbe::new(&RaplConfig { enabled: true, root: root.to_owned() }, &context)
     }
 

@@ -236,7 +236,7 @@ Time,07-17-2024 09:44:25.306,Watts,2458.700000,Volts,239.160000,Amps,3.553000,PF
             file.display().to_string()
         );
         let config: ReplayConfig = toml::from_str(&config).expect("a configuration");
-        let context = Context { node: NodeId::new("n1").unwrap(), start: 5, boot: String::new() };
+        let context = Context::new(NodeId::new("n1").unwrap(), 5, String::new());
         let mut probe = ReplayProbe::new(&config, &context);
         let description = probe.describe().expect("a good trace");
         (description, probe)

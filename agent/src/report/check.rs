@@ -92,7 +92,7 @@ fn summary(findings: &[Finding]) -> String {
     for subject in descriptions.flat_map(|description| &description.subjects) {
         match subject.register.map(|register| register.method) {
             Some(Method::Hardware) => hardware += 1,
-            Some(Method::Integrated) => integrated += 1,
+            Some(Method::Integrated | Method::Sampled) => integrated += 1,
             Some(Method::Unspecified) | None => without += 1,
         }
     }
@@ -129,6 +129,7 @@ fn subject(subject: &bijli_wire::batch::Subject) -> Value {
             "method": match register.method {
                 Method::Hardware => "hardware",
                 Method::Integrated => "integrated",
+                Method::Sampled => "sampled",
                 Method::Unspecified => "unspecified",
             },
             "mj_per_count_numerator": register.numerator.to_string(),

@@ -82,6 +82,7 @@ fn remark(offer: &Offer, subject: &Subject) -> &'static str {
     match subject.register.map(|register| register.method) {
         Some(Method::Hardware) => "hardware register",
         Some(Method::Integrated) => "integrated from power",
+        Some(Method::Sampled) => "from power at moments",
         Some(Method::Unspecified) | None => "",
     }
 }

@@ -77,6 +77,8 @@ impl<D: Disk> Spool<D> {
         let epoch = self.sent().epoch;
         let is_bare = reason.is_bare || now.get() < limits::EARLIEST_UTC_MS;
         let told = Event {
+            code: 0,
+            count: 1,
             at: now,
             subject: None,
             kind: EventKind::BatchesQuarantined,

@@ -41,6 +41,8 @@ fn draft(number: u64) -> Draft {
         uptime: None,
         matrices: Vec::new(),
         events: vec![bijli_wire::batch::Event {
+            code: 0,
+            count: 1,
             at: CREATED,
             subject: None,
             kind: EventKind::AgentStarted,

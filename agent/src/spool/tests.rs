@@ -54,13 +54,10 @@ fn schema(agent: &str) -> Arc<EncodedSchema> {
 pub(super) fn draft_of(bytes: usize, seed: u64) -> Draft {
     let mut dice = crate::uplink::Jitter::new(seed);
     let events = (0..bytes.div_ceil(250))
-        .map(|_| bijli_wire::batch::Event {
-            at: NOW,
-            subject: None,
-            kind: EventKind::AgentStarted,
-            text: (0..250)
-                .map(|_| char::from(u8::try_from(dice.up_to(94)).unwrap() + 33))
-                .collect(),
+        .map(|_| {
+            let letters = (0..250).map(|_| u8::try_from(dice.up_to(94)).unwrap() + 33);
+            let text = letters.map(char::from).collect();
+            bijli_wire::batch::Event::plain(NOW, None, EventKind::AgentStarted, text)
         })
         .collect();
     Draft { schema: schema("test"), created: NOW, uptime: None, matrices: Vec::new(), events }

@@ -155,6 +155,8 @@ impl Part {
     fn close(self) -> Thinned {
         let mut events = self.events;
         events.push(Event {
+            code: 0,
+            count: 1,
             at: self.created,
             subject: None,
             kind: EventKind::ResolutionReduced,

@@ -450,7 +450,7 @@ fn noise(at: UtcMillis, count: usize, seed: u64) -> Vec<bijli_wire::batch::Event
         letters.map(char::from).collect()
     };
     let (subject, kind) = (None, EventKind::ProbeFailed);
-    (0..count).map(|_| bijli_wire::batch::Event { at, subject, kind, text: text() }).collect()
+    (0..count).map(|_| bijli_wire::batch::Event::plain(at, subject, kind, text())).collect()
 }
 
 impl Source {

@@ -489,6 +489,8 @@ mod tests {
             uptime: None,
             matrices: Vec::new(),
             events: vec![bijli_wire::batch::Event {
+                code: 0,
+                count: 1,
                 at: UtcMillis::new(1_800_000_000_000),
                 subject: None,
                 kind: EventKind::AgentStarted,

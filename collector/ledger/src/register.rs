@@ -404,7 +404,7 @@ impl RegisterState {
         }
         match self.declared.method {
             Method::Hardware => Class::Measured,
-            Method::Integrated | Method::Unspecified => Class::Integrated,
+            Method::Integrated | Method::Sampled | Method::Unspecified => Class::Integrated,
         }
     }
 }

@@ -360,5 +360,13 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::IdentityForked => "identity_forked",
         NodeEventKind::ClockSet => "clock_set",
         NodeEventKind::ClockCorrected => "clock_corrected",
+        NodeEventKind::GpuXid => "gpu_xid",
+        NodeEventKind::GpuEvent => "gpu_event",
+        NodeEventKind::InventoryChanged => "inventory_changed",
+        NodeEventKind::DriverChanged => "driver_changed",
+        NodeEventKind::RegisterDoubted => "register_doubted",
+        NodeEventKind::RegisterDistrusted => "register_distrusted",
+        NodeEventKind::RegisterTrusted => "register_trusted",
+        NodeEventKind::ProbePaused => "probe_paused",
     }
 }

@@ -116,7 +116,7 @@ fn config(text: &str, address: SocketAddr) -> ModbusConfig {
 }
 
 fn probe(text: &str, address: SocketAddr) -> ModbusProbe {
-    let context = Context { node: NodeId::new("gw").unwrap(), start: 1, boot: String::new() };
+    let context = Context::new(NodeId::new("gw").unwrap(), 1, String::new());
     ModbusProbe::new(&config(text, address), &context)
 }
 

@@ -1,26 +1,46 @@
 //! NVIDIA GPUs through NVML: one probe that finds them, and one probe per GPU.
 //!
 //! # Invariants
-//! - The library is opened once and never closed: that keeps the driver loaded and its energy
-//!   registers counting. A GPU is known by its UUID; its index is a label.
+//! - The library stays open while the agent runs, except for a pause: that keeps the driver loaded
+//!   and its energy registers counting. A GPU is known by its UUID; its index is a label.
 //! - What a GPU refused as not supported when it was described is not asked again until it is
-//!   described again. What failed otherwise is asked again at each tick.
+//!   described again: each hour, after a change of driver or MIG layout. What failed otherwise is
+//!   asked again at each tick.
+//! - Nothing here writes to a GPU, profiles it, or measures PCIe throughput (20 ms a call).
 //! - The hot path is one batched field call plus temperature and utilization.
 //!
-//! **Architecture invariant:** `nvml_wrapper` is named in `real.rs` only; all else sees
-//! [`GpuLibrary`] and [`GpuReader`].
+//! **Architecture invariant:** `nvml_wrapper` is named below `real` only; all else sees
+//! [`GpuLibrary`] and [`GpuReader`], so that another vendor is another such folder.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bijli_wire::batch::Subject;
+use bijli_wire::message::EventKind;
+use bijli_wire::{Quantity, SubjectId, SubjectKind};
 use serde::Deserialize;
 
-use super::{Context, Description, How, Note, Probe, ProbeError, Sample, Tick};
+use self::library::{GpuError, GpuLibrary};
+use self::session::{Opener, Session};
+use super::{
+    Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick, Witness,
+};
 use crate::probe::Cadence;
 
+mod catalogue;
+pub mod crosscheck;
 mod gpu;
+pub mod library;
 mod real;
+mod session;
+mod stamps;
+mod survey;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
 
 pub use gpu::GpuProbe;
 
@@ -35,116 +55,28 @@ pub struct NvmlConfig {
     pub enabled: bool,
     /// The NVML library, if it is not where the loader finds it.
     pub lib_path: Option<PathBuf>,
+    /// How many GPUs this node has when nothing is broken.
+    pub expected_gpus: Option<u32>,
 }
 
 impl Default for NvmlConfig {
     fn default() -> Self {
-        Self { enabled: true, lib_path: None }
+        Self { enabled: true, lib_path: None, expected_gpus: None }
     }
 }
-
-/// Why one question to a GPU had no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GpuError {
-    #[error("not supported by this GPU or driver")]
-    NotSupported,
-    #[error("not permitted to this user")]
-    NotPermitted,
-    #[error("the GPU fell off the bus or needs a reset")]
-    Lost,
-    #[error("{0}")]
-    Other(String),
-}
-
-/// The driver's library.
-pub trait GpuLibrary: Send + Sync {
-    /// # Errors
-    /// The driver's own words.
-    fn driver_version(&self) -> Result<String, GpuError>;
-    /// # Errors
-    /// The driver's own words.
-    fn count(&self) -> Result<u32, GpuError>;
-    /// # Errors
-    /// The driver's own words.
-    fn uuid(&self, index: u32) -> Result<String, GpuError>;
-    /// # Errors
-    /// The driver's own words.
-    fn open(&self, uuid: &str) -> Result<Box<dyn GpuReader>, GpuError>;
-}
-
-/// One GPU.
-pub trait GpuReader: Send {
-    fn identity(&self) -> Identity;
-    /// The four values of the hot tick in one call.
-    ///
-    /// # Errors
-    /// When the call as a whole failed; each field has its own result besides.
-    fn fields(&mut self) -> Result<Fields, GpuError>;
-    /// # Errors
-    /// Why there is no answer.
-    fn ask(&mut self, question: Ask) -> Result<u64, GpuError>;
-}
-
-/// What does not change while the driver is loaded. Empty where the driver does not tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    pub index: Option<u32>,
-    pub name: String,
-    pub serial: String,
-    pub power_mw_max: Option<u64>,
-    pub is_mig: bool,
-}
-
-/// Fields 83, 185, 186 and 82, as the driver counts them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fields {
-    pub energy_mj: Result<u64, GpuError>,
-    pub power_average_mw: Result<u64, GpuError>,
-    pub power_instant_mw: Result<u64, GpuError>,
-    pub memory_celsius: Result<u64, GpuError>,
-}
-
-/// A question that takes one call, in the driver's unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ask {
-    /// mJ since the driver was loaded.
-    Energy,
-    /// mW, of an averaging window that depends on driver and GPU.
-    Power,
-    Celsius,
-    /// Percent.
-    Utilization,
-    /// Percent.
-    MemoryUtilization,
-    /// mW in force.
-    PowerLimit,
-    /// Bytes.
-    MemoryUsed,
-    /// Bytes.
-    MemorySize,
-    /// MHz.
-    ClockSm,
-    /// MHz.
-    ClockMemory,
-    /// Bits, as the driver sets them, unknown ones included where the wrapper lets them through.
-    ThrottleReasons,
-    /// Compute processes that run.
-    Processes,
-    /// Since the GPU was made.
-    EccCorrected,
-    /// Since the GPU was made.
-    EccUncorrected,
-}
-
-type Opener = Box<dyn Fn() -> Result<Arc<dyn GpuLibrary>, ProbeError> + Send>;
 
 /// Opens the library, lists the GPUs and hands out one [`GpuProbe`] for each.
 pub struct NvmlProbe {
     context: Context,
-    open: Opener,
-    library: Option<Arc<dyn GpuLibrary>>,
+    expected: Option<u32>,
+    session: Arc<Session>,
+    driver: Option<String>,
+    /// What was there when it was last looked.
+    seen: Option<BTreeSet<String>>,
     handed_out: BTreeSet<String>,
     found: Vec<Box<dyn Probe>>,
+    happened: Vec<Happening>,
+    is_outdated: bool,
 }
 
 impl std::fmt::Debug for NvmlProbe {
@@ -153,23 +85,96 @@ impl std::fmt::Debug for NvmlProbe {
     }
 }
 
+/// The GPUs that answer, and why others do not.
+type Listed = (BTreeSet<String>, Vec<(u32, GpuError)>);
+
+fn list(library: &dyn GpuLibrary) -> Result<Listed, GpuError> {
+    let (mut uuids, mut silent) = (BTreeSet::new(), Vec::new());
+    for index in 0..library.count()? {
+        match library.uuid(index) {
+            Ok(uuid) => drop(uuids.insert(uuid)),
+            Err(GpuError::Gone) => return Err(GpuError::Gone),
+            Err(error) => silent.push((index, error)),
+        }
+    }
+    Ok((uuids, silent))
+}
+
+fn look(library: &dyn GpuLibrary) -> Result<(String, Listed), GpuError> {
+    Ok((library.driver_version()?, list(library)?))
+}
+
 impl NvmlProbe {
     #[must_use]
     pub fn new(config: &NvmlConfig, context: &Context) -> Self {
         let path = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
         let path = path.or_else(|| config.lib_path.clone()).unwrap_or_else(|| LIBRARY.into());
-        Self::with_library(context, Box::new(move || real::open(&path)))
+        let probe = Self::with_library(context, Box::new(move || real::open(&path)));
+        Self { expected: config.expected_gpus, ..probe }
     }
 
     /// For tests: another way to open a library.
-    pub(super) fn with_library(context: &Context, open: Opener) -> Self {
+    fn with_library(context: &Context, open: Opener) -> Self {
         Self {
             context: context.clone(),
-            open,
-            library: None,
+            expected: None,
+            session: Arc::new(Session::new(open, Arc::clone(&context.pause))),
+            driver: None,
+            seen: None,
             handed_out: BTreeSet::new(),
             found: Vec::new(),
+            happened: Vec::new(),
+            is_outdated: false,
         }
+    }
+
+    fn happen(&mut self, kind: EventKind, text: String) {
+        let witness = Witness::Driver;
+        self.happened.push(Happening { subject: None, kind, code: 0, text, witness });
+    }
+
+    fn take_driver(&mut self, driver: &str) {
+        let before = self.driver.replace(driver.to_owned());
+        if let Some(before) = before.filter(|before| before != driver) {
+            let text = format!("NVIDIA driver {before} before, {driver} now: counts begin anew");
+            self.happen(EventKind::DriverChanged, text);
+        }
+    }
+
+    fn take_inventory(&mut self, uuids: BTreeSet<String>) {
+        for uuid in &uuids {
+            if self.handed_out.insert(uuid.clone()) {
+                let gpu = GpuProbe::new(uuid, Arc::clone(&self.session), &self.context);
+                self.found.push(Box::new(gpu));
+            }
+        }
+        let expected = self.expected.and_then(|count| usize::try_from(count).ok());
+        let is_short = expected.is_some_and(|expected| uuids.len() != expected);
+        let before = self.seen.replace(uuids);
+        let now = self.seen.as_ref().map_or(0, BTreeSet::len);
+        let mut text = match &before {
+            Some(before) if Some(before) == self.seen.as_ref() => return,
+            Some(before) => format!("{} GPUs before, {now} now", before.len()),
+            None if is_short => format!("{now} GPUs"),
+            None => return,
+        };
+        if let Some(expected) = expected {
+            text.push_str(&format!(", {expected} expected"));
+        }
+        self.happen(EventKind::InventoryChanged, text);
+    }
+
+    /// The node, for what is counted of all its GPUs.
+    fn node(&self) -> Result<Subject, ProbeError> {
+        let id = SubjectId::new(self.context.node.as_str());
+        Ok(Subject {
+            id: id.map_err(|source| ProbeError::Name { source })?,
+            kind: SubjectKind::Node,
+            label: self.context.node.to_string(),
+            model: String::new(),
+            serial: String::new(),
+            register: None,
+        })
     }
 }
 
@@ -179,82 +184,76 @@ impl Probe for NvmlProbe {
     }
 
     fn describe(&mut self) -> Result<Description, ProbeError> {
-        let library = match &self.library {
-            Some(library) => Arc::clone(library),
-            None => Arc::clone(self.library.insert((self.open)()?)),
-        };
-        let failed = |error: GpuError| ProbeError::List { reason: error.to_string() };
-        let driver = library.driver_version().map_err(failed)?;
-        let count = library.count().map_err(failed)?;
+        self.is_outdated = false;
+        let library = self.session.library()?;
+        let (driver, (uuids, silent)) = look(&*library).map_err(|error| {
+            if error == GpuError::Gone {
+                self.session.forget();
+            }
+            ProbeError::List { reason: error.to_string() }
+        })?;
+        let count = uuids.len() + silent.len();
         let mut notes = vec![Note::new(
             How::Read,
             "NVIDIA driver",
             format!("version {driver}, {count} GPU{}", if count == 1 { "" } else { "s" }),
         )];
-        for index in 0..count {
-            match library.uuid(index) {
-                Ok(uuid) if self.handed_out.contains(&uuid) => {}
-                Ok(uuid) => {
-                    let epoch_parts = (self.context.boot.as_str(), driver.as_str());
-                    let gpu = GpuProbe::new(&uuid, Arc::clone(&library), epoch_parts)
-                        .with_start(self.context.start);
-                    self.found.push(Box::new(gpu));
-                    self.handed_out.insert(uuid);
-                }
-                Err(error) => notes.push(Note::new(
-                    How::Missing,
-                    &format!("GPU {index}"),
-                    format!("{error}; it is looked for again each minute"),
-                )),
-            }
+        if let Some(expected) =
+            self.expected.filter(|expected| usize::try_from(*expected) != Ok(uuids.len()))
+        {
+            let words = format!("{} answer, {expected} are expected (expected_gpus)", uuids.len());
+            notes.push(Note::new(How::Missing, "GPUs", words));
         }
-        Ok(Description { notes, ..Description::default() })
+        notes.extend(silent.into_iter().map(|(index, error)| {
+            let words = format!("{error}; it is looked for again each minute");
+            Note::new(How::Missing, &format!("GPU {index}"), words)
+        }));
+        self.take_driver(&driver);
+        self.take_inventory(uuids);
+        let offer = |quantity| Offer { cadence: Cadence::Cold, subject: 0, quantity, part: 0 };
+        let expected = self.expected.map(|_| offer(Quantity::GpusExpected));
+        let series = [offer(Quantity::GpusSeen)].into_iter().chain(expected).collect();
+        Ok(Description { subjects: vec![self.node()?], series, notes })
     }
 
-    fn read(&mut self, _due: &[Cadence], _now: Tick) -> Vec<Sample> {
-        Vec::new()
+    fn read(&mut self, due: &[Cadence], _now: Tick) -> Vec<Sample> {
+        if !due.contains(&Cadence::Cold) {
+            return Vec::new();
+        }
+        let listed = self.session.library().ok().map(|library| look(&*library));
+        let seen = match listed {
+            Some(Ok((driver, (uuids, _)))) => {
+                self.is_outdated |= self.driver.as_ref() != Some(&driver);
+                self.is_outdated |= self.seen.as_ref() != Some(&uuids);
+                i64::try_from(uuids.len()).ok()
+            }
+            Some(Err(error)) => {
+                if error == GpuError::Gone {
+                    self.session.forget();
+                }
+                self.is_outdated = true;
+                None
+            }
+            // Paused, or about to be opened anew.
+            None => {
+                self.is_outdated = true;
+                None
+            }
+        };
+        let expected = self.expected.map(|count| Some(i64::from(count)));
+        let values = [seen].into_iter().chain(expected).collect();
+        vec![Sample { cadence: Cadence::Cold, at: None, values }]
     }
 
     fn found(&mut self) -> Vec<Box<dyn Probe>> {
         std::mem::take(&mut self.found)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::probe::nvml::gpu::fake::{FakeGpu, FakeLibrary};
-
-    fn context() -> Context {
-        let node = bijli_wire::NodeId::new("n1").expect("a name");
-        Context { node, start: 1, boot: "boot".to_owned() }
+    fn wants_describe(&self) -> bool {
+        self.is_outdated
     }
 
-    #[test]
-    fn each_gpu_is_handed_out_once_and_a_lost_one_costs_only_itself() {
-        let library = FakeLibrary::of(vec![FakeGpu::h100("GPU-a"), FakeGpu::h100("GPU-b")]);
-        library.lose("GPU-a");
-        let shared: Arc<dyn GpuLibrary> = library.clone();
-        let mut probe =
-            NvmlProbe::with_library(&context(), Box::new(move || Ok(Arc::clone(&shared))));
-        let description = probe.describe().expect("opens");
-        assert_eq!(description.notes.len(), 2);
-        assert_eq!(description.notes[1].how, How::Missing);
-        let names = |found: Vec<Box<dyn Probe>>| -> Vec<String> {
-            found.iter().map(|gpu| gpu.name().to_owned()).collect()
-        };
-        assert_eq!(names(probe.found()), ["nvml:GPU-b"]);
-        library.heal("GPU-a");
-        probe.describe().expect("still open");
-        assert_eq!(names(probe.found()), ["nvml:GPU-a"]);
-        probe.describe().expect("still open");
-        assert!(probe.found().is_empty());
-    }
-
-    #[test]
-    fn a_missing_library_is_an_error_with_its_name() {
-        let config = NvmlConfig { enabled: true, lib_path: Some("/nowhere/libnvml.so".into()) };
-        let failed = NvmlProbe::new(&config, &context()).describe().expect_err("no such file");
-        assert!(failed.to_string().starts_with("cannot load /nowhere/libnvml.so: "), "{failed}");
+    fn happened(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut self.happened)
     }
 }

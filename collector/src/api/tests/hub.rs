@@ -210,7 +210,7 @@ fn batch(node: &str, at: UtcMillis) -> (Schema, Batch) {
     let groups = vec![Group { cadence: Millis::new(1_000), series }];
     let schema = Schema { hub: id("isb"), node: node_id(node), agent, subjects, groups };
     let (kind, text) = (EventKind::ProbeFailed, HOSTILE.to_owned());
-    let event = Event { at: UtcMillis::new(NINE), subject: Some(0), kind, text };
+    let event = Event::plain(UtcMillis::new(NINE), Some(0), kind, text);
     let batch = Batch {
         hub: id("isb"),
         node: node_id(node),

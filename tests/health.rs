@@ -1,0 +1,167 @@
+//! What goes wrong with GPUs, their driver and their registers, through the real agent, a fake
+//! `libnvidia-ml` that is loaded as the real one is, and the real collector.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use harness::eventually;
+use harness::gpus::uuid;
+use harness::http::ask;
+use harness::program::{Program, binary};
+use harness::site::{Site, millijoules};
+use serde_json::Value;
+
+const HUB: &str = "[[hub]]\nid = \"lahore\"\ntitle = \"Lahore\"\n";
+const ONLY_GPUS: &str = "[rapl]\nenabled = false\n";
+
+/// An agent with a shipped scenario that begins now, and a kernel's log of its own.
+fn agent(site: &Site, scenario: &str) -> Program {
+    let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/fakenvml/scenarios");
+    std::fs::write(site.path("kmsg"), "").expect("written");
+    let env = [
+        ("BIJLI_NVML_LIB", fakenvml::library_path().display().to_string()),
+        ("BIJLI_FAKENVML_SCENARIO", format!("{scenarios}/{scenario}.toml")),
+        ("BIJLI_KMSG", site.path("kmsg").display().to_string()),
+    ];
+    site.agent("lahore", "n01", ONLY_GPUS, &env)
+}
+
+fn events(site: &Site) -> Vec<Value> {
+    let events = site.json("/v1/hubs/lahore/events");
+    events["nodes"].as_array().expect("a list").clone()
+}
+
+/// Texts of one kind, with the subject where there is one.
+fn told(site: &Site, kind: &str) -> Vec<(Option<String>, String)> {
+    let events = events(site);
+    let of_kind = events.iter().filter(|event| event["kind"] == kind);
+    let text = |event: &Value| event["text"].as_str().expect("text").to_owned();
+    of_kind.map(|event| (event["subject"].as_str().map(str::to_owned), text(event))).collect()
+}
+
+fn booked(site: &Site, uuid: &str) -> u128 {
+    let balance = site.json("/v1/hubs/lahore/balance");
+    assert_eq!(balance["imbalance_mj"], "0");
+    let accounts = balance["accounts"].as_array().expect("a list");
+    let line = accounts.iter().find(|line| line["account"] == format!("gpu:{uuid}").as_str());
+    line.map_or(0, |line| millijoules(&line["debits_mj"]))
+}
+
+fn is_up(site: &Site, label: &str) -> bool {
+    let Some(answer) = ask("GET", site.port, "/metrics/fleet", b"") else { return false };
+    let name = format!("bijli_gpu_up{{hub=\"lahore\",node=\"n01\",gpu=\"{label}\"}} 1");
+    answer.text().lines().any(|line| line == name)
+}
+
+/// Goal: a driver that is replaced under the agent, with other field numbers, is read on without a
+/// restart; its counts begin anew and nothing is booked across.
+#[test]
+fn a12_a_replaced_driver_is_read_on_without_a_restart() {
+    let site = Site::start_tls(HUB);
+    let mut agent = agent(&site, "reloads");
+    eventually("both GPUs", 60, || (is_up(&site, "0") && is_up(&site, "1")).then_some(()));
+    let changed = eventually("another driver", 180, || told(&site, "driver_changed").pop());
+    assert!(changed.1.contains("570.148.08 before, 580.105.08 now"), "{changed:?}");
+    let before = booked(&site, &uuid(1));
+    eventually("both GPUs again", 120, || (is_up(&site, "0") && is_up(&site, "1")).then_some(()));
+    eventually("a minute of 400 W more in the books", 180, || {
+        (booked(&site, &uuid(1)) > before + 20 * 400_000).then_some(())
+    });
+    // A phantom of a wrapped counter would be some 10^19 mJ.
+    assert!(booked(&site, &uuid(1)) < 600 * 400_000, "{}", booked(&site, &uuid(1)));
+    assert!(agent.is_running());
+}
+
+/// Goal: a register that stands still under load is found within a minute, replaced by the integral
+/// of the power, and nobody else is accused. A field of a wrong type is missing, never a number.
+#[test]
+fn a_stuck_register_is_replaced_and_a_wrong_type_is_missing() {
+    let site = Site::start_tls(HUB);
+    let agent = agent(&site, "bad-counters");
+    let stuck = eventually("the stuck register", 120, || told(&site, "register_distrusted").pop());
+    assert_eq!(stuck.0, Some(uuid(1)), "{stuck:?}");
+    assert!(stuck.1.contains("stood still"), "{stuck:?}");
+    eventually("integrated energy of that GPU in the books", 120, || {
+        let entries = site.json("/v1/hubs/lahore/entries");
+        let of_gpu = format!("gpu:{}", uuid(1));
+        let is_it = |entry: &&Value| {
+            let words = entry.to_string();
+            words.contains(&of_gpu) && words.contains("integrated")
+        };
+        entries["entries"].as_array()?.iter().find(is_it).map(drop)
+    });
+    let accused: Vec<Option<String>> =
+        told(&site, "register_distrusted").into_iter().map(|(subject, _)| subject).collect();
+    assert!(!accused.contains(&Some(uuid(0))), "{accused:?}");
+    let wrong = told(&site, "probe_failed").into_iter().find(|(_, text)| text.contains(&uuid(5)));
+    assert!(wrong.is_some(), "{}", agent.printed());
+}
+
+/// Goal: a board that takes another's place is metered under its own name, and the former one is
+/// not mourned for ever.
+#[test]
+fn a13_a_replaced_gpu_is_metered_under_its_own_name() {
+    let site = Site::start_tls(HUB);
+    let agent = agent(&site, "replaced");
+    let new = "GPU-11111111-2222-3333-4444-666666666666";
+    eventually("the new board's energy", 240, || (booked(&site, new) > 330_000).then_some(()));
+    assert!(!told(&site, "inventory_changed").is_empty(), "{}", agent.printed());
+    eventually("the former board gone from what is shown", 120, || {
+        let metrics = ask("GET", site.port, "/metrics/fleet", b"")?;
+        (!metrics.text().contains(&uuid(3))).then_some(())
+    });
+}
+
+/// Goal: XIDs come from the kernel's log and from the driver, each once.
+#[test]
+fn xids_of_both_witnesses_are_told_once() {
+    let site = Site::start_tls(HUB);
+    let agent = agent(&site, "health-rising");
+    eventually("the first GPU", 60, || is_up(&site, "0").then_some(()));
+    let mut log =
+        std::fs::OpenOptions::new().append(true).open(site.path("kmsg")).expect("the log");
+    for sequence in 1..=50 {
+        writeln!(log, "4,{sequence},9000000,-;NVRM: Xid (PCI:0000:10:00): 62, pid=1, PMU halt")
+            .expect("written");
+    }
+    writeln!(log, "4,51,9100000,-;NVRM: Xid (PCI:0000:11:00): 94, pid=2, Contained")
+        .expect("written");
+    let xids = eventually("XIDs 62, 94, 63 and 64", 120, || {
+        let xids = told(&site, "gpu_xid");
+        let has = |code: &str| xids.iter().any(|(_, text)| text.starts_with(code));
+        ["XID 62:", "XID 94:", "XID 63:", "XID 64:"].into_iter().all(has).then_some(xids)
+    });
+    let of = |code: &str| xids.iter().filter(|(_, text)| text.starts_with(code)).count();
+    assert_eq!((of("XID 62:"), of("XID 94:")), (1, 1), "{xids:?}");
+    let subject = |code: &str| xids.iter().find(|(_, text)| text.starts_with(code)).cloned();
+    assert_eq!(subject("XID 62:").expect("there").0, Some(uuid(0)), "{}", agent.printed());
+    assert_eq!(subject("XID 94:").expect("there").0, Some(uuid(1)));
+    let driver = eventually("the driver's other events", 60, || told(&site, "gpu_event").pop());
+    assert!(driver.0.is_some(), "{driver:?}");
+}
+
+/// Goal: a pause is answered when the library is let go of; afterwards the GPUs are read again, and
+/// the registers carry the energy across.
+#[test]
+fn a_pause_lets_go_of_the_gpus_and_loses_no_energy() {
+    let site = Site::start_tls(HUB);
+    let agent = agent(&site, "eight-training");
+    eventually("a GPU", 60, || is_up(&site, "0").then_some(()));
+    let config = site.path("n01.toml");
+    let say = |words: &[&str]| {
+        let mut command = Command::new(binary("bijli-agent"));
+        let said = command.args(words).arg("--config").arg(&config).output().expect("it runs");
+        (said.status.success(), String::from_utf8_lossy(&said.stdout).into_owned())
+    };
+    let (is_done, words) = say(&["pause", "--for", "5m"]);
+    assert!(is_done && words.contains("let go"), "{words}\n{}", agent.printed());
+    eventually("no GPU is read", 60, || (!is_up(&site, "0")).then_some(()));
+    let before = booked(&site, &uuid(0));
+    let (is_done, words) = say(&["resume"]);
+    assert!(is_done, "{words}");
+    eventually("the GPUs again", 120, || is_up(&site, "0").then_some(()));
+    eventually("energy in the books again", 120, || {
+        (booked(&site, &uuid(0)) > before).then_some(())
+    });
+    assert!(!told(&site, "probe_paused").is_empty());
+}
