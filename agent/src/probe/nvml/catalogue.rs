@@ -1,7 +1,7 @@
 //! What is read of a GPU, how often, and where it comes from: one table.
 //!
 //! Field numbers are those of `nvml.h` before CUDA 13.0 update 1; the driver's own are found by the
-//! one who asks. Names of events in parentheses are the header's.
+//! one who asks. Names in capitals are the header's.
 
 use bijli_wire::Quantity;
 

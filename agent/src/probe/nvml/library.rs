@@ -63,7 +63,6 @@ pub struct Identity {
     pub serial: String,
     /// `0000:19:00.0`, as the kernel writes it.
     pub pci: String,
-    pub vbios: String,
     pub power_mw_max: Option<u64>,
     pub is_mig: bool,
     /// NVLink ports, connected or not.

@@ -92,7 +92,6 @@ impl GpuReader for Gpu {
             name: device.name().unwrap_or_default(),
             serial: device.serial().unwrap_or_default(),
             pci: device.pci_info().map(|pci| pci.bus_id).unwrap_or_default(),
-            vbios: device.vbios_version().unwrap_or_default(),
             power_mw_max: constraints.map(|limits| u64::from(limits.max_limit)),
             is_mig: device.mig_mode().is_ok_and(|mode| mode.current != 0),
             links: raw::links(&self.library.nvml, self.handle),

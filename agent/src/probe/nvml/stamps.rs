@@ -22,8 +22,8 @@ impl Stamps {
         if let Some((before_us, before)) = self.last {
             let steady_us = steady.get().saturating_sub(before.get()).saturating_mul(1_000);
             let stamped_us = u64::try_from(stamp_us.saturating_sub(before_us)).ok();
-            let is_apart = |us: &u64| us.abs_diff(steady_us) <= APART_US_MAX;
-            let passed_us = stamped_us.filter(is_apart).unwrap_or(steady_us);
+            let is_near = |us: &u64| us.abs_diff(steady_us) <= APART_US_MAX;
+            let passed_us = stamped_us.filter(is_near).unwrap_or(steady_us);
             self.axis_us = self.axis_us.saturating_add(passed_us);
         }
         self.last = Some((stamp_us, steady));
