@@ -44,6 +44,8 @@ pub const IN_FLIGHT_MAX: usize = 4;
 pub const AHEAD_MAX: u64 = limits::SEQUENCE_WINDOW / 2;
 /// A request without answer for this long means that the link is dead.
 pub const ANSWER_MS_MAX: Millis = Millis::new(30_000);
+/// Who gave way and is contested again waits so long before it gives way again.
+const GIVE_WAY_EVERY: Millis = Millis::new(3_600_000);
 /// Gap records of one sequence that may be refused; then it is passed over.
 const GAPS_REFUSED_MAX: u8 = 2;
 /// A collector may ask for patience, but not for ever.
@@ -190,7 +192,7 @@ pub struct Uplink {
     /// Acks of this attempt and before are of an elder connection.
     void: Attempt,
     /// Began a new epoch because another sender lives under our name: once, not for ever.
-    has_given_way: bool,
+    gave_way: Option<Moment>,
     /// The spool is going back.
     is_rewinding: bool,
     credits: usize,
@@ -237,7 +239,7 @@ impl Uplink {
             owes_hello: true,
             is_greeted_back: true,
             void: Attempt(0),
-            has_given_way: false,
+            gave_way: None,
             is_rewinding: false,
             credits: IN_FLIGHT_MAX,
             is_introduced: false,
@@ -524,7 +526,9 @@ impl Uplink {
         self.aside.insert(sequence, code);
     }
 
-    /// Another sender lives under our name. We give way once, in another epoch; then we wait.
+    /// Another sender lives under our name, or what we sent in an epoch that we left came late. We
+    /// give way in another epoch; if that is contested too, we wait for a person, and try again
+    /// each hour, because what came late comes no more.
     fn on_contested(
         &mut self,
         (sequence, retry_after): (BatchSeq, Option<Millis>),
@@ -532,11 +536,12 @@ impl Uplink {
     ) {
         let code = ErrorCode::IdentityContested;
         turn.effects.push(Effect::Alarm { sequence, code });
-        if self.is_last && self.has_given_way {
+        let is_lately = |gave_way| turn.now.since(gave_way) < GIVE_WAY_EVERY;
+        if self.is_last && self.gave_way.is_some_and(is_lately) {
             return self.fail(retry_after, turn);
         }
         if self.is_last {
-            self.has_given_way = true;
+            self.gave_way = Some(turn.now);
             self.renew(turn);
         }
         // The elder epoch is over: what it has left is evidence.
@@ -1031,7 +1036,7 @@ mod tests {
     }
 
     #[test]
-    fn a9_who_is_contested_gives_way_once_and_then_waits() {
+    fn a9_who_is_contested_gives_way_once_an_hour() {
         let up = &mut uplink();
         check(up, 0, spooled(1), "send 1#1");
         let contested = ErrorCode::IdentityContested;
@@ -1043,6 +1048,10 @@ mod tests {
         check(up, 5, welcomed(2, 0), "send 1#3");
         check(up, 6, refused(1, 3, contested), "alarm 1");
         assert_eq!(up.backlog(), 1, "it is held, not lost");
+        // An hour later what was told of the former epoch may have been a late request of ours.
+        let hour = GIVE_WAY_EVERY.get();
+        check(up, hour, Event::Tick, "send 1#4");
+        check(up, hour + 1, refused(1, 4, contested), "alarm 1, renew, aside 1");
     }
 
     #[test]

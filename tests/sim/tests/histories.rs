@@ -12,6 +12,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (14_512, "a node in 1970 wrote two gap records for each refused batch, past the spool's limit"),
     (18_671, "a batch that a gap record made durable was never told of, while the spool was full"),
     (20_280, "and the last batches of an elder epoch, before the line went on with the next"),
+    (74_367, "who gave way to its own late request, and was contested again, waited for ever"),
     (539, "an elder epoch that was rewound was passed over"),
 ];
 
