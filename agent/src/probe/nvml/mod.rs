@@ -10,7 +10,7 @@
 //! - The hot path is one batched field call plus temperature and utilization.
 //!
 //! **Architecture invariant:** `nvml_wrapper` is named below `real` only; all else sees
-//! [`GpuLibrary`] and [`GpuReader`], so that another vendor is another such folder.
+//! [`GpuLibrary`] and [`library::GpuReader`], so that another vendor is another such folder.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
