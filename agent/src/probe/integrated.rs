@@ -65,7 +65,10 @@ impl PowerRegister {
             modulus: None,
             power_max,
             epoch: epoch(&[id, &start.to_string(), &self.stretch.to_string()]),
-            method: Method::Integrated,
+            method: match self.rule {
+                Rule::Previous => Method::Integrated,
+                Rule::Trapezoid => Method::Sampled,
+            },
             gap,
         }
     }

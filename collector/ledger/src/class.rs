@@ -3,25 +3,52 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How an amount is known, best first. The numbers are persisted: append only.
+/// How an amount is known, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[repr(u8)]
 pub enum Class {
     /// Difference of a hardware register.
-    Measured = 1,
-    /// Difference of a register that the agent integrated from power.
-    Integrated = 2,
+    Measured,
+    /// Difference of a register that the agent integrated from averages that leave no time out.
+    Integrated,
+    /// Difference of a register that the agent integrated from momentary power: what happened
+    /// between two looks is not in it.
+    Sampled,
     /// The register ran across a gap: the sum is exact, its shape in time unknown.
-    Bridged = 3,
+    Bridged,
     /// A blind stretch, from the power before it and within its bounds.
-    Estimated = 4,
+    Estimated,
     /// A difference of other amounts: a loss, a rest, what no meter explains.
-    Derived = 5,
+    Derived,
 }
 
 impl Class {
-    pub const ALL: [Self; 5] =
-        [Self::Measured, Self::Integrated, Self::Bridged, Self::Estimated, Self::Derived];
+    pub const ALL: [Self; 6] = [
+        Self::Measured,
+        Self::Integrated,
+        Self::Sampled,
+        Self::Bridged,
+        Self::Estimated,
+        Self::Derived,
+    ];
+
+    /// What stands for it in leaves and in the index. Append only.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Measured => 1,
+            Self::Integrated => 2,
+            Self::Bridged => 3,
+            Self::Estimated => 4,
+            Self::Derived => 5,
+            Self::Sampled => 6,
+        }
+    }
+
+    /// The class of a number; `None` if there is no such class.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.number() == number)
+    }
 
     /// The word in entries and documents.
     #[must_use]
@@ -29,6 +56,7 @@ impl Class {
         match self {
             Self::Measured => "measured",
             Self::Integrated => "integrated",
+            Self::Sampled => "sampled",
             Self::Bridged => "bridged",
             Self::Estimated => "estimated",
             Self::Derived => "derived",
@@ -63,7 +91,7 @@ pub enum Activity {
 
 /// Millijoules by class. A sum over a hub and many years fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ByClass([u128; 5]);
+pub struct ByClass([u128; 6]);
 
 impl ByClass {
     #[must_use]
@@ -75,10 +103,11 @@ impl ByClass {
 
     #[must_use]
     pub const fn get(&self, class: Class) -> u128 {
-        let [measured, integrated, bridged, estimated, derived] = self.0;
+        let [measured, integrated, sampled, bridged, estimated, derived] = self.0;
         match class {
             Class::Measured => measured,
             Class::Integrated => integrated,
+            Class::Sampled => sampled,
             Class::Bridged => bridged,
             Class::Estimated => estimated,
             Class::Derived => derived,
@@ -86,10 +115,11 @@ impl ByClass {
     }
 
     fn slot(&mut self, class: Class) -> &mut u128 {
-        let [measured, integrated, bridged, estimated, derived] = &mut self.0;
+        let [measured, integrated, sampled, bridged, estimated, derived] = &mut self.0;
         match class {
             Class::Measured => measured,
             Class::Integrated => integrated,
+            Class::Sampled => sampled,
             Class::Bridged => bridged,
             Class::Estimated => estimated,
             Class::Derived => derived,
@@ -135,12 +165,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_ordered_best_first_and_survive_their_words() {
+    fn classes_are_ordered_best_first_and_survive_their_words_and_numbers() {
         assert!(Class::ALL.is_sorted());
         for class in Class::ALL {
             assert_eq!(Class::from_word(class.word()), Some(class));
+            assert_eq!(Class::from_number(class.number()), Some(class));
         }
         assert_eq!(Class::from_word("guessed"), None);
+        assert_eq!(Class::from_number(0), None);
     }
 
     #[test]

@@ -24,7 +24,6 @@ use std::collections::BTreeMap;
 use bijli_wire::{HubId, NodeId, UtcMillis};
 
 use crate::account::{Account, Nature};
-use crate::class::Class;
 use crate::diagram::{Category, PointId, Role};
 use crate::pue::Withheld;
 use crate::rules::RULE_VERSION;
@@ -289,17 +288,6 @@ pub fn held<'a>(lines: impl Iterator<Item = &'a Line>) -> BTreeMap<&'a Account, 
     }
     sums.retain(|_, sum| *sum != 0);
     sums
-}
-
-/// The number that stands for a class in a leaf. Append only.
-const fn class_number(class: Class) -> u8 {
-    match class {
-        Class::Measured => 1,
-        Class::Integrated => 2,
-        Class::Bridged => 3,
-        Class::Estimated => 4,
-        Class::Derived => 5,
-    }
 }
 
 #[cfg(test)]

@@ -404,7 +404,9 @@ impl RegisterState {
         }
         match self.declared.method {
             Method::Hardware => Class::Measured,
-            Method::Integrated | Method::Sampled | Method::Unspecified => Class::Integrated,
+            Method::Integrated => Class::Integrated,
+            // A sender that does not say how it integrated is not believed to leave no time out.
+            Method::Sampled | Method::Unspecified => Class::Sampled,
         }
     }
 }

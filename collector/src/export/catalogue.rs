@@ -70,6 +70,12 @@ catalogue! {
         "Busy share of the node's processors."
     NODE_MEMORY "bijli_node_memory_used_bytes" Gauge "B" ["hub" "node"]
         "Used memory of the node."
+    NODE_GPUS_SEEN "bijli_node_gpus_seen" Gauge "GPUs" ["hub" "node"]
+        "GPUs that the driver of the node lists."
+    NODE_GPUS_EXPECTED "bijli_node_gpus_expected" Gauge "GPUs" ["hub" "node"]
+        "GPUs that the node should have; no line where its agent is not told."
+    NODE_KERNEL_LINES "bijli_node_kernel_lines_total" Counter "lines" ["hub" "node"]
+        "Lines of the kernel's log that the agent read; no line where it may not."
     CPU_ENERGY "bijli_cpu_energy_joules_total" Counter "J" ["hub" "node" "package" "domain"]
         "Booked energy of a processor package: domain package or dram."
     GPU_UP "bijli_gpu_up" Gauge "0 or 1" ["hub" "node" "gpu"]
@@ -84,16 +90,69 @@ catalogue! {
         "Energy booked of a GPU's register since the journal begins, over resets and wraps."
     GPU_TEMPERATURE "bijli_gpu_temperature_celsius" Gauge "°C" ["hub" "node" "gpu" "sensor"]
         "Temperature by sensor: core or memory."
+    GPU_MARGIN "bijli_gpu_temperature_margin_celsius" Gauge "°C" ["hub" "node" "gpu" "limit"]
+        "What is left up to a limit, below 0 when over it: operation (the driver begins to slow \
+        down) or slowdown (the hardware does)."
+    GPU_FAN "bijli_gpu_fan_speed_ratio" Gauge "ratio" ["hub" "node" "gpu"]
+        "Speed of the board's fastest fan, of its nominal most."
     GPU_UTILIZATION "bijli_gpu_utilization_ratio" Gauge "ratio" ["hub" "node" "gpu" "engine"]
-        "Busy share of an engine: sm."
+        "Busy share of an engine: sm or memory."
+    GPU_PROCESSES "bijli_gpu_processes" Gauge "processes" ["hub" "node" "gpu"]
+        "Processes that compute on a GPU."
+    GPU_MIG "bijli_gpu_mig_instances" Gauge "instances" ["hub" "node" "gpu"]
+        "MIG instances of a GPU; no line where MIG is off."
     GPU_MEMORY_USED "bijli_gpu_memory_used_bytes" Gauge "B" ["hub" "node" "gpu"]
         "Used memory of a GPU."
     GPU_MEMORY_SIZE "bijli_gpu_memory_size_bytes" Gauge "B" ["hub" "node" "gpu"]
         "Memory of a GPU."
     GPU_CLOCK "bijli_gpu_clock_hertz" Gauge "Hz" ["hub" "node" "gpu" "domain"]
         "Clock by domain: sm or memory."
+    GPU_PERFORMANCE "bijli_gpu_performance_state" Gauge "number" ["hub" "node" "gpu"]
+        "Performance state: 0 is the fastest, 15 the slowest."
+    GPU_THROTTLE "bijli_gpu_throttle_seconds_total" Counter "s" ["hub" "node" "gpu" "reason"]
+        "Time that clocks were held down: power_cap, sync_boost, sw_thermal, hw_thermal, \
+        power_brake. Reasons overlap: never sum them."
+    GPU_INTEGRAL "bijli_gpu_power_integral_joules_total" Counter "J" ["hub" "node" "gpu"]
+        "Power integrated by the agent, to compare with the register; never booked beside it. \
+        Begins anew after a silence."
+    GPU_DISTRUSTED "bijli_gpu_register_distrusted" Gauge "0 or 1" ["hub" "node" "gpu"]
+        "1: the energy register disagrees with its power, and power is integrated and booked \
+        instead."
+    GPU_MODULE_POWER "bijli_gpu_module_power_watts" Gauge "W" ["hub" "node" "gpu"]
+        "Power of the superchip that a GPU is on, processor included. Several GPUs may tell the \
+        same module: never sum it."
+    GPU_READ_TIME "bijli_gpu_read_time_seconds" Gauge "s" ["hub" "node" "gpu"]
+        "How long the driver took to answer for this GPU, the last time."
+    GPU_RECOVERY "bijli_gpu_recovery_action" Gauge "number" ["hub" "node" "gpu"]
+        "What the driver says the GPU needs: 0 nothing, 1 a reset, 2 a reboot of the node, 3 to be \
+        drained of peer-to-peer work, 4 to be drained and reset."
     GPU_ECC "bijli_gpu_ecc_errors_total" Counter "errors" ["hub" "node" "gpu" "kind"]
-        "Memory errors as the driver counts them: corrected or uncorrected."
+        "Memory errors of the board's life as the driver counts them: corrected or uncorrected."
+    GPU_ECC_NOW "bijli_gpu_ecc_errors_since_load_total" Counter "errors" ["hub" "node" "gpu" "kind"]
+        "Memory errors since the driver was loaded: corrected or uncorrected."
+    GPU_REMAPPED "bijli_gpu_remapped_rows_total" Counter "rows" ["hub" "node" "gpu" "kind"]
+        "Memory rows replaced by spare ones, after corrected or uncorrected errors."
+    GPU_REMAP_PENDING "bijli_gpu_row_remap_pending" Gauge "0 or 1" ["hub" "node" "gpu"]
+        "1: a row waits for a reset of the GPU to be replaced."
+    GPU_REMAP_FAILED "bijli_gpu_row_remap_failure" Gauge "0 or 1" ["hub" "node" "gpu"]
+        "1: a row could not be replaced: the GPU qualifies for replacement."
+    GPU_BANKS_SPENT "bijli_gpu_row_remap_banks_spent" Gauge "banks" ["hub" "node" "gpu"]
+        "Memory banks without a spare row."
+    GPU_SRAM "bijli_gpu_sram_threshold_exceeded" Gauge "0 or 1" ["hub" "node" "gpu"]
+        "1: more uncorrected SRAM errors than the board is allowed: it qualifies for replacement."
+    GPU_PCIE_REPLAYS "bijli_gpu_pcie_replays_total" Counter "replays" ["hub" "node" "gpu"]
+        "Packets that were sent again on the PCIe link."
+    GPU_PCIE_GENERATION "bijli_gpu_pcie_generation" Gauge "number" ["hub" "node" "gpu"]
+        "Generation that the PCIe link runs at; lower when idle."
+    GPU_PCIE_WIDTH "bijli_gpu_pcie_width_lanes" Gauge "lanes" ["hub" "node" "gpu"]
+        "Lanes that the PCIe link runs on."
+    GPU_NVLINK_ERRORS "bijli_gpu_nvlink_errors_total" Counter "errors" ["hub" "node" "gpu" "kind"]
+        "Of all links together: replay, recovery, crc."
+    GPU_NVLINK_LINKS "bijli_gpu_nvlink_links_up" Gauge "links" ["hub" "node" "gpu"]
+        "NVLink links that are up."
+    GPU_FABRIC "bijli_gpu_fabric_state" Gauge "number" ["hub" "node" "gpu"]
+        "Where a GPU is with its NVLink fabric: 0 not supported, 1 not started, 2 in progress, 3 \
+        completed."
     METER_INFO "bijli_meter_info" Gauge "1" ["hub" "meter" "role"]
         "A meter that reports or that the single-line diagram declares; always 1. Role: its \
         point's, or none."

@@ -17,6 +17,29 @@ pub(crate) enum Value {
     Milli(i128),
     /// Millionths.
     Micro(i128),
+    /// Billionths.
+    Nano(i128),
+}
+
+/// How a number of the wire becomes one of the metric.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unit {
+    Milli,
+    Ppm,
+    Nano,
+    /// Of what is never below 0.
+    Whole,
+}
+
+impl Unit {
+    pub(crate) fn value(self, number: i64) -> Value {
+        match self {
+            Self::Milli => Value::Milli(i128::from(number)),
+            Self::Ppm => Value::Micro(i128::from(number)),
+            Self::Nano => Value::Nano(i128::from(number)),
+            Self::Whole => Value::Count(u64::try_from(number).unwrap_or(0)),
+        }
+    }
 }
 
 /// The text so far.
@@ -69,17 +92,18 @@ impl Text {
     }
 
     fn number(&mut self, value: Value) {
-        let _written = match value {
-            Value::Count(count) => write!(self.out, "{count}"),
-            Value::Milli(value) => {
-                let (sign, size) = (sign(value), value.unsigned_abs());
-                write!(self.out, "{sign}{}.{:03}", size / 1_000, size % 1_000)
-            }
-            Value::Micro(value) => {
-                let (sign, size) = (sign(value), value.unsigned_abs());
-                write!(self.out, "{sign}{}.{:06}", size / 1_000_000, size % 1_000_000)
-            }
+        let (value, places) = match value {
+            Value::Count(count) => (i128::from(count), 0),
+            Value::Milli(value) => (value, 3),
+            Value::Micro(value) => (value, 6),
+            Value::Nano(value) => (value, 9),
         };
+        let (sign, size, scale) = (sign(value), value.unsigned_abs(), 10_u128.pow(places));
+        let _written = write!(self.out, "{sign}{}", size / scale);
+        if places > 0 {
+            let width = usize::try_from(places).unwrap_or(0);
+            let _written = write!(self.out, ".{:0width$}", size % scale);
+        }
     }
 }
 
@@ -114,6 +138,8 @@ mod tests {
         text.line_if(&catalogue::NODE_CPU, &["isb", "n2"], None);
         text.line(&catalogue::IMBALANCE, &["isb"], Value::Milli(-7));
         text.line(&catalogue::IDLE, &["isb"], Value::Milli(1_234_567));
+        let labels = ["isb", "n1", "0", "power_cap"];
+        text.line(&catalogue::GPU_THROTTLE, &labels, Unit::Nano.value(1_000_000_002));
         let text = text.finish();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
@@ -123,8 +149,10 @@ mod tests {
                 "bijli_node_cpu_utilization_ratio{hub=\"isb\",node=\"n1\"} 0.050000",
                 "bijli_ledger_imbalance_joules{hub=\"isb\"} -0.007",
                 "bijli_idle_energy_joules_total{hub=\"isb\"} 1234.567",
+                "bijli_gpu_throttle_seconds_total{hub=\"isb\",node=\"n1\",gpu=\"0\",\
+                 reason=\"power_cap\"} 1.000000002",
             ]
         );
-        assert_eq!(text.matches("# TYPE").count(), 4);
+        assert_eq!(text.matches("# TYPE").count(), 5);
     }
 }

@@ -7,8 +7,9 @@ use bijli_wire::{Quantity, SubjectKind};
 
 use super::catalogue as c;
 use super::catalogue::Metric;
+use super::gpus;
 use super::scene::{Scene, role};
-use super::text::{Text, Value};
+use super::text::{Text, Unit, Value};
 use crate::api::fleet::{Node, Subject};
 use crate::api::nodes::{point_of, role_word};
 
@@ -16,8 +17,7 @@ pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
     hubs(text, scenes);
     nodes(text, scenes);
     node_energies(text, scenes);
-    gpus(text, scenes);
-    gauges(text, scenes);
+    gpus::write(text, scenes);
     meters(text, scenes);
     facility(text, scenes);
     projects(text, scenes);
@@ -29,7 +29,7 @@ fn count(value: usize) -> Value {
 }
 
 /// Millijoules as joules, milliwatts as watts, milliseconds as seconds.
-fn milli(value: u128) -> Value {
+pub(super) fn milli(value: u128) -> Value {
     Value::Milli(i128::try_from(value).unwrap_or(i128::MAX))
 }
 
@@ -45,7 +45,11 @@ fn hubs(text: &mut Text, scenes: &[Scene]) {
 }
 
 /// One family over every node.
-fn each_node(text: &mut Text, scenes: &[Scene], mut line: impl FnMut(&mut Text, &Scene, &Node)) {
+pub(super) fn each_node(
+    text: &mut Text,
+    scenes: &[Scene],
+    mut line: impl FnMut(&mut Text, &Scene, &Node),
+) {
     for scene in scenes {
         scene.nodes.iter().for_each(|node| line(text, scene, node));
     }
@@ -79,22 +83,26 @@ fn nodes(text: &mut Text, scenes: &[Scene]) {
             text.line_if(&c::NODE_POWER, &labels, power);
         }
     });
-    let own =
-        |node: &Node, quantity, scene: &Scene| node.own(quantity, scene.now).filter(|_| node.is_up);
-    each_node(text, scenes, |text, scene, node| {
-        let labels = [scene.hub.as_str(), node.id.as_str()];
-        let ppm = own(node, Quantity::CpuUtilization, scene);
-        text.line_if(&c::NODE_CPU, &labels, ppm.map(|ppm| Value::Micro(i128::from(ppm))));
-    });
-    each_node(text, scenes, |text, scene, node| {
-        let labels = [scene.hub.as_str(), node.id.as_str()];
-        let bytes = own(node, Quantity::HostMemoryUsed, scene);
-        text.line_if(&c::NODE_MEMORY, &labels, bytes.map(Value::Count));
-    });
+    for (metric, quantity, unit) in NODE_VALUES {
+        each_node(text, scenes, |text, scene, node| {
+            let value = node.own(*quantity, scene.now).filter(|_| node.is_up);
+            let value = value.map(|value| unit.value(i64::try_from(value).unwrap_or(i64::MAX)));
+            text.line_if(metric, &[scene.hub.as_str(), node.id.as_str()], value);
+        });
+    }
 }
 
+/// What is shown of a node itself, as it was read.
+const NODE_VALUES: &[(Metric, Quantity, Unit)] = &[
+    (c::NODE_CPU, Quantity::CpuUtilization, Unit::Ppm),
+    (c::NODE_MEMORY, Quantity::HostMemoryUsed, Unit::Whole),
+    (c::NODE_GPUS_SEEN, Quantity::GpusSeen, Unit::Whole),
+    (c::NODE_GPUS_EXPECTED, Quantity::GpusExpected, Unit::Whole),
+    (c::NODE_KERNEL_LINES, Quantity::KernelLines, Unit::Whole),
+];
+
 /// What was booked of a subject that this node owns.
-fn booked(scene: &Scene, node: &Node, subject: &Subject) -> Option<u128> {
+pub(super) fn booked(scene: &Scene, node: &Node, subject: &Subject) -> Option<u128> {
     let (owner, register) = scene.registers.get(&subject.id)?;
     (*owner == node.id).then(|| register.booked.total())
 }
@@ -138,87 +146,6 @@ fn place<'a>(node: &Node, subject: &'a Subject) -> &'a str {
     let id = subject.id.as_str();
     let own = id.strip_prefix(node.id.as_str()).map_or(id, |rest| rest.trim_start_matches('/'));
     own.trim_start_matches(|c: char| c.is_ascii_alphabetic())
-}
-
-fn gpus(text: &mut Text, scenes: &[Scene]) {
-    each_gpu(text, scenes, |text, scene, node, gpu| {
-        let Some(newest) = node.newest.filter(|_| node.is_up) else { return };
-        let up = u64::from(gpu.gives(&scene.registers, newest));
-        let labels = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
-        text.line(&c::GPU_UP, &labels, Value::Count(up));
-    });
-    each_gpu(text, scenes, |text, scene, node, gpu| {
-        let labels =
-            [scene.hub.as_str(), node.id.as_str(), index(gpu), gpu.id.as_str(), gpu.model.as_str()];
-        text.line(&c::GPU_INFO, &labels, Value::Count(1));
-    });
-    each_gpu(text, scenes, |text, scene, node, gpu| {
-        let labels = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
-        text.line_if(&c::GPU_ENERGY, &labels, booked(scene, node, gpu).map(milli));
-    });
-}
-
-fn each_gpu(
-    text: &mut Text,
-    scenes: &[Scene],
-    mut line: impl FnMut(&mut Text, &Scene, &Node, &Subject),
-) {
-    each_node(text, scenes, |text, scene, node| {
-        node.of_kind(SubjectKind::Gpu).for_each(|gpu| line(text, scene, node, gpu));
-    });
-}
-
-/// The index that people know a GPU by; its UUID where the agent gives none.
-fn index(gpu: &Subject) -> &str {
-    if gpu.label.is_empty() { gpu.id.as_str() } else { &gpu.label }
-}
-
-/// How a number of the wire becomes one of the metric.
-#[derive(Clone, Copy)]
-enum Unit {
-    Milli,
-    Ppm,
-    Whole,
-}
-
-/// A gauge of a GPU: the metric, its closed label if it has one, and the series.
-const GAUGES: &[(Metric, Option<&str>, Quantity, Unit)] = &[
-    (c::GPU_POWER_LIMIT, None, Quantity::PowerLimit, Unit::Milli),
-    (c::GPU_TEMPERATURE, Some("core"), Quantity::Temperature, Unit::Milli),
-    (c::GPU_TEMPERATURE, Some("memory"), Quantity::MemoryTemperature, Unit::Milli),
-    (c::GPU_UTILIZATION, Some("sm"), Quantity::GpuUtilization, Unit::Ppm),
-    (c::GPU_MEMORY_USED, None, Quantity::MemoryUsed, Unit::Whole),
-    (c::GPU_MEMORY_SIZE, None, Quantity::MemorySize, Unit::Whole),
-    (c::GPU_CLOCK, Some("sm"), Quantity::ClockSm, Unit::Whole),
-    (c::GPU_CLOCK, Some("memory"), Quantity::ClockMemory, Unit::Whole),
-    (c::GPU_ECC, Some("corrected"), Quantity::EccCorrected, Unit::Whole),
-    (c::GPU_ECC, Some("uncorrected"), Quantity::EccUncorrected, Unit::Whole),
-];
-
-fn gauges(text: &mut Text, scenes: &[Scene]) {
-    each_gpu(text, scenes, |text, scene, node, gpu| {
-        let power = gpu.power(scene.now).filter(|_| node.is_up);
-        let labels = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
-        text.line_if(&c::GPU_POWER, &labels, power.map(|power| milli(u128::from(power))));
-    });
-    for (metric, word, quantity, unit) in GAUGES {
-        each_gpu(text, scenes, |text, scene, node, gpu| {
-            let value = gpu.fresh_signed(*quantity, scene.now).filter(|_| node.is_up);
-            let value = value.map(i128::from).map(|value| match unit {
-                Unit::Milli => Value::Milli(value),
-                Unit::Ppm => Value::Micro(value),
-                Unit::Whole => Value::Count(u64::try_from(value).unwrap_or(0)),
-            });
-            let place = [scene.hub.as_str(), node.id.as_str(), index(gpu)];
-            match word {
-                None => text.line_if(metric, &place, value),
-                Some(word) => {
-                    let [hub, node, gpu] = place;
-                    text.line_if(metric, &[hub, node, gpu, word], value);
-                }
-            }
-        });
-    }
 }
 
 /// Meters that report, and those that only the diagram knows, by id.
@@ -332,10 +259,4 @@ fn ledger(text: &mut Text, scenes: &[Scene]) {
             text.line_if(&c::PUE_COVERAGE, &[&scene.hub, window.word], coverage);
         }
     }
-}
-
-/// Every series that a GPU's lines are made of.
-#[cfg(test)]
-pub(super) fn tests_quantities() -> impl Iterator<Item = Quantity> {
-    GAUGES.iter().map(|(_, _, quantity, _)| *quantity).chain([Quantity::PowerInstant])
 }

@@ -153,7 +153,7 @@ fn insert_lines(
             posting.interval.get(),
             debit,
             credit,
-            line.class as u8,
+            line.class.number(),
             signed(line.amount),
             line.is_reversal,
             corrects.map(signed),

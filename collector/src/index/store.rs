@@ -342,7 +342,7 @@ fn parsed<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
 
 fn class(row: &Row<'_>, at: usize) -> rusqlite::Result<Class> {
     let number: u8 = row.get(at)?;
-    let class = Class::ALL.into_iter().find(|class| *class as u8 == number);
+    let class = Class::from_number(number);
     class.ok_or(rusqlite::Error::InvalidQuery)
 }
 

@@ -194,7 +194,7 @@ registers = [
     let mut probe = probe(text, meter.address);
     let description = probe.describe().expect("answers");
     let register = description.subjects[0].register.expect("our own");
-    assert_eq!((register.method, register.denominator), (Method::Integrated, 2));
+    assert_eq!((register.method, register.denominator), (Method::Sampled, 2));
     assert_eq!(description.notes[0].how, How::Integrated);
     assert_eq!(read(&mut probe, 0), [Some(0), Some(10_000_000)]);
     meter.set_f32(52, 20.0);

@@ -26,7 +26,7 @@ use bijli_wire::{HubId, NodeId, UtcMillis};
 use super::group::{self, Line};
 use super::{
     Body, LEAF_VERSION, Leaf, LeafError, Owner, Posting, Pruned, PueShown, ReasonShown, Snapshot,
-    Source, Summary, class_number,
+    Source, Summary,
 };
 use crate::account::Account;
 use crate::class::Class;
@@ -217,7 +217,7 @@ impl Writer {
             self.u32(offset.expect("a posting has fewer than 2^32 entries"));
             self.u16(number(&line.debit));
             self.u16(number(&line.credit));
-            self.u8(class_number(line.class) | if line.is_reversal { REVERSAL } else { 0 });
+            self.u8(line.class.number() | if line.is_reversal { REVERSAL } else { 0 });
             self.u64(line.amount);
         }
     }
@@ -376,8 +376,7 @@ impl Reader<'_> {
         let (debit, credit) = (account("debit")?, account("credit")?);
         let class = self.u8("class")?;
         let is_reversal = class & REVERSAL != 0;
-        let is_it = |known: &Class| class_number(*known) == class & !REVERSAL;
-        let class = Class::ALL.into_iter().find(is_it);
+        let class = Class::from_number(class & !REVERSAL);
         let class = class.ok_or(LeafError::Field { field: "class" })?;
         let amount = self.u64("amount")?;
         if amount == 0 {

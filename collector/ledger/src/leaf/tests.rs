@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Class;
 
 fn account(text: &str) -> Account {
     text.parse().expect(text)
