@@ -3,7 +3,7 @@
 //! The journal keeps the canonical JSON of [`PutText`] and [`EndText`], so that a replay reads what
 //! the first run read. Field order and names are on disk: append only.
 
-use bijli_ledger::{AllocateVerdict, Allocation, AllocationError, EndVerdict, Holds};
+use bijli_ledger::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
 use bijli_wire::id::IdError;
 use bijli_wire::{HubId, NodeId, ProjectId, SubjectId};
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ pub enum TextError {
 /// How the books answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Put(AllocateVerdict),
+    Put(PutVerdict),
     Ended(EndVerdict),
     Refused(AllocationError),
     /// The journalled text cannot be read; nothing was booked.
@@ -76,11 +76,9 @@ impl Verdict {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Put(AllocateVerdict::New) => "new",
-            Self::Put(AllocateVerdict::Unchanged) | Self::Ended(EndVerdict::Unchanged) => {
-                "unchanged"
-            }
-            Self::Put(AllocateVerdict::Replaced) => "replaced",
+            Self::Put(PutVerdict::New) => "new",
+            Self::Put(PutVerdict::Unchanged) | Self::Ended(EndVerdict::Unchanged) => "unchanged",
+            Self::Put(PutVerdict::Replaced) => "replaced",
             Self::Ended(EndVerdict::Ended) => "ended",
             Self::Ended(EndVerdict::Moved) => "moved",
             Self::Refused(_) | Self::Unreadable(_) => "refused",

@@ -35,10 +35,10 @@ pub struct Allocation {
     pub why: String,
 }
 
-/// What putting an allocation led to. Append only.
+/// What putting a fact with an id led to. Append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum AllocateVerdict {
+pub enum PutVerdict {
     New,
     /// The same, told again.
     Unchanged,
@@ -216,17 +216,17 @@ impl Holdings {
         &mut self,
         allocation: Allocation,
         bound: &Bound<'_>,
-    ) -> Result<(AllocateVerdict, Vec<Touched>), AllocationError> {
+    ) -> Result<(PutVerdict, Vec<Touched>), AllocationError> {
         allocation.check()?;
         if self.allocations.get(&allocation.id) == Some(&allocation) {
-            return Ok((AllocateVerdict::Unchanged, Vec::new()));
+            return Ok((PutVerdict::Unchanged, Vec::new()));
         }
         self.check_overlap(&allocation, bound)?;
         let mut touched = vec![span(&allocation)];
         let old = self.remove(&allocation.id);
         touched.extend(old.as_ref().map(span));
         self.insert(allocation);
-        let verdict = if old.is_some() { AllocateVerdict::Replaced } else { AllocateVerdict::New };
+        let verdict = if old.is_some() { PutVerdict::Replaced } else { PutVerdict::New };
         Ok((verdict, touched))
     }
 
@@ -401,7 +401,7 @@ mod tests {
         }
     }
 
-    fn put(holdings: &mut Holdings, allocation: Allocation) -> Result<AllocateVerdict, String> {
+    fn put(holdings: &mut Holdings, allocation: Allocation) -> Result<PutVerdict, String> {
         // Nothing is known of where devices are, as before their node was heard.
         let bound = Bound { node_of: &|_| None, devices_of: &|_| Vec::new() };
         let put = holdings.put(allocation, &bound);
@@ -420,11 +420,11 @@ mod tests {
         let mut holdings = Holdings::default();
         assert_eq!(
             put(&mut holdings, allocation("J1", "fire", "node:n1", 0, i64::MAX)),
-            Ok(AllocateVerdict::New)
+            Ok(PutVerdict::New)
         );
         assert_eq!(
             put(&mut holdings, allocation("J2", "water", "G0", 100, 200)),
-            Ok(AllocateVerdict::New)
+            Ok(PutVerdict::New)
         );
         let parts = [(50, 100, "fire"), (100, 200, "water"), (200, 300, "fire")];
         assert_eq!(line(&holdings, 50, 300), parts.map(|(f, t, p)| (f, t, p.to_owned())));
@@ -433,21 +433,18 @@ mod tests {
     #[test]
     fn overlaps_of_another_project_are_refused_and_its_own_are_one() {
         let mut holdings = Holdings::default();
-        assert_eq!(
-            put(&mut holdings, allocation("J1", "fire", "G0", 0, 100)),
-            Ok(AllocateVerdict::New)
-        );
+        assert_eq!(put(&mut holdings, allocation("J1", "fire", "G0", 0, 100)), Ok(PutVerdict::New));
         let refused = put(&mut holdings, allocation("J2", "water", "G0", 99, 150));
         let words = "device G0 is held by project fire through allocation \"J1\" at that time";
         assert_eq!(refused, Err(words.to_owned()));
         assert_eq!(
             put(&mut holdings, allocation("J3", "fire", "G0", 50, 150)),
-            Ok(AllocateVerdict::New)
+            Ok(PutVerdict::New)
         );
         assert_eq!(line(&holdings, 0, 200), [(0, 150, "fire".to_owned())]);
         assert_eq!(
             put(&mut holdings, allocation("J4", "water", "G0", 150, 200)),
-            Ok(AllocateVerdict::New)
+            Ok(PutVerdict::New)
         );
     }
 
@@ -455,10 +452,10 @@ mod tests {
     fn the_same_id_replaces_and_the_same_content_changes_nothing() {
         let mut holdings = Holdings::default();
         let first = allocation("J1", "fire", "G0", 0, i64::MAX);
-        assert_eq!(put(&mut holdings, first.clone()), Ok(AllocateVerdict::New));
-        assert_eq!(put(&mut holdings, first), Ok(AllocateVerdict::Unchanged));
+        assert_eq!(put(&mut holdings, first.clone()), Ok(PutVerdict::New));
+        assert_eq!(put(&mut holdings, first), Ok(PutVerdict::Unchanged));
         let moved = allocation("J1", "water", "G0", 50, 90);
-        assert_eq!(put(&mut holdings, moved), Ok(AllocateVerdict::Replaced));
+        assert_eq!(put(&mut holdings, moved), Ok(PutVerdict::Replaced));
         assert_eq!(line(&holdings, 0, 100), [(50, 90, "water".to_owned())]);
     }
 
@@ -467,15 +464,12 @@ mod tests {
         let mut holdings = Holdings::default();
         assert_eq!(
             put(&mut holdings, allocation("J1", "fire", "G0", 0, 1_000_000)),
-            Ok(AllocateVerdict::New)
+            Ok(PutVerdict::New)
         );
-        assert_eq!(
-            put(&mut holdings, allocation("J2", "fire", "G0", 10, 20)),
-            Ok(AllocateVerdict::New)
-        );
+        assert_eq!(put(&mut holdings, allocation("J2", "fire", "G0", 10, 20)), Ok(PutVerdict::New));
         assert_eq!(
             put(&mut holdings, allocation("J3", "fire", "G0", 2_000_000, i64::MAX)),
-            Ok(AllocateVerdict::New)
+            Ok(PutVerdict::New)
         );
         assert_eq!(line(&holdings, 999_000, 999_010).len(), 1);
         assert_eq!(line(&holdings, 1_500_000, 1_500_010), []);

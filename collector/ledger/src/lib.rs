@@ -34,6 +34,7 @@ pub mod account;
 pub mod allocation;
 pub mod balance;
 pub mod books;
+pub mod calibration;
 pub mod class;
 mod derive;
 pub mod diagram;
@@ -49,12 +50,13 @@ mod split;
 pub mod subject;
 
 pub use account::{Account, AccountError, Nature, Share};
-pub use allocation::{AllocateVerdict, Allocation, AllocationError, EndVerdict, Holds};
+pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
     Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
     Statement,
 };
+pub use calibration::{Calibration, CalibrationError, Gain};
 pub use class::{Activity, ByClass, Class};
 pub use derive::{Flow, Reason};
 pub use diagram::{Category, Diagram, DiagramError, Point, PointId, Role};

@@ -70,6 +70,12 @@ pub const ALLOCATION_DEVICES_MAX: usize = 8_192;
 pub const ALLOCATION_ID_BYTES_MAX: usize = 96;
 /// Bytes of an allocation's `who` and `why`.
 pub const ALLOCATION_TEXT_BYTES_MAX: usize = 256;
+/// Least and most of a calibration's gain. A register further off is not calibrated, it is
+/// replaced: the agent integrates its power.
+pub const GAIN_PPM_MIN: u32 = 500_000;
+pub const GAIN_PPM_MAX: u32 = 2_000_000;
+/// Most of a gain's expanded uncertainty.
+pub const DOUBT_PPM_MAX: u32 = 250_000;
 /// A device that was last read longer ago than this is gone, not missing.
 pub const SILENT_MS_MAX: i64 = 24 * 3_600 * 1_000;
 /// No device has more power than this, whatever it declares, in milliwatts: 100 kW. Without a bound

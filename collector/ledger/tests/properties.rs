@@ -72,6 +72,20 @@ fn used_of_gpus(books: &Books) -> BTreeMap<(UtcMillis, Account, Class), u128> {
     sums
 }
 
+/// What the users of each GPU had of it.
+fn total_of_gpus(books: &Books) -> BTreeMap<(UtcMillis, Account), u128> {
+    let mut sums = BTreeMap::new();
+    for (start, flows) in final_flows(books) {
+        for (flow, millijoules) in flows {
+            let is_use = flow.debit.nature() == Nature::Sink;
+            if is_use && matches!(flow.credit, Account::Gpu(_)) {
+                *sums.entry((start, flow.credit)).or_default() += millijoules;
+            }
+        }
+    }
+    sums
+}
+
 fn allocations_first(facts: Vec<Fact>) -> Vec<Fact> {
     let (mut first, rest): (Vec<_>, Vec<_>) =
         facts.into_iter().partition(|fact| matches!(fact, Fact::Allocate(_)));
@@ -174,6 +188,35 @@ proptest! {
         prop_assert_eq!(used_of_gpus(&books), used_of_gpus(&play(&world, &facts)));
         for interval in books.intervals().filter(|i| i.state == IntervalState::Closed) {
             prop_assert!(books.is_settled(interval.start), "{:?}", interval.start);
+        }
+    }
+
+    /// A calibration told first or last comes to the same; what was read stays as it was read, and
+    /// the correction of each GPU is exact, interval by interval.
+    #[test]
+    fn a_calibration_adds_exactly_its_part_whenever_it_is_told(
+        seed in any::<u64>(), ppm in 500_000_u32..2_000_000,
+    ) {
+        let world = World::new(seed);
+        let facts = world.facts(seed);
+        let calibrate = Fact::Calibrate(world.calibration(ppm));
+        let plain = play(&world, &facts);
+        let first = play(&world, &[std::slice::from_ref(&calibrate), &facts].concat());
+        let mut last = play(&world, &facts);
+        let before = entries(&last);
+        calibrate.tell(&mut last);
+        world.settle(&mut last);
+        check_books(&last);
+        check_intervals(&last);
+        prop_assert_eq!(final_flows(&first), final_flows(&last));
+        prop_assert_eq!(&entries(&last)[..before.len()], &before[..], "nothing is rewritten");
+        let booked = |books: &Books| books.subjects().map(|s| s.booked).collect::<Vec<_>>();
+        prop_assert_eq!(booked(&plain), booked(&last));
+        let read = total_of_gpus(&plain);
+        for ((start, gpu), used) in total_of_gpus(&last) {
+            let before = read[&(start, gpu)];
+            let part = before * u128::from(ppm.abs_diff(1_000_000)) / 1_000_000;
+            prop_assert_eq!(used, if ppm < 1_000_000 { before - part } else { before + part });
         }
     }
 

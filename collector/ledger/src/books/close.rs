@@ -151,7 +151,8 @@ impl Books {
             input(subject, start, end)
         });
         let subjects = subjects.collect();
-        derive(&Inputs { start, end, diagram, subjects, holdings: &self.holdings })
+        let (holdings, calibrations) = (&self.holdings, &self.calibrations);
+        derive(&Inputs { start, end, diagram, subjects, holdings, calibrations })
     }
 
     /// What is posted of an interval, flow by flow.
@@ -259,6 +260,7 @@ impl Books {
             subject.cells = subject.cells.split_off(&horizon);
         }
         self.holdings.release(horizon);
+        self.calibrations.release(horizon);
     }
 
     pub(super) fn next_seq(&self) -> u64 {

@@ -30,8 +30,9 @@ use bijli_wire::{HubId, Milliwatts, NodeId, SubjectId, SubjectKind, UtcMillis};
 
 use crate::account::Account;
 use crate::allocation::{
-    AllocateVerdict, Allocation, AllocationError, Bound, EndVerdict, Holdings, Touched,
+    Allocation, AllocationError, Bound, EndVerdict, Holdings, PutVerdict, Touched,
 };
+use crate::calibration::{Calibration, CalibrationError, Calibrations};
 use crate::class::Activity;
 use crate::derive::Reason;
 use crate::diagram::Diagram;
@@ -99,6 +100,7 @@ pub struct Books {
     /// Subjects by node, for holds of whole nodes.
     by_node: BTreeMap<NodeId, BTreeSet<SubjectId>>,
     holdings: Holdings,
+    calibrations: Calibrations,
     /// Everything that starts before is closed. `None` before the first fact.
     closed_until: Option<i64>,
     intervals: BTreeMap<i64, Interval>,
@@ -140,6 +142,7 @@ impl Books {
             index: BTreeMap::new(),
             by_node: BTreeMap::new(),
             holdings: Holdings::default(),
+            calibrations: Calibrations::default(),
             closed_until: None,
             intervals: BTreeMap::new(),
             touched: BTreeMap::new(),
@@ -373,7 +376,7 @@ impl Books {
     ///
     /// # Errors
     /// Says what is wrong with it; nothing changed.
-    pub fn allocate(&mut self, allocation: Allocation) -> Result<AllocateVerdict, AllocationError> {
+    pub fn allocate(&mut self, allocation: Allocation) -> Result<PutVerdict, AllocationError> {
         let (verdict, touched) =
             self.with_bound(|holdings, bound| holdings.put(allocation, bound))?;
         touched.into_iter().for_each(|span| self.touch(span));
@@ -390,6 +393,18 @@ impl Books {
         at: UtcMillis,
     ) -> Result<EndVerdict, AllocationError> {
         let (verdict, touched) = self.with_bound(|holdings, bound| holdings.end(id, at, bound))?;
+        touched.into_iter().for_each(|span| self.touch(span));
+        Ok(verdict)
+    }
+
+    /// Puts a calibration. The same id again replaces it.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; nothing changed.
+    pub fn calibrate(&mut self, calibration: Calibration) -> Result<PutVerdict, CalibrationError> {
+        let (index, subjects) = (&self.index, &self.subjects);
+        let kind_of = |id: &SubjectId| Some(subjects.get(as_index(*index.get(id)?))?.kind);
+        let (verdict, touched) = self.calibrations.put(calibration, kind_of)?;
         touched.into_iter().for_each(|span| self.touch(span));
         Ok(verdict)
     }

@@ -9,6 +9,7 @@ use super::{Books, Fault, Interval};
 use crate::account::{Account, Nature};
 use crate::allocation::Allocation;
 use crate::balance::{Balance, ProjectEnergy};
+use crate::calibration::Calibration;
 use crate::derive::{Flow, Reason};
 use crate::entry::{Adjusts, Entry, Line};
 use crate::event::RegisterEvent;
@@ -334,6 +335,16 @@ impl Books {
     #[must_use]
     pub fn allocation(&self, id: &str) -> Option<&Allocation> {
         self.holdings.allocation(id)
+    }
+
+    /// Every calibration that touches what can still be corrected.
+    pub fn calibrations(&self) -> impl Iterator<Item = &Calibration> {
+        self.calibrations.iter()
+    }
+
+    #[must_use]
+    pub fn calibration(&self, id: &str) -> Option<&Calibration> {
+        self.calibrations.get(id)
     }
 
     /// Posted flows of one interval against what deriving it now would give: where they differ,

@@ -18,6 +18,7 @@ use bijli_wire::{NodeId, SubjectId, SubjectKind};
 
 use crate::account::{Account, Nature};
 use crate::allocation::Holdings;
+use crate::calibration::Calibrations;
 use crate::class::{ByClass, Class};
 use crate::diagram::{Diagram, PointId};
 use crate::profile::Cell;
@@ -93,6 +94,7 @@ pub(crate) struct Inputs<'a> {
     /// Each subject once, by id.
     pub(crate) subjects: Vec<Input<'a>>,
     pub(crate) holdings: &'a Holdings,
+    pub(crate) calibrations: &'a Calibrations,
 }
 
 impl Inputs<'_> {

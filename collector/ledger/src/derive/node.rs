@@ -7,6 +7,7 @@ use bijli_wire::{NodeId, ProjectId, SubjectKind};
 use super::{Draft, Input, Inputs, Level, Reason};
 use crate::account::{Account, Share};
 use crate::allocation::Hold;
+use crate::calibration::Correction;
 use crate::class::{Activity, ByClass, Class};
 use crate::interpolate::Ramp;
 use crate::profile::{Cell, Step};
@@ -71,9 +72,7 @@ fn derive_node(
     let account = Account::Node(id.clone());
     let mut gpus = ByClass::default();
     for (gpu, cell) in &devices.gpus {
-        gpus.add_all(cell.energy());
-        derive_gpu(inputs, gpu, cell, draft);
-        draft.flow(&account, &Account::Gpu(gpu.id.clone()), cell.energy());
+        gpus.add_all(&derive_gpu(inputs, gpu, cell, draft));
     }
     let weights = host_weights(inputs, id, devices);
     let mut parts = gpus;
@@ -94,20 +93,20 @@ fn derive_node(
     match whole.total().checked_sub(gpus.total()) {
         Some(_) if gpus.total() == 0 => split_host(&account, &whole, &weights, draft),
         Some(host) => {
-            split_host(&account, &ByClass::of(Class::Derived, host), &weights, draft);
+            split_host(&account, &derived(host), &weights, draft);
         }
         None => {
             let millijoules = gpus.total().abs_diff(whole.total());
-            let excess = ByClass::of(Class::Derived, millijoules);
-            draft.flow(&Account::DisputeNode(id.clone()), &account, &excess);
+            draft.flow(&Account::DisputeNode(id.clone()), &account, &derived(millijoules));
             draft.reasons.insert(Reason::DisputeNode { node: id.clone(), millijoules });
         }
     }
     Level { energy: whole, is_complete }
 }
 
-/// A GPU to those who held it, step by step; to idleness where nobody did.
-fn derive_gpu(inputs: &Inputs<'_>, gpu: &Input<'_>, cell: &Cell, draft: &mut Draft) {
+/// A GPU to those who held it, step by step; to idleness where nobody did. Tells what it took:
+/// what its register shows, corrected where it is calibrated.
+fn derive_gpu(inputs: &Inputs<'_>, gpu: &Input<'_>, cell: &Cell, draft: &mut Draft) -> ByClass {
     let account = Account::Gpu(gpu.id.clone());
     let holds = inputs.holdings.of_device(gpu.id, gpu.node, inputs.start, inputs.end);
     let mut held: Vec<(Hold<'_>, ByActivity)> =
@@ -116,14 +115,29 @@ fn derive_gpu(inputs: &Inputs<'_>, gpu: &Input<'_>, cell: &Cell, draft: &mut Dra
     for step in cell.steps() {
         cut_step(inputs.start, &step, &mut held, &mut free);
     }
-    for (activity, energy) in free.iter() {
-        draft.flow(&account, &nobody(activity), energy);
-    }
-    for (hold, sums) in &held {
-        for (activity, energy) in sums.iter() {
-            draft.flow(&account, &holder(hold.project, activity), energy);
+    let free = free.iter().map(|(activity, energy)| (nobody(activity), *energy));
+    let held = held.iter().flat_map(|(hold, sums)| {
+        sums.iter().map(|(activity, energy)| (holder(hold.project, activity), *energy))
+    });
+    let mut uses: Vec<(Account, ByClass)> = free.chain(held).collect();
+    let node = Account::Node(gpu.node.clone());
+    draft.flow(&node, &account, cell.energy());
+    if let Some(gain) = inputs.calibrations.of(gpu.id, inputs.start) {
+        match gain.correct(cell.energy(), &mut uses) {
+            Correction::More(amount) => draft.flow(&node, &account, &derived(amount)),
+            Correction::Less(amount) => draft.flow(&account, &node, &derived(amount)),
         }
     }
+    let mut taken = ByClass::default();
+    for (user, energy) in &uses {
+        draft.flow(&account, user, energy);
+        taken.add_all(energy);
+    }
+    taken
+}
+
+fn derived(millijoules: u128) -> ByClass {
+    ByClass::of(Class::Derived, millijoules)
 }
 
 /// What one hold, or nobody, had of a GPU.

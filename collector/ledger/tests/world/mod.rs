@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use bijli_ledger::{
-    Activity, Allocation, Books, Category, Diagram, Holds, Point, PointId, RegisterHandle, Role,
-    Rules,
+    Activity, Allocation, Books, Calibration, Category, Diagram, Gain, Holds, Point, PointId,
+    RegisterHandle, Role, Rules,
 };
 use bijli_wire::batch::{Register, Subject};
 use bijli_wire::{
@@ -42,6 +42,7 @@ impl Dice {
 pub(crate) enum Fact {
     Read(RegisterHandle, UtcMillis, Option<i64>, Activity),
     Allocate(Allocation),
+    Calibrate(Calibration),
     Advance(UtcMillis),
 }
 
@@ -54,6 +55,9 @@ impl Fact {
             // An overlap is refused and changes nothing; which one, their order decides.
             Self::Allocate(allocation) => {
                 let _verdict = books.allocate(allocation.clone());
+            }
+            Self::Calibrate(calibration) => {
+                let _verdict = books.calibrate(calibration.clone());
             }
             Self::Advance(now) => {
                 books.advance(*now);
@@ -108,6 +112,22 @@ impl World {
             let _verdict = books.declare(node, subject);
         }
         books
+    }
+
+    /// Of every GPU, over all time. A hub without one is given a name that nobody has.
+    pub(crate) fn calibration(&self, ppm: u32) -> Calibration {
+        let gpus = self.subjects.iter().filter(|(_, one)| one.kind == SubjectKind::Gpu);
+        let gpus = gpus.map(|(_, one)| one.id.clone());
+        Calibration {
+            id: "C1".to_owned(),
+            devices: gpus.chain([SubjectId::new("nobody").unwrap()]).collect(),
+            gain: Gain::from_ppm(ppm).unwrap(),
+            doubt_ppm: 9_000,
+            from: UtcMillis::new(0),
+            to: None,
+            who: "A. Khan".to_owned(),
+            why: "compared".to_owned(),
+        }
     }
 
     pub(crate) fn end(&self) -> UtcMillis {
