@@ -3,7 +3,7 @@
 //! The journal keeps the canonical JSON of [`PutText`] and [`EndText`], so that a replay reads what
 //! the first run read. Field order and names are on disk: append only.
 
-use bijli_ledger::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
+use bijli_ledger::{Allocation, AllocationError, CalibrationError, EndVerdict, Holds, PutVerdict};
 use bijli_wire::id::IdError;
 use bijli_wire::{HubId, NodeId, ProjectId, SubjectId};
 use serde::{Deserialize, Serialize};
@@ -47,8 +47,8 @@ pub struct EndText {
 /// Why a text is no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    #[error("not the JSON of an allocation: {reason}")]
-    Json { reason: String },
+    #[error("not the JSON of {what}: {reason}")]
+    Json { what: &'static str, reason: String },
     #[error("{field}: {source}")]
     Name { field: &'static str, source: IdError },
     #[error("{field}: {source}")]
@@ -61,12 +61,23 @@ pub enum TextError {
     OtherId { path: String, body: String },
 }
 
+impl TextError {
+    /// What a JSON says; `what` it should be.
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(
+        what: &'static str,
+        json: &[u8],
+    ) -> Result<T, Self> {
+        serde_json::from_slice(json).map_err(|e| Self::Json { what, reason: e.to_string() })
+    }
+}
+
 /// How the books answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Put(PutVerdict),
     Ended(EndVerdict),
     Refused(AllocationError),
+    Calibrated(Result<PutVerdict, CalibrationError>),
     /// The journalled text cannot be read; nothing was booked.
     Unreadable(TextError),
 }
@@ -76,17 +87,21 @@ impl Verdict {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Put(PutVerdict::New) => "new",
-            Self::Put(PutVerdict::Unchanged) | Self::Ended(EndVerdict::Unchanged) => "unchanged",
-            Self::Put(PutVerdict::Replaced) => "replaced",
+            Self::Put(PutVerdict::New) | Self::Calibrated(Ok(PutVerdict::New)) => "new",
+            Self::Put(PutVerdict::Unchanged)
+            | Self::Calibrated(Ok(PutVerdict::Unchanged))
+            | Self::Ended(EndVerdict::Unchanged) => "unchanged",
+            Self::Put(PutVerdict::Replaced) | Self::Calibrated(Ok(PutVerdict::Replaced)) => {
+                "replaced"
+            }
             Self::Ended(EndVerdict::Ended) => "ended",
             Self::Ended(EndVerdict::Moved) => "moved",
-            Self::Refused(_) | Self::Unreadable(_) => "refused",
+            Self::Refused(_) | Self::Calibrated(Err(_)) | Self::Unreadable(_) => "refused",
         }
     }
 }
 
-fn name<T>(field: &'static str, parsed: Result<T, IdError>) -> Result<T, TextError> {
+pub(crate) fn name<T>(field: &'static str, parsed: Result<T, IdError>) -> Result<T, TextError> {
     parsed.map_err(|source| TextError::Name { field, source })
 }
 
@@ -94,7 +109,7 @@ impl PutText {
     /// # Errors
     /// Says which field is wrong.
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
-        serde_json::from_slice(json).map_err(|error| TextError::Json { reason: error.to_string() })
+        TextError::read("an allocation", json)
     }
 
     /// The bytes that the journal keeps.
@@ -159,7 +174,7 @@ impl EndText {
     /// # Errors
     /// Says which field is wrong.
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
-        serde_json::from_slice(json).map_err(|error| TextError::Json { reason: error.to_string() })
+        TextError::read("an allocation", json)
     }
 
     /// The bytes that the journal keeps.

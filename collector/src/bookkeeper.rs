@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::Activities;
 use crate::allocation::{EndText, PutText, Verdict};
+use crate::calibration::{CalibrationText, Unbooked};
 use crate::diagram::Plan;
 use crate::ingest::correction;
 use crate::intake::{Fact, Reply};
@@ -134,6 +135,11 @@ impl Bookkeeper {
                 self.answer(verdict, reply);
                 self.advance(received);
             }
+            Fact::Calibration { received, json, reply } => {
+                let verdict = self.calibrate(&json);
+                self.answer(verdict, reply);
+                self.advance(received);
+            }
             Fact::Diagram { received, from, hub, toml } => {
                 self.set_diagram(&hub, from, &toml);
                 self.advance(received);
@@ -234,10 +240,24 @@ impl Bookkeeper {
         }
     }
 
+    fn calibrate(&mut self, json: &[u8]) -> Verdict {
+        match CalibrationText::from_json(json).map_err(Unbooked::from).and_then(|text| text.read())
+        {
+            Ok((hub, calibration)) => {
+                Verdict::Calibrated(self.hub(&hub).books_mut().calibrate(calibration))
+            }
+            Err(Unbooked::Refused(error)) => Verdict::Calibrated(Err(error)),
+            Err(Unbooked::Text(error)) => Verdict::Unreadable(error),
+        }
+    }
+
     fn answer(&self, verdict: Verdict, reply: Reply<Verdict>) {
         if let Verdict::Unreadable(error) = &verdict {
             self.state.health.frames_unusable.inc();
-            tracing::error!(error = chain(error), "a journalled allocation cannot be read");
+            tracing::error!(
+                error = chain(error),
+                "a journalled allocation or calibration cannot be read"
+            );
         }
         reply.send(verdict);
     }

@@ -222,7 +222,7 @@ fn router(state: &Shared, ingest: &Arc<Ingest>, has_agents: bool) -> Router {
         .with_state(Arc::clone(state));
     let agents = if has_agents { ingest::agents_router(Arc::clone(ingest)) } else { Router::new() };
     own.merge(agents)
-        .merge(ingest::allocations_router(Arc::clone(ingest)))
+        .merge(ingest::people_router(Arc::clone(ingest)))
         .merge(crate::status::router(Arc::clone(state)))
         .merge(crate::api::router(Arc::clone(state)))
         .merge(crate::page::router(Arc::clone(state)))
@@ -487,10 +487,11 @@ fn put_from_file(
         }
         crate::allocation::Verdict::Put(_)
         | crate::allocation::Verdict::Ended(_)
+        | crate::allocation::Verdict::Calibrated(_)
         | crate::allocation::Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();
-    append(config, journal, Frame::AllocationPut { received, json }, Note::Allocation { reply })
+    append(config, journal, Frame::AllocationPut { received, json }, Note::Answer { reply })
 }
 
 /// Appends and waits, from a thread of its own.

@@ -15,7 +15,8 @@
 //! id. 9 corrected batch: what was added to its times (milliseconds, `i64` little endian), then the
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
-//! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes).
+//! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
+//! JSON.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -45,6 +46,10 @@ pub enum Frame {
         json: Vec<u8>,
     },
     AllocationEnd {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    Calibration {
         received: UtcMillis,
         json: Vec<u8>,
     },
@@ -163,6 +168,7 @@ const KIND_CORRECTED: u8 = 9;
 const KIND_INCIDENT: u8 = 10;
 const KIND_SNAPSHOT: u8 = 11;
 const KIND_PRUNED: u8 = 12;
+const KIND_CALIBRATION: u8 = 13;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -173,6 +179,7 @@ impl Frame {
             | Self::Batch { received, .. }
             | Self::AllocationPut { received, .. }
             | Self::AllocationEnd { received, .. }
+            | Self::Calibration { received, .. }
             | Self::Diagram { received, .. }
             | Self::Tick { received }
             | Self::Rules { received, .. }
@@ -199,6 +206,7 @@ impl Frame {
             Self::AllocationEnd { received, json } => {
                 framed(KIND_ALLOCATION_END, *received, &[json])
             }
+            Self::Calibration { received, json } => framed(KIND_CALIBRATION, *received, &[json]),
             Self::Diagram { received, from, hub, toml } => {
                 let hub = hub.as_str().as_bytes();
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
@@ -250,6 +258,7 @@ impl Frame {
             }
             KIND_ALLOCATION_PUT => Ok(Self::AllocationPut { received, json: body.to_vec() }),
             KIND_ALLOCATION_END => Ok(Self::AllocationEnd { received, json: body.to_vec() }),
+            KIND_CALIBRATION => Ok(Self::Calibration { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),
@@ -403,11 +412,12 @@ mod tests {
             text: "x".into(),
         };
         let pruned = Pruned { segment: 2, first: 2, last: 2, bytes: 2, sha256: [7; 32] };
-        let rows: [(Frame, u8, Vec<u8>); 11] = [
+        let rows: [(Frame, u8, Vec<u8>); 12] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
             (Frame::AllocationEnd { received: AT, json: b"[]".to_vec() }, 4, b"[]".to_vec()),
+            (Frame::Calibration { received: AT, json: b"{}".to_vec() }, 13, b"{}".to_vec()),
             (
                 Frame::Diagram {
                     received: AT,

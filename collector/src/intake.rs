@@ -70,7 +70,8 @@ pub enum Note {
         /// As the door read it; `None`: it is decoded when it is booked.
         carried: Option<Carried>,
     },
-    Allocation {
+    /// Of an allocation or a calibration: whoever put it waits for what the books say.
+    Answer {
         reply: Reply<Verdict>,
     },
     Floor {
@@ -111,6 +112,11 @@ pub enum Fact {
         reply: Reply<Verdict>,
     },
     End {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
+    Calibration {
         received: UtcMillis,
         json: Vec<u8>,
         reply: Reply<Verdict>,
@@ -285,7 +291,7 @@ impl Intake {
         note: Note,
         facts: &mut Vec<Fact>,
     ) -> Result<(), Unusable> {
-        let reply = if let Note::Allocation { reply } = note {
+        let reply = if let Note::Answer { reply } = note {
             reply
         } else {
             return self.settle_noted(frame, note, facts);
@@ -296,6 +302,9 @@ impl Intake {
             }
             Frame::AllocationEnd { received, json } => {
                 facts.push(Fact::End { received, json, reply });
+            }
+            Frame::Calibration { received, json } => {
+                facts.push(Fact::Calibration { received, json, reply });
             }
             Frame::Schema { .. }
             | Frame::Batch { .. }
@@ -444,9 +453,9 @@ impl Note {
             Frame::Floor { lane, floor, .. } => {
                 Ok(Self::Floor { lane: lane.clone(), floor: *floor })
             }
-            Frame::AllocationPut { .. } | Frame::AllocationEnd { .. } => {
-                Ok(Self::Allocation { reply: Reply::none() })
-            }
+            Frame::AllocationPut { .. }
+            | Frame::AllocationEnd { .. }
+            | Frame::Calibration { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }

@@ -376,7 +376,9 @@ fn weight(request: &Request) -> usize {
         Frame::Schema { body, .. } | Frame::Batch { body, .. } | Frame::Corrected { body, .. } => {
             body.len()
         }
-        Frame::AllocationPut { json, .. } | Frame::AllocationEnd { json, .. } => json.len(),
+        Frame::AllocationPut { json, .. }
+        | Frame::AllocationEnd { json, .. }
+        | Frame::Calibration { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. }

@@ -30,6 +30,7 @@ pub mod api;
 pub mod bookkeeper;
 pub mod ca;
 pub mod calendar;
+pub mod calibration;
 pub mod carried;
 pub mod cli;
 pub mod clock;

@@ -15,6 +15,7 @@ use bijli_wire::{
 use super::{Frame, Incident};
 use crate::allocation::{EndText, PutText};
 use crate::bookkeeper::Bookkeeper;
+use crate::calibration::{CalibrationText, StepText};
 use crate::clock::Clock;
 use crate::diagram::{Plan, PlanNode, PlanPoint, PlanRole};
 use crate::health::Health;
@@ -23,7 +24,7 @@ use crate::intake::Intake;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -36,6 +37,7 @@ const NAMES: [&str; 12] = [
     "9-corrected.frame",
     "11-snapshot.frame",
     "12-pruned.frame",
+    "13-calibration.frame",
 ];
 
 fn golden() -> PathBuf {
@@ -92,6 +94,30 @@ fn put() -> PutText {
     }
 }
 
+/// From a moment after all readings, so that the entries stay as they were before it came.
+fn calibration() -> CalibrationText {
+    let step = StepText {
+        from: "2025-10-09T08:00:00Z".into(),
+        to: "2025-10-09T08:10:00Z".into(),
+        device_mj: 240_000_000,
+        reference_mj: 243_216_000,
+        covered_ppm: 1_000_000,
+    };
+    CalibrationText {
+        id: "2025-10".into(),
+        hub: Some("lahore".into()),
+        devices: vec!["GPU-0001".into()],
+        gain_ppm: 1_013_400,
+        doubt_ppm: 7_200,
+        from: "2025-10-10T00:00:00Z".into(),
+        to: None,
+        who: "A. Khan".into(),
+        why: "yearly".into(),
+        reference: "pdu-a3, class 0.5".into(),
+        steps: vec![step],
+    }
+}
+
 fn incident() -> Incident {
     Incident {
         hub: hub(),
@@ -115,7 +141,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 12] {
+fn frames() -> [Frame; 13] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -137,6 +163,7 @@ fn frames() -> [Frame; 12] {
         Frame::Corrected { received: at(1_202), offset_ms: -3_600_000, body: second },
         Frame::Snapshot { received: at(1_203) },
         Frame::Pruned { received: at(1_204), pruned },
+        Frame::Calibration { received: at(1_205), json: calibration().to_json() },
     ]
 }
 
@@ -151,6 +178,7 @@ fn plain(frame: Frame) -> Frame {
         }
         Frame::AllocationPut { .. }
         | Frame::AllocationEnd { .. }
+        | Frame::Calibration { .. }
         | Frame::Diagram { .. }
         | Frame::Tick { .. }
         | Frame::Rules { .. }
@@ -185,7 +213,7 @@ fn a_reader_written_from_the_document_agrees() {
     };
     let received = [
         0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
-        1_204_000,
+        1_204_000, 1_205_000,
     ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
@@ -225,6 +253,10 @@ fn a_reader_written_from_the_document_agrees() {
                 assert_eq!(numbers, [1, 1, 480, 67_108_864]);
                 assert_eq!(body[32..], [0x5A; 32]);
             }
+            13 => assert_eq!(
+                body,
+                br#"{"id":"2025-10","hub":"lahore","devices":["GPU-0001"],"gain_ppm":1013400,"doubt_ppm":7200,"from":"2025-10-10T00:00:00Z","who":"A. Khan","why":"yearly","reference":"pdu-a3, class 0.5","steps":[{"from":"2025-10-09T08:00:00Z","to":"2025-10-09T08:10:00Z","device_mj":240000000,"reference_mj":243216000,"covered_ppm":1000000}]}"#
+            ),
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));
                 assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);

@@ -23,8 +23,8 @@ use crate::intake::Note;
 use crate::refusal::Refusal;
 use crate::state::Hub;
 
-type PathId = Result<Path<String>, PathRejection>;
-type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+pub(super) type PathId = Result<Path<String>, PathRejection>;
+pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// Answer to a put or an end.
 #[derive(Debug, Serialize)]
@@ -39,17 +39,17 @@ pub(crate) struct List {
     allocations: Vec<PutText>,
 }
 
-fn invalid(error: &TextError) -> Refusal {
+pub(super) fn invalid(error: &TextError) -> Refusal {
     Refusal::new(ErrorCode::InvalidRequest, error.to_string())
 }
 
-fn named(path: PathId) -> Result<String, Refusal> {
-    let refuse = |_| Refusal::new(ErrorCode::InvalidRequest, "the address names no allocation");
+pub(super) fn named(path: PathId) -> Result<String, Refusal> {
+    let refuse = |_| Refusal::new(ErrorCode::InvalidRequest, "the address names nothing");
     path.map(|Path(id)| id).map_err(refuse)
 }
 
 /// Takes `allowed`, each at most once, and nothing else: a misspelt `at` must not mean "now".
-fn parameters(
+pub(super) fn parameters(
     query: Parameters,
     allowed: &[&'static str],
 ) -> Result<BTreeMap<&'static str, String>, Refusal> {
@@ -75,7 +75,7 @@ fn parameters(
 
 impl Ingest {
     /// The hub of that name, or the only one.
-    fn one_hub(&self, name: Option<&str>) -> Result<Arc<Hub>, Refusal> {
+    pub(super) fn one_hub(&self, name: Option<&str>) -> Result<Arc<Hub>, Refusal> {
         let hubs = self.state.hubs();
         let mut configured = hubs.into_iter().filter(|hub| hub.is_configured);
         let Some(name) = name else {
@@ -161,7 +161,7 @@ async fn put(ingest: &Ingest, mut text: PutText) -> Result<Json<Answer>, Refusal
     let json = PutText::of(&hub.id, &allocation).to_json();
     let frame = Frame::AllocationPut { received: ingest.state.clock.now(), json };
     let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Allocation { reply: reply(sender) }).await?;
+    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
     answer(&hub, &allocation.id, verdict.await.map_err(|_| internal())?)
 }
 
@@ -200,13 +200,13 @@ pub(crate) async fn end(
     let text = EndText { hub: hub.id.to_string(), id: id.clone(), at: calendar::rfc3339(at) };
     let frame = Frame::AllocationEnd { received, json: text.to_json() };
     let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Allocation { reply: reply(sender) }).await?;
+    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
     answer(&hub, &id, verdict.await.map_err(|_| internal())?)
 }
 
 fn answer(hub: &Hub, id: &str, verdict: Verdict) -> Result<Json<Answer>, Refusal> {
     let refused = match &verdict {
-        Verdict::Put(_) | Verdict::Ended(_) => {
+        Verdict::Put(_) | Verdict::Ended(_) | Verdict::Calibrated(_) => {
             let allocation = hub.books().allocation(id).map(|held| PutText::of(&hub.id, held));
             return Ok(Json(Answer { verdict: verdict.word(), allocation }));
         }

@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod allocations;
+pub mod calibrations;
 pub mod correction;
 pub mod credits;
 pub mod denied;
@@ -131,14 +132,16 @@ pub fn agents_router(ingest: Arc<Ingest>) -> Router {
         .layer(axum::middleware::from_fn(spread))
 }
 
-/// What schedulers ask for.
-pub fn allocations_router(ingest: Arc<Ingest>) -> Router {
+/// What schedulers and people ask for.
+pub fn people_router(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/v1/allocations", get(allocations::list).put(allocations::put_unnamed))
         .route(
             "/v1/allocations/{id}",
             get(allocations::show).put(allocations::put_named).delete(allocations::end),
         )
+        .route("/v1/calibrations", get(calibrations::list).put(calibrations::put_unnamed))
+        .route("/v1/calibrations/{id}", put(calibrations::put_named))
         .with_state(ingest)
 }
 

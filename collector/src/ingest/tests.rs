@@ -101,17 +101,22 @@ fn acked(answer: &(u16, Vec<u8>), body: &[u8], sequence: u64) -> AckVerdict {
 /// Runs a test's blocking part beside the collector.
 fn with_collector(test: impl FnOnce(SocketAddr) + Send + 'static) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
+    with_collector_in(folder.path(), test);
+    folder
+}
+
+fn with_collector_in<T: Send + 'static>(
+    folder: &Path,
+    test: impl FnOnce(SocketAddr) -> T + Send + 'static,
+) -> T {
     let done = block_on(async {
-        let collector = ready(folder.path()).await;
+        let collector = ready(folder).await;
         let address = collector.address;
         let tested = tokio::task::spawn_blocking(move || test(address)).await;
         collector.stop().await.expect("stops");
         tested
     });
-    if let Err(panic) = done.expect("a runtime") {
-        std::panic::resume_unwind(panic.into_panic());
-    }
-    folder
+    done.expect("a runtime").unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 fn taught(address: SocketAddr) -> SchemaId {
@@ -251,6 +256,38 @@ fn allocations_are_idempotent_and_overlaps_are_told_in_words() {
         assert_eq!(status, 200);
         assert!(list.contains("\"to\":\"2026-08-01T05:00:00Z\""), "{list}");
     });
+}
+
+/// Goal: a calibration that a person signed is in the books at once, is refused in words when two
+/// claim one GPU, and stands the same after a restart.
+#[test]
+fn calibrations_are_idempotent_and_one_at_a_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |address, id: &str, from: &str, ppm: u32| {
+        let json = format!(
+            "{{\"devices\":[\"GPU-1\"],\"gain_ppm\":{ppm},\"doubt_ppm\":7200,\"from\":\"{from}\",\
+             \"who\":\"A. Khan\",\"why\":\"yearly\",\"reference\":\"pdu-a3\",\"steps\":[]}}"
+        );
+        ask(address, "PUT", &format!("/v1/calibrations/{id}"), json.as_bytes())
+    };
+    let text = |answer: (u16, Vec<u8>)| String::from_utf8(answer.1).expect("text");
+    let listed = move |address| text(ask(address, "GET", "/v1/calibrations?hub=isb", b""));
+    let held = with_collector_in(folder.path(), move |address| {
+        let (march, april) = ("2026-03-01T00:00:00Z", "2026-04-01T00:00:00+05:00");
+        assert!(text(put(address, "c1", march, 1_013_400)).contains("\"verdict\":\"new\""));
+        assert!(text(put(address, "c1", march, 1_013_400)).contains("\"unchanged\""));
+        assert!(text(put(address, "c1", march, 1_013_500)).contains("\"replaced\""));
+        let rival = put(address, "c2", april, 990_000);
+        assert_eq!(refused(&rival), ErrorCode::Conflict);
+        assert!(text(rival).contains("has calibration \\\"c1\\\" at that time"));
+        let absurd = put(address, "c3", march, 1);
+        assert_eq!(refused(&absurd), ErrorCode::InvalidRequest);
+        assert!(text(absurd).contains("no calibration, a defect"));
+        listed(address)
+    });
+    assert!(held.contains("\"gain_ppm\":1013500"), "{held}");
+    let again = with_collector_in(folder.path(), listed);
+    assert_eq!(again, held);
 }
 
 /// Goal: over cleartext HTTP/2, out of order, then a restart and an offline replay: one history.

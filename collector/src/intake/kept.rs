@@ -84,6 +84,7 @@ fn waiting(fact: &Fact) -> Waiting {
         Fact::Record { .. }
         | Fact::Put { .. }
         | Fact::End { .. }
+        | Fact::Calibration { .. }
         | Fact::Diagram { .. }
         | Fact::Rules { .. }
         | Fact::Floor { .. }
