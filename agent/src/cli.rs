@@ -1,17 +1,18 @@
-//! The command line: `run`, `check`, `once`, `simulate`.
+//! The command line: `run`, `check`, `once`, `pause`, `calibrate`, `simulate`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bijli_wire::Millis;
+use bijli_wire::{Millijoules, Millis};
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::{self, CollectorUrl, Config};
 use crate::schedule::words;
 use crate::simulate::{self, Plan, Size};
-use crate::{agent, pause, probe, report};
+use crate::{agent, calibrate, pause, probe, report};
 
 /// Shares of time (processor load) need two readings, a second apart.
 const ONCE_ROUNDS: u32 = 2;
@@ -58,6 +59,8 @@ enum Command {
     },
     /// Ends a pause before its time.
     Resume(At),
+    /// Compares the GPUs' registers with a better meter at steady loads, and writes a record.
+    Calibrate(Calibrate),
     /// Plays a simulated hub through real spools and links.
     Simulate(Simulate),
 }
@@ -67,6 +70,48 @@ struct At {
     /// The configuration.
     #[arg(long, default_value = config::PATH)]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Calibrate {
+    #[command(flatten)]
+    at: At,
+    /// The reference: a meter of this configuration, or this node's own register.
+    #[arg(long, value_name = "ID", conflicts_with = "typed", required_unless_present = "typed")]
+    meter: Option<String>,
+    /// Somebody reads the reference and types what it shows, at both ends of each step.
+    #[arg(long)]
+    typed: bool,
+    /// Accuracy class of the reference, in percent of what it shows: "0.5".
+    #[arg(long, value_name = "PERCENT", value_parser = ppm)]
+    class: u32,
+    /// Least difference that a typed reading can show: "10 Wh".
+    #[arg(long, value_parser = energy, default_value = "10 Wh")]
+    resolution: Millijoules,
+    /// How far apart in time both may be read [default: 1s for a meter, 2s typed].
+    #[arg(long, value_parser = duration)]
+    timing: Option<Millis>,
+    /// Share of the reference's energy that reaches the GPUs, in percent: "94".
+    #[arg(long, value_name = "PERCENT", value_parser = ppm, default_value = "100")]
+    efficiency: u32,
+    /// Steady loads, least to most or in any order.
+    #[arg(long, default_value_t = 3)]
+    steps: usize,
+    /// Length of each step.
+    #[arg(long, value_parser = duration, default_value = "10m")]
+    each: Millis,
+    /// What passes between a new load and the first reading.
+    #[arg(long, value_parser = duration, default_value = "1m")]
+    settle: Millis,
+    /// Who signs it off.
+    #[arg(long)]
+    who: String,
+    /// The occasion.
+    #[arg(long)]
+    why: String,
+    /// Where the record goes; it is not there yet.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +162,19 @@ fn duration(text: &str) -> Result<Millis, String> {
     bijli_wire::quantity::duration(text).map_err(|e| e.to_string())
 }
 
+fn energy(text: &str) -> Result<Millijoules, String> {
+    bijli_wire::quantity::energy(text).map_err(|e| e.to_string())
+}
+
+/// A percentage of at most 100, in millionths of one.
+fn ppm(text: &str) -> Result<u32, String> {
+    let number = text.trim_end_matches(['%', ' ']);
+    let percent = bijli_wire::quantity::Decimal::parse(number);
+    let ppm = percent.and_then(|p| p.digits.checked_mul(10_000)?.checked_div(p.denominator()));
+    let ppm = ppm.filter(|ppm| *ppm <= 1_000_000).and_then(|ppm| u32::try_from(ppm).ok());
+    ppm.ok_or_else(|| format!("{text:?} is no percentage of at most 100: write for example 0.5"))
+}
+
 /// Parses the arguments and does what they ask.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -158,8 +216,48 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             println!("the agent takes the GPUs again within a minute");
             Ok(ExitCode::SUCCESS)
         }
+        Command::Calibrate(arguments) => compare(arguments),
         Command::Simulate(arguments) => simulate(arguments),
     }
+}
+
+/// Says everything on standard output, and writes the record into its file.
+fn compare(arguments: Calibrate) -> anyhow::Result<ExitCode> {
+    let config = load(&arguments.at)?;
+    let out = &arguments.out;
+    anyhow::ensure!(
+        !out.try_exists().unwrap_or(false),
+        "{} is there already: a record is not written over",
+        out.display()
+    );
+    let slack = Millis::new(if arguments.typed { 2_000 } else { 1_000 });
+    let plan = calibrate::Plan {
+        hub: config.hub.clone(),
+        node: config.node.clone(),
+        meter: arguments.meter,
+        class_ppm: arguments.class,
+        resolution: arguments.resolution,
+        timing: arguments.timing.unwrap_or(slack),
+        efficiency_ppm: arguments.efficiency,
+        steps: arguments.steps,
+        each: arguments.each,
+        settle: arguments.settle,
+        who: arguments.who,
+        why: arguments.why,
+    };
+    let probes = probe::build(&config.probes, &agent::context(&config)?);
+    let (mut typed, mut told) = (std::io::stdin().lock(), std::io::stdout().lock());
+    let record = calibrate::run(&plan, probes, &mut typed, &mut told)?;
+    writeln!(told, "\n{}", record.text())?;
+    let json = record.json();
+    let written =
+        std::fs::File::create_new(out).and_then(|mut file| file.write_all(json.as_bytes()));
+    if written.is_err() {
+        // An hour's work is not lost to a full disk.
+        writeln!(told, "{json}")?;
+    }
+    written.with_context(|| format!("cannot write {}; the record is above", out.display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Asks, and waits until the agent says that it has let go.
@@ -341,5 +439,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn percentages_are_exact_and_at_most_all() {
+        assert_eq!(ppm("0.5"), Ok(5_000));
+        assert_eq!(ppm("94 %"), Ok(940_000));
+        assert_eq!(ppm("100"), Ok(1_000_000));
+        for text in ["101", "-1", "half", ""] {
+            assert!(ppm(text).expect_err(text).contains("no percentage"), "{text}");
+        }
     }
 }

@@ -21,6 +21,7 @@ macro_rules! planted {
 
 pub mod agent;
 pub mod batcher;
+pub mod calibrate;
 pub mod cli;
 pub mod clock;
 pub mod config;

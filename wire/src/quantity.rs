@@ -9,7 +9,7 @@
 use serde::Deserializer;
 use serde::de::{self, Visitor};
 
-use crate::units::{Millis, Milliwatts};
+use crate::units::{Millijoules, Millis, Milliwatts};
 
 /// Why a number with a unit was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,19 @@ const POWER: Dimension = Dimension {
     units: &[("mW", 1), ("W", 1_000), ("kW", 1_000_000), ("MW", 1_000_000_000)],
 };
 
+const ENERGY: Dimension = Dimension {
+    what: "meter reading",
+    base: "millijoules",
+    example: "1234.56 kWh",
+    units: &[
+        ("mJ", 1),
+        ("J", 1_000),
+        ("Wh", 3_600_000),
+        ("kWh", 3_600_000_000),
+        ("MWh", 3_600_000_000_000),
+    ],
+};
+
 const SIZE: Dimension = Dimension {
     what: "size",
     base: "bytes",
@@ -78,6 +91,14 @@ pub fn duration(text: &str) -> Result<Millis, QuantityError> {
 /// Says what is wrong and shows an example.
 pub fn power(text: &str) -> Result<Milliwatts, QuantityError> {
     parse(text, &POWER).map(Milliwatts::new)
+}
+
+/// `"1234.56 kWh"`, `"100 Wh"`.
+///
+/// # Errors
+/// Says what is wrong and shows an example.
+pub fn energy(text: &str) -> Result<Millijoules, QuantityError> {
+    parse(text, &ENERGY).map(Millijoules::new)
 }
 
 /// `"2 GiB"`, `"512 MB"`, in bytes.
@@ -226,6 +247,7 @@ mod tests {
         for (text, mw) in [("700 W", 700_000), ("2 MW", 2_000_000_000), ("1.5kW", 1_500_000)] {
             assert_eq!(power(text), Ok(Milliwatts::new(mw)), "{text}");
         }
+        assert_eq!(energy("1234.56 kWh"), Ok(Millijoules::new(4_444_416_000_000)));
         assert_eq!(size("2 GiB"), Ok(2 << 30));
         assert_eq!(size("1.5 KiB"), Ok(1536));
     }

@@ -44,7 +44,8 @@ impl Gain {
     /// the best class first, so that no correction makes energy look better known than it is.
     pub(crate) fn correct<T>(self, whole: &ByClass, uses: &mut [(T, ByClass)]) -> Correction {
         let part = u128::from(self.0.abs_diff(ONE_PPM));
-        let amount = whole.total().saturating_mul(part) / u128::from(ONE_PPM);
+        let product = whole.total().saturating_mul(part);
+        let amount = product.checked_div(u128::from(ONE_PPM)).unwrap_or(0);
         if self.0 >= ONE_PPM {
             let parts = split(amount, &weights(uses, ByClass::total));
             for ((_, energy), part) in uses.iter_mut().zip(parts) {
