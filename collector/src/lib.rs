@@ -50,10 +50,12 @@ pub mod live;
 pub mod page;
 pub mod replay;
 pub mod scrub;
+pub mod severity;
 pub mod snapshot;
 pub mod state;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod xids;
 
 pub use ingest::refusal;
