@@ -38,6 +38,7 @@ pub mod config;
 pub mod demo;
 pub mod diagram;
 pub mod disk;
+pub mod events;
 pub mod export;
 pub mod frame;
 pub mod health;
