@@ -1,4 +1,4 @@
-//! The latest reading of every series of every node, and what happened at the nodes, for metrics and
+//! The latest reading of every series of every node, and what happened at them, for metrics and
 //! pages. Never for booking.
 //!
 //! # Invariants

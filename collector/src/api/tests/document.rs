@@ -106,8 +106,9 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
          `xid` says what an XID means and asks for, from NVIDIA's catalogue as this hub has it \
          (`collector/xids.toml`, changed by `[[hub.xid]]` in the configuration), with its \
          provenance. `class` is ignore, restart_app, restart_vm, reset_gpu, reboot_node, \
-         check_mechanicals, update_software, contact_support, workflow (the action depends on what \
-         else is there) or none_published. `is_known` false: the number is not in the catalogue.\n\n\
+         check_mechanicals, update_software, contact_support, workflow (the action depends on \
+         what else is there) or none_published. `is_known` false: the number is not in the \
+         catalogue.\n\n\
          A hub keeps the last 256 events of each kind, and of each XID in the catalogue, of one \
          node at most 32 of them; of registers the last 128 of each kind. They are made again from \
          journal and snapshots at a start; older ones are in the journal only. `from` and `to` are \
