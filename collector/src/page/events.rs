@@ -180,7 +180,7 @@ fn row(told: &Told, view: &View) -> Markup {
             td.full data-l="to do" {
                 @if let Some(advice) = xid {
                     b title=(advice.provenance) { (advice.class.word().replace('_', " ")) } ": " (advice.action)
-                    @if let Some(when) = &advice.escalates { br; span.soft { (when) } }
+                    @if let Some(when) = &advice.escalates { br; span.soft { "Escalates: " (when) } }
                 }
             }
         }
