@@ -277,7 +277,10 @@ fn the_printed_diagram_is_a_configuration() {
 fn every_subcommand_explains_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     for (program, commands) in [
-        ("bijli-agent", &["", "run", "check", "once", "pause", "resume", "simulate"][..]),
+        (
+            "bijli-agent",
+            &["", "run", "check", "once", "pause", "resume", "calibrate", "simulate"][..],
+        ),
         ("bijli-collector", &["", "serve", "check", "status", "replay", "demo", "ca"]),
     ] {
         let mut all = String::new();

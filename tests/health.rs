@@ -112,11 +112,23 @@ fn a13_a_replaced_gpu_is_metered_under_its_own_name() {
     });
 }
 
-/// Goal: XIDs come from the kernel's log and from the driver, each once.
+/// The XIDs of one number, newest first, as `/v1/events` answers them.
+fn answered(site: &Site, code: u32) -> Vec<Value> {
+    let answer = site.json(&format!("/v1/events?hub=lahore&node=n01&xid={code}"));
+    answer["events"].as_array().expect("a list").clone()
+}
+
+fn has_line(site: &Site, line: &str) -> Option<()> {
+    let metrics = ask("GET", site.port, "/metrics/fleet", b"")?;
+    metrics.text().lines().any(|found| found == line).then_some(())
+}
+
+/// Goal: XIDs come from the kernel's log and from the driver, each once; the collector says what
+/// each asks for, counts a storm without telling it, and knows all of it after a restart.
 #[test]
-fn xids_of_both_witnesses_are_told_once() {
-    let site = Site::start_tls(HUB);
-    let agent = agent(&site, "health-rising");
+fn xids_of_both_witnesses_are_told_once_with_what_to_do() {
+    let mut site = Site::start_tls(HUB);
+    let mut agent = agent(&site, "health-rising");
     eventually("the first GPU", 60, || is_up(&site, "0").then_some(()));
     let mut log =
         std::fs::OpenOptions::new().append(true).open(site.path("kmsg")).expect("the log");
@@ -138,6 +150,38 @@ fn xids_of_both_witnesses_are_told_once() {
     assert_eq!(subject("XID 94:").expect("there").0, Some(uuid(1)));
     let driver = eventually("the driver's other events", 60, || told(&site, "gpu_event").pop());
     assert!(driver.0.is_some(), "{driver:?}");
+    let failed = answered(&site, 64).pop().expect("there");
+    assert_eq!(
+        (&failed["severity"], &failed["xid"]["class"]),
+        (&"page".into(), &"reset_gpu".into())
+    );
+    assert!(failed["xid"]["action"].as_str().expect("text").contains("RMA"), "{failed}");
+    assert!(failed["xid"]["provenance"].as_str().expect("text").contains("NVIDIA"), "{failed}");
+
+    // Stopped, it tells what it has counted; started again, it sends that.
+    assert!(agent.stop(60).success(), "{}", agent.printed());
+    let _agent = self::agent(&site, "health-rising");
+    let storm = eventually("the other 49 of XID 62", 120, || {
+        Some(answered(&site, 62)).filter(|told| told.len() == 2)
+    });
+    let counts: Vec<Option<u64>> = storm.iter().map(|told| told["count"].as_u64()).collect();
+    assert_eq!(counts, [Some(49), Some(1)], "{storm:?}");
+    for told in &storm {
+        let subject = told["subject"].as_str().map(str::to_owned);
+        assert_eq!((subject, &told["hub"]), (Some(uuid(0)), &"lahore".into()), "{told}");
+        assert_eq!(told["xid"]["name"], "internal micro-controller halt");
+        assert!(told["xid"]["action"].as_str().expect("text").contains("reset the GPU"), "{told}");
+    }
+    let place = "hub=\"lahore\",node=\"n01\",gpu=\"0\"";
+    let counted = format!("bijli_gpu_xids_total{{{place},xid=\"62\"}} 50");
+    eventually(&counted, 30, || has_line(&site, &counted));
+    let paged = site.json("/v1/events?severity=page&to=2020-01-01T00:00:00Z");
+    assert_eq!(paged["events"].as_array().map(Vec::len), Some(0), "nothing was that long ago");
+
+    site.collector.kill();
+    site.restart();
+    assert_eq!(answered(&site, 62), storm, "the same after a restart");
+    eventually(&counted, 60, || has_line(&site, &counted));
 }
 
 /// Goal: a pause is answered when the library is let go of; afterwards the GPUs are read again, and

@@ -2,6 +2,7 @@
 //! with its line; everything else that is wrong is listed at once, each with what to do.
 
 mod agents;
+mod xids;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,10 +15,12 @@ use serde::Deserialize;
 
 use agents::AgentsText;
 pub use agents::{AgentsConfig, AgentsOverrides};
+use xids::XidText;
 
 use crate::allocation::PutText;
 use crate::diagram::{Plan, PlanNode, PlanPoint};
 use crate::disk;
+use crate::xids::Xids;
 
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
@@ -56,6 +59,8 @@ pub struct HubConfig {
     pub title: String,
     pub nodes_expected: Option<u32>,
     pub plan: Plan,
+    /// The XID catalogue as it has it.
+    pub xids: Xids,
 }
 
 /// One thing that is wrong, and what to do about it.
@@ -141,6 +146,8 @@ struct HubText {
     points: Vec<PlanPoint>,
     #[serde(default, rename = "node")]
     nodes: Vec<PlanNode>,
+    #[serde(default, rename = "xid")]
+    xids: Vec<XidText>,
 }
 
 /// `allocations.toml`.
@@ -327,13 +334,15 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
         if !seen.insert(text.id.clone()) {
             note(problems, &place, "it is declared twice", "keep one [[hub]] section per hub");
         }
+        let xids = xids::check(text.xids, &place, problems);
         match HubId::new(&text.id) {
             Err(error) => {
                 note(problems, place, error.to_string(), "use 1 to 96 letters, digits . _ - : /");
             }
             Ok(id) => {
                 let title = text.title.unwrap_or_else(|| text.id.clone());
-                hubs.push(HubConfig { id, title, nodes_expected: text.expected_nodes, plan });
+                let nodes_expected = text.expected_nodes;
+                hubs.push(HubConfig { id, title, nodes_expected, plan, xids });
             }
         }
     }
@@ -413,7 +422,8 @@ impl HubConfig {
         } else {
             self.plan.tree()
         };
-        format!("\nhub {} ({})\n    {category}, {expected}\n{tree}\n", self.id, self.title)
+        let xids = xids::explain(&self.xids);
+        format!("\nhub {} ({})\n    {category}, {expected}\n{tree}\n{xids}", self.id, self.title)
     }
 }
 
@@ -469,7 +479,11 @@ mod tests {
     /// Goal: each mistake is told with what, where and what to do.
     #[test]
     fn o1_mistakes_by_table() {
-        let rows: [(String, &[&str]); 17] = [
+        let xid = |line: &str| format!("{HUB}[[hub.xid]]\n{line}\n");
+        let rows: [(String, &[&str]); 20] = [
+            (xid("code = 999\nseverity = \"page\""), &["hub \"isb\", xid 999", "no such XID"]),
+            (xid("code = 94\nseverity = \"loud\""), &["line 10", "loud", "`page`"]),
+            (xid("code = 94\ncolour = \"red\""), &["line 10", "colour"]),
             (with("intervall = \"15m\""), &["line 1", "unknown field `intervall`"]),
             (with("\ninterval = 900"), &["line 2", "bare number", "\"15s\""]),
             (with("disk_reserve = 5"), &["bare number", "\"2 GiB\""]),

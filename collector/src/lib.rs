@@ -39,6 +39,7 @@ pub mod config;
 pub mod demo;
 pub mod diagram;
 pub mod disk;
+pub mod events;
 pub mod export;
 pub mod frame;
 pub mod health;
@@ -51,10 +52,12 @@ pub mod live;
 pub mod page;
 pub mod replay;
 pub mod scrub;
+pub mod severity;
 pub mod snapshot;
 pub mod state;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod xids;
 
 pub use ingest::refusal;

@@ -1,29 +1,31 @@
-//! The latest reading of every series of every node, for metrics and pages. Never for booking.
+//! The latest reading of every series of every node, and what happened at them, for metrics and
+//! pages. Never for booking.
 //!
 //! # Invariants
 //! - A view: rebuilt by replaying the journal, thrown away on exit. What is shown before its turn
 //!   ([`Live::glimpse`]) is not in the journal yet.
 //! - A value that failed to be read is `None` at its time; an older value is never shown for it.
-//! - Bounded by what schemas declare: one [`Latest`] per series, events kept up to [`EVENTS_MAX`].
+//! - Bounded by what schemas declare: one [`Latest`] per series; events as `events.rs` says.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use bijli_wire::batch::{Event, Series, Subject};
+#[cfg(test)]
+use bijli_wire::batch::Event;
+use bijli_wire::batch::{Series, Subject};
 use bijli_wire::message::EventKind;
-use bijli_wire::{Batch, Millis, NodeId, Quantity, Schema, SchemaId, SubjectId, Table, UtcMillis};
+use bijli_wire::{Batch, NodeId, Quantity, Schema, SchemaId, SubjectId, Table, UtcMillis};
 
-/// Events kept per hub for pages; older ones are only in the journal.
-pub const EVENTS_MAX: usize = 512;
-/// What the collector says of a node itself, it says so often at most.
-const TELL_EVERY: Millis = Millis::new(60_000);
+use crate::events::{self, Events};
 
 /// Everything current about one hub's nodes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Live {
     nodes: BTreeMap<NodeId, NodeLive>,
-    events: VecDeque<NodeEvent>,
+    /// In a snapshot behind everything else, because they came later.
+    #[serde(serialize_with = "events::write_no_elder", deserialize_with = "events::read_elder")]
+    events: Events,
 }
 
 /// What one node last said.
@@ -78,18 +80,6 @@ pub struct Latest {
     pub value: Option<i64>,
 }
 
-/// Something that happened at a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeEvent {
-    pub node: NodeId,
-    /// `None`: the whole node.
-    pub subject: Option<SubjectId>,
-    pub at: UtcMillis,
-    pub kind: EventKind,
-    /// As the agent sent it: foreign text, escape it wherever it is shown.
-    pub text: String,
-}
-
 impl Live {
     /// By node id.
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, &NodeLive)> {
@@ -101,9 +91,20 @@ impl Live {
         self.nodes.get(node)
     }
 
-    /// Newest last.
-    pub fn events(&self) -> impl DoubleEndedIterator<Item = &NodeEvent> {
-        self.events.iter()
+    #[must_use]
+    pub const fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Lets a node tell of something, without a batch.
+    #[cfg(test)]
+    pub(crate) fn absorb_event(&mut self, schema: &Schema, node: &NodeId, event: &Event) {
+        self.events.absorb(schema, node, event);
+    }
+
+    /// Puts back the events of a snapshot.
+    pub(crate) fn restore_events(&mut self, events: Events) {
+        self.events = events;
     }
 
     /// How many nodes sent a batch at or after `since` (the collector's clock).
@@ -133,7 +134,7 @@ impl Live {
         received: UtcMillis,
     ) {
         for event in &batch.events {
-            self.push_event(schema, &batch.node, event);
+            self.events.absorb(schema, &batch.node, event);
         }
         if !self.nodes.contains_key(&batch.node) {
             let node = NodeLive::new(id, schema, batch, received);
@@ -169,43 +170,8 @@ impl Live {
 
     /// Notes what the collector itself has to say of a node, at most once a minute and kind.
     pub fn tell(&mut self, node: &NodeId, at: UtcMillis, kind: EventKind, text: String) {
-        let is_same = |event: &&NodeEvent| event.node == *node && event.kind == kind;
-        let last = self.events.iter().rev().find(is_same).map(|event| event.at);
-        if last.and_then(|last| at.since(last)).is_some_and(|since| since < TELL_EVERY) {
-            return;
-        }
-        self.push(NodeEvent { node: node.clone(), subject: None, at, kind, text });
+        self.events.tell(node, at, kind, text);
     }
-
-    fn push_event(&mut self, schema: &Schema, node: &NodeId, event: &Event) {
-        let subject = event.subject.and_then(|index| schema.subjects.get(index));
-        self.push(NodeEvent {
-            node: node.clone(),
-            subject: subject.map(|subject| subject.id.clone()),
-            at: event.at,
-            kind: event.kind,
-            text: words_of(event),
-        });
-    }
-
-    fn push(&mut self, event: NodeEvent) {
-        if self.events.len() >= EVENTS_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-    }
-}
-
-/// An event's text with its number and how often it happened.
-fn words_of(event: &Event) -> String {
-    let mut words = match (event.kind, event.code) {
-        (EventKind::GpuXid, code) => format!("XID {code}: {}", event.text),
-        _ => event.text.clone(),
-    };
-    if event.count > 1 {
-        words.push_str(&format!(", {} times", event.count));
-    }
-    words
 }
 
 impl NodeLive {

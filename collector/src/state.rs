@@ -19,6 +19,7 @@ use crate::config::HubConfig;
 use crate::diagram::Plan;
 use crate::health::Health;
 use crate::index::Index;
+use crate::xids::Xids;
 
 /// Shared by every handler.
 pub type Shared = Arc<State>;
@@ -51,6 +52,8 @@ pub struct Hub {
     pub nodes_expected: Option<u32>,
     /// False for a hub that is only in the journal: kept and shown, but takes no batches.
     pub is_configured: bool,
+    /// The XID catalogue as its operators have it.
+    pub xids: Xids,
     books: RwLock<Books>,
     live: RwLock<crate::live::Live>,
     view: RwLock<View>,
@@ -172,6 +175,7 @@ impl Hub {
             view: RwLock::default(),
             nodes_expected: None,
             is_configured: false,
+            xids: Xids::default(),
             title: id.to_string(),
             id,
         }
@@ -184,6 +188,7 @@ impl Hub {
             title: config.title.clone(),
             nodes_expected: config.nodes_expected,
             is_configured: true,
+            xids: config.xids.clone(),
             ..Self::journalled(config.id.clone(), rules)
         }
     }

@@ -40,7 +40,7 @@ fn a_wrong_collector_configuration_is_refused_with_place_and_remedy() {
     let point = |lines: &str| format!("{HUB}{GRID}[[hub.point]]\n{lines}\n");
     let circle = "id = \"a\"\nrole = \"pdu\"\nfed_by = \"b\"\n[[hub.point]]\nid = \"b\"\n\
                   role = \"pdu\"\nfed_by = \"a\"";
-    let rows: [(String, &[&str]); 7] = [
+    let rows: [(String, &[&str]); 8] = [
         (format!("lisen = \"x\"\n{HUB}"), &["bad.toml", "line 1", "unknown field `lisen`"]),
         (format!("{HUB}titel = \"x\"\n"), &["line 3", "unknown field `titel`", "`title`"]),
         (format!("\ninterval = 900\n{HUB}"), &["line 2", "\"900\" is a bare number", "\"15s\""]),
@@ -48,6 +48,10 @@ fn a_wrong_collector_configuration_is_refused_with_place_and_remedy() {
         (
             point("id = \"c\"\nrole = \"cooling\"\nmeter = \"m1\""),
             &["hub \"isb\"", "meter m1 counts at both incomer and c", "take it off one"],
+        ),
+        (
+            format!("{HUB}[[hub.xid]]\ncode = 999\nseverity = \"page\"\n"),
+            &["hub \"isb\", xid 999: the catalogue has no such XID", "the catalogue has 1 to 172"],
         ),
         (point(circle), &["hub \"isb\"", "circle: a -> b -> a", "cut the circle"]),
         (

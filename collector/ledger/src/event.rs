@@ -36,6 +36,21 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 11] = [
+        Self::Reset,
+        Self::Wrap,
+        Self::StepBack,
+        Self::Implausible,
+        Self::Rebased,
+        Self::Ambiguous,
+        Self::Unexplained,
+        Self::BoundElsewhere,
+        Self::Dispute,
+        Self::TooOld,
+        Self::Rescaled,
+    ];
+
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -95,6 +110,12 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_kinds_are_listed() {
+        let numbers = EventKind::ALL.map(|kind| kind as usize);
+        assert_eq!(numbers.to_vec(), (1..=EventKind::Rescaled as usize).collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_flood_of_one_kind_hides_no_other() {

@@ -323,7 +323,7 @@ pub(super) async fn events(asked: Asked) -> Answer<EventsAnswer> {
     answer(move || {
         asked.parameters(&[])?;
         let hub = asked.hub()?;
-        let nodes = hub.live().events().map(node_event).collect();
+        let nodes = hub.live().events().list().into_iter().map(node_event).collect();
         let register = |event: &bijli_ledger::RegisterEvent| RegisterEventAnswer {
             seq: event.seq,
             at: time(event.at),
@@ -337,13 +337,13 @@ pub(super) async fn events(asked: Asked) -> Answer<EventsAnswer> {
     .await
 }
 
-fn node_event(event: &crate::live::NodeEvent) -> NodeEventAnswer {
+fn node_event(event: &crate::events::NodeEvent) -> NodeEventAnswer {
     NodeEventAnswer {
         at: time(event.at),
         node: event.node.to_string(),
         subject: event.subject.as_ref().map(ToString::to_string),
         kind: node_event_word(event.kind),
-        text: event.text.clone(),
+        text: event.words(),
     }
 }
 

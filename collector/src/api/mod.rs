@@ -13,6 +13,7 @@
 mod amount;
 mod asked;
 mod balance;
+pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod hubs;
 pub(crate) mod nodes;
@@ -56,6 +57,7 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/nodes/{node}", get(nodes::one))
         .route("/v1/hubs/{hub}/devices", get(nodes::devices))
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
+        .route("/v1/events", get(events::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)
 }

@@ -76,7 +76,12 @@ impl Parameters {
 
     /// How many rows at most.
     pub(crate) fn limit(&self) -> Result<usize, Refusal> {
-        let Some(text) = self.0.get("limit") else { return Ok(ROWS) };
+        self.limit_or(ROWS)
+    }
+
+    /// How many rows at most, `usual` if it is not said.
+    pub(crate) fn limit_or(&self, usual: usize) -> Result<usize, Refusal> {
+        let Some(text) = self.0.get("limit") else { return Ok(usual) };
         match text.parse::<usize>() {
             Ok(limit) if (1..=ROWS_MAX).contains(&limit) => Ok(limit),
             Ok(_) | Err(_) => Err(refuse(format!("limit is a number from 1 to {ROWS_MAX}"))),
@@ -93,7 +98,7 @@ impl Parameters {
         self.0.get(name).map(String::as_str)
     }
 
-    fn time(&self, name: &str) -> Result<Option<UtcMillis>, Refusal> {
+    pub(crate) fn time(&self, name: &str) -> Result<Option<UtcMillis>, Refusal> {
         let Some(text) = self.0.get(name) else { return Ok(None) };
         // A plus sign that was not percent-encoded arrives as a space.
         let parsed = calendar::parse(&text.replace(' ', "+"));

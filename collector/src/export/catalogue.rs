@@ -193,6 +193,15 @@ catalogue! {
         there is no PUE."
     PUE_COVERAGE "bijli_pue_coverage_ratio" Gauge "ratio" ["hub" "window"]
         "Share of the window's intervals whose metering is complete."
+
+    // What happened at nodes (events.rs).
+    NODE_EVENTS "bijli_node_events_total" Counter "events" ["hub" "node" "kind"]
+        "Events of a node by kind, each as often as it happened, since the journal begins."
+    GPU_XIDS "bijli_gpu_xids_total" Counter "XIDs" ["hub" "node" "gpu" "xid"]
+        "XIDs at a GPU's place, since the journal begins; only numbers that were seen. gpu unknown: \
+        at no GPU that the node declares; xid other: beyond 512 different ones of a node."
+    GPU_LAST_XID "bijli_gpu_last_xid_timestamp_seconds" Gauge "s" ["hub" "node" "gpu"]
+        "Time of the last XID at a GPU's place."
 }
 
 /// Every name, for whoever checks dashboards and alerts against them.

@@ -9,6 +9,7 @@
 //!   corrections are counted apart.
 
 pub mod catalogue;
+mod events;
 mod gpus;
 mod scene;
 mod text;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bijli_ledger::{Account, Books, Nature};
-use bijli_wire::UtcMillis;
+use bijli_wire::{NodeId, UtcMillis};
 
 use crate::api::fleet::{self, Node, Registers};
 use crate::api::{Period, closed, pue};
 use crate::diagram::Plan;
+use crate::events::Counts;
 use crate::state::Hub;
 
 /// One hub at one moment.
@@ -17,6 +18,8 @@ pub(super) struct Scene {
     pub(super) now: UtcMillis,
     pub(super) nodes_expected: Option<u32>,
     pub(super) nodes: Vec<Node>,
+    /// How often what happened at these nodes.
+    pub(super) counts: BTreeMap<NodeId, Counts>,
     pub(super) registers: Registers,
     pub(super) plan: Plan,
     pub(super) books: Sums,
@@ -48,16 +51,25 @@ const WINDOWS: [(&str, i64); 2] = [("1h", 3_600_000), ("1d", 86_400_000)];
 impl Scene {
     pub(super) fn of(hub: &Hub, now: UtcMillis) -> Self {
         let nodes = fleet::nodes(hub, now);
+        let counts = counts(hub, &nodes);
         let registers = fleet::registers(hub);
         let plan = hub.view().plan.clone();
         let books = sums(hub, plan.pue_category.is_some());
         let nodes_expected = hub.nodes_expected;
-        Self { hub: hub.id.to_string(), now, nodes_expected, nodes, registers, plan, books }
+        let hub = hub.id.to_string();
+        Self { hub, now, nodes_expected, nodes, counts, registers, plan, books }
     }
 
     pub(super) fn subjects(&self) -> usize {
         self.nodes.iter().map(|node| node.subjects.len()).sum()
     }
+}
+
+/// A node that left takes its counts off the page, as everything else of it.
+fn counts(hub: &Hub, nodes: &[Node]) -> BTreeMap<NodeId, Counts> {
+    let live = hub.live();
+    let all = live.events().counts();
+    nodes.iter().filter_map(|node| Some((node.id.clone(), all.get(&node.id)?.clone()))).collect()
 }
 
 /// First postings by kind of source.

@@ -78,6 +78,8 @@ async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
         "temperature_celsius",
         "utilization_ratio",
         "ecc_errors_total",
+        "xids_total",
+        "last_xid_timestamp_seconds",
     ];
     for row in CATALOGUE {
         let of_gpus = row.name.strip_prefix("bijli_gpu_");
@@ -111,6 +113,11 @@ async fn joules_are_those_of_the_books() {
         "bijli_ledger_adjustments_total{} 0",
         "bijli_pue_ratio{window='1h',category='1'} 1.333333",
         "bijli_pue_coverage_ratio{window='1h'} 1.000000",
+        "bijli_node_events_total{node='isb-n01',kind='gpu_xid'} 4",
+        "bijli_node_events_total{node='isb-n01',kind='probe_failed'} 1",
+        "bijli_gpu_xids_total{node='isb-n01',gpu='0',xid='79'} 1",
+        "bijli_gpu_xids_total{node='isb-n01',gpu='0',xid='94'} 3",
+        "bijli_gpu_last_xid_timestamp_seconds{node='isb-n01',gpu='0'} 1785577500.000",
     ] {
         // Every line has the hub first; quotes are written ' here.
         let line = line.replace('\'', "\"").replacen('{', "{hub=\"isb\",", 1).replace(",}", "}");
@@ -217,6 +224,7 @@ fn large() -> super::Scene {
     let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
     let mut scene = super::Scene::of(&isb, now);
     scene.nodes = (0..1_000).map(node).collect();
+    scene.counts.clear();
     scene
 }
 

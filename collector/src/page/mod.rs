@@ -1,4 +1,5 @@
-//! The first page at `/`: every hub at a glance, for people, on any screen.
+//! The first page at `/`: every hub at a glance, for people, on any screen. And `/events`: what
+//! happened, filtered by its address.
 //!
 //! # Invariants
 //! - Nothing is loaded from elsewhere, no script or style is inline (the CSP says so), and
@@ -7,6 +8,7 @@
 //!   drawn apart from what is closed.
 //! - maud escapes every text; there is no `PreEscaped` here.
 
+mod events;
 mod flow;
 mod place;
 mod render;
@@ -16,12 +18,13 @@ pub(crate) mod view;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{Uri, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use maud::Markup;
 
 use crate::api::aside;
+use crate::api::events::Filter;
 use crate::refusal::{Refusal, method_not_allowed};
 use crate::state::Shared;
 use view::Closed;
@@ -41,6 +44,8 @@ pub fn router(state: Shared) -> Router {
     Router::new()
         .route("/", get(whole))
         .route("/page/fragment", get(fragment))
+        .route("/events", get(all_events))
+        .route("/events/fragment", get(events_fragment))
         .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("page.css"))))
         .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("page.js"))))
         .route("/icon.svg", get(|| file("image/svg+xml", include_str!("icon.svg"))))
@@ -56,7 +61,20 @@ async fn fragment(State(page): State<Page>) -> Result<impl IntoResponse, Refusal
     aside(move || Ok(html(render::fragment(&page.look())))).await
 }
 
+async fn all_events(State(page): State<Page>, uri: Uri) -> Result<impl IntoResponse, Refusal> {
+    aside(move || Ok(html(events::page(&page.events(&uri)?)))).await
+}
+
+async fn events_fragment(State(page): State<Page>, uri: Uri) -> Result<impl IntoResponse, Refusal> {
+    aside(move || Ok(html(events::fragment(&page.events(&uri)?)))).await
+}
+
 impl Page {
+    fn events(&self, uri: &Uri) -> Result<events::View, Refusal> {
+        let filter = Filter::of(&self.state, uri, events::ROWS)?;
+        Ok(events::View::of(&self.state, filter))
+    }
+
     fn look(&self) -> view::View {
         view::View::of(&self.state, &self.closed)
     }

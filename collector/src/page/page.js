@@ -7,7 +7,7 @@ let heard = Date.now();
 async function refresh() {
   if (document.hidden) return;
   try {
-    const answer = await fetch("/page/fragment", { cache: "no-store" });
+    const answer = await fetch(live.dataset.from, { cache: "no-store" });
     if (!answer.ok) return;
     const text = await answer.text();
     const open = new Set([...live.querySelectorAll("details")].filter((d) => d.open).map((d) => d.id));

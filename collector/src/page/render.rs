@@ -15,6 +15,11 @@ use crate::api::pue::headline;
 use crate::state::Readiness;
 
 pub(super) fn page(view: &View) -> Markup {
+    shell("bijli: energy of the hubs", "/page/fragment", &fragment(view))
+}
+
+/// A whole page around what changes, which is fetched anew `from` there.
+pub(super) fn shell(title: &str, from: &str, live: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -22,7 +27,7 @@ pub(super) fn page(view: &View) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "bijli: energy of the hubs" }
+                title { (title) }
                 link rel="stylesheet" href="/page.css";
                 link rel="icon" href="/icon.svg";
                 script src="/page.js" defer {}
@@ -35,9 +40,10 @@ pub(super) fn page(view: &View) -> Markup {
                         p { "Every millijoule booked once, from supply to project" } }
                     span.age #age {}
                 }
-                main #live { (fragment(view)) }
+                main #live data-from=(from) { (live) }
                 footer { p { "bijli-collector " (env!("CARGO_PKG_VERSION")) " · machine-readable: "
                     a href="/v1/hubs" { "/v1/hubs" } " · "
+                    a href="/v1/events" { "/v1/events" } " · "
                     a href="/metrics/fleet" { "/metrics/fleet" }
                     " · all times UTC" } }
             }
@@ -67,7 +73,7 @@ pub(super) fn fragment(view: &View) -> Markup {
     }
 }
 
-fn rebuilding(done: u64, total: u64) -> Markup {
+pub(super) fn rebuilding(done: u64, total: u64) -> Markup {
     html! {
         .rebuild {
             h2 { "Rebuilding the books" }
@@ -293,5 +299,6 @@ fn notes(hub: &HubView, now: UtcMillis) -> Markup {
         @if hub.notes.is_empty() {
             p.hint { "Nothing: every interval is complete and no register misbehaved." }
         } @else { ul.doubts { @for note in &hub.notes { (row(note)) } } }
+        p.hint { a href={ "/events?hub=" (hub.id) } { "All events of this hub" } }
     }
 }

@@ -6,6 +6,7 @@ use bijli_wire::{HubId, UtcMillis};
 
 use crate::api::tests::client::{get, serve};
 use crate::api::tests::hub::{self, HOSTILE, NINE, QUARTER};
+use crate::state::Hub;
 
 #[tokio::test]
 async fn the_page_names_every_figure_with_what_it_must_carry() {
@@ -35,7 +36,7 @@ async fn the_page_names_every_figure_with_what_it_must_carry() {
 #[tokio::test]
 async fn foreign_text_is_escaped_and_nothing_comes_from_elsewhere() {
     let address = serve(hub::state(NINE, 1)).await;
-    for path in ["/", "/page/fragment"] {
+    for path in ["/", "/page/fragment", "/events", "/events/fragment?hub=isb"] {
         let reply = get(address, path).await;
         assert!(!reply.body.contains("<script>alert"), "{path}");
         assert!(reply.body.contains("&lt;script&gt;alert"), "{path}: the event is shown, escaped");
@@ -96,6 +97,51 @@ async fn the_kept_day_follows_the_books() {
         books.advance(UtcMillis::new(NINE + 3 * QUARTER - 60_000));
     }
     assert!(get(address, "/").await.body.contains("latecomer"));
+}
+
+#[tokio::test]
+async fn events_are_shown_with_severity_and_action_and_filtered_by_their_address() {
+    let state = hub::state(NINE, 1);
+    state.add_hub(Hub::journalled(HubId::new("khi").expect("a name"), state.rules));
+    let address = serve(state).await;
+    for path in ["/events", "/events/fragment"] {
+        let body = get(address, path).await.body;
+        for words in [
+            ">page<",
+            "XID 79, GPU has fallen off the bus",
+            "reboot node",
+            "Drain the node and reboot it",
+            "XID 94, contained memory error",
+            ", 3 times",
+            "ticket at 3 on one GPU within 24 h",
+            "probe failed",
+            "href=\"/events?hub=khi\"",
+            "href=\"/events?severity=page\"",
+        ] {
+            assert!(body.contains(words), "{path}: {words}");
+        }
+    }
+    let paging = get(address, "/events?hub=isb&severity=page").await.body;
+    assert!(paging.contains("XID 79") && !paging.contains("XID 94"));
+    assert!(paging.contains("data-from=\"/events/fragment?hub=isb&amp;severity=page\""));
+    assert!(paging.contains("href=\"/events?severity=page\""), "the hub can be taken off");
+    let quiet = get(address, "/events?hub=khi").await.body;
+    assert!(quiet.contains("Nothing of this kind happened"));
+    let older = get(address, "/events?limit=1").await.body;
+    assert!(older.contains("Older events") && older.contains("&amp;after="));
+    assert_eq!(get(address, "/events?hub=nowhere").await.status, 400);
+    let first = get(address, "/").await.body;
+    assert!(first.contains("href=\"/events?hub=isb\""));
+    assert!(first.contains("GPU has fallen off the bus: Drain the node"), "to look at");
+    assert!(!first.contains("contained memory error"), "nobody has to look at what is info");
+}
+
+#[tokio::test]
+async fn the_page_of_events_tells_a_rebuild() {
+    let state = hub::empty_state();
+    state.replayed(3, 10);
+    let reply = get(serve(Arc::new(state)).await, "/events").await;
+    assert!(reply.status == 200 && reply.body.contains("3 of 10 frames"), "{}", reply.body);
 }
 
 #[test]

@@ -3,18 +3,23 @@
 //! Sums over closed intervals change when an interval closes or is adjusted; until then they are
 //! kept, so a page that refreshes every five seconds does not sum a day of entries each time.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bijli_ledger::{Books, Completeness, EventKind, IntervalState, Pue};
+use bijli_wire::message::EventKind as NodeEventKind;
 use bijli_wire::{HubId, Quantity, SubjectKind, UtcMillis};
 
 use super::place::Flows;
+use crate::api::events::severity_of;
 use crate::api::fleet::{self, Node, Registers};
 use crate::api::nodes::{point_of, role_word};
 use crate::api::{Period, closed, pue};
 use crate::calendar::rfc3339;
 use crate::diagram::Plan;
+use crate::events::NodeEvent;
+use crate::severity::Severity;
 use crate::state::{Hub, Readiness, State};
 
 /// The whole page.
@@ -134,7 +139,7 @@ impl HubView {
         let nodes = fleet::nodes(hub, now);
         let registers = fleet::registers(hub);
         let plan = hub.view().plan.clone();
-        let node_events = hub.live().events().rev().take(NOTES_MAX).map(node_note).collect();
+        let node_events = node_notes(hub);
         let books = hub.books();
         let day = kept.day(&hub.id, &books, plan.pue_category.is_some());
         let open = books.provisional().map(|open| Open {
@@ -283,13 +288,27 @@ fn meters(nodes: &[Node], registers: &Registers, plan: &Plan, now: UtcMillis) ->
     rows.into_values().collect()
 }
 
-fn node_note(event: &crate::live::NodeEvent) -> Note {
+/// The newest events of nodes that somebody has to look at.
+fn node_notes(hub: &Hub) -> Vec<Note> {
+    let live = hub.live();
+    let mut events: Vec<&NodeEvent> = live.events().iter().collect();
+    events.retain(|event| severity_of(hub, event) > Severity::Info);
+    events.sort_unstable_by_key(|event| Reverse((event.at, event.seq)));
+    events.into_iter().take(NOTES_MAX).map(|event| node_note(hub, event)).collect()
+}
+
+fn node_note(hub: &Hub, event: &NodeEvent) -> Note {
     let subject = event.subject.as_ref().map(|subject| format!(" {subject}"));
+    let mut words = format!("{}{}: {}", event.node, subject.unwrap_or_default(), event.words());
+    if event.kind == NodeEventKind::GpuXid {
+        let advice = hub.xids.advice(event.code);
+        words.push_str(&format!(" · {}: {}", advice.name, advice.action));
+    }
     Note {
         at: event.at,
         what: crate::api::node_event_word(event.kind).replace('_', " "),
-        words: format!("{}{}: {}", event.node, subject.unwrap_or_default(), event.text),
-        is_bad: false,
+        words,
+        is_bad: severity_of(hub, event) == Severity::Page,
     }
 }
 
@@ -305,7 +324,7 @@ fn notes(books: &Books, day: Option<&Day>, node_events: Vec<Note>) -> Vec<Note> 
     let news = books.events().into_iter().rev().filter(|event| event.kind != EventKind::Wrap);
     let mut events: Vec<Note> = news.take(NOTES_MAX).map(register).collect();
     events.extend(node_events);
-    events.sort_by_key(|note| std::cmp::Reverse(note.at));
+    events.sort_by_key(|note| Reverse(note.at));
     events.truncate(NOTES_MAX);
     let mut notes = day.map(|day| day.reasons.clone()).unwrap_or_default();
     notes.extend(events);

@@ -6,9 +6,12 @@ use bijli_ledger::Leaf;
 use bijli_ledger::leaf::{Body, Pruned};
 use bijli_seglog::testing::{Fault, ModelDisk};
 use bijli_seglog::{Disk as _, DiskFile as _, RealDisk};
-use bijli_wire::{Millis, UtcMillis};
+use bijli_wire::batch::Event;
+use bijli_wire::message::EventKind;
+use bijli_wire::{Batch, BatchSeq, Millis, SpoolEpoch, UtcMillis, codec};
 use sha2::{Digest as _, Sha256};
 
+use crate::events::NodeEvent;
 use crate::frame::Frame;
 use crate::leaves::Keeping;
 use crate::replay::{self, Digest};
@@ -135,6 +138,62 @@ fn c10_c11_a_snapshot_of_another_journal_is_not_believed() {
         assert_eq!(machine.replayed, journal as u64);
         assert_eq!(machine.keeping(), (Keeping::Same, 0, 0));
     }
+}
+
+/// The story, an XID, a snapshot, and another XID behind it.
+fn told_with_xids() -> Vec<Frame> {
+    let mut told = told();
+    let last = told.last().expect("there").received();
+    let (schema, _) = codec::encode_schema(&crate::testing::schema()).expect("encodes");
+    for (sequence, code) in [(25, 79), (26, 94)] {
+        let event = Event {
+            code,
+            count: code,
+            ..Event::plain(last, Some(0), EventKind::GpuXid, format!("told as {code}"))
+        };
+        let batch = Batch {
+            hub: crate::testing::schema().hub,
+            node: crate::testing::schema().node,
+            epoch: SpoolEpoch::new([3; 16]),
+            sequence: BatchSeq::new(sequence).expect("from 1"),
+            schema,
+            created: last,
+            uptime: None,
+            matrices: Vec::new(),
+            events: vec![event],
+        };
+        let body = codec::encode_batch(&batch).expect("encodes");
+        told.push(Frame::Batch { received: last, body });
+        told.push(Frame::Snapshot { received: last });
+    }
+    told.pop();
+    told
+}
+
+/// Guards against a restart that forgets why a GPU was drained: events and their counts are the
+/// same whether they are made from a snapshot or from the whole journal.
+#[test]
+fn events_and_their_counts_survive_a_restart() {
+    let disk = ModelDisk::new(1);
+    let mut machine = Machine::boot(&disk).expect("opens");
+    machine.live_through(&told_with_xids());
+    let events = |machine: &Machine| {
+        let hub = machine.state.hub(&crate::testing::schema().hub).expect("there");
+        let live = hub.live();
+        let list: Vec<NodeEvent> = live.events().list().into_iter().cloned().collect();
+        (list, live.events().counts().clone())
+    };
+    let (list, counts) = events(&machine);
+    drop(machine);
+    assert_eq!(list.iter().map(|event| event.code).collect::<Vec<_>>(), [79, 94]);
+    assert_eq!(list[1].words(), "XID 94: told as 94, 94 times");
+    let again = Machine::boot(&disk).expect("opens");
+    assert_eq!((again.replayed, events(&again)), (1, (list.clone(), counts.clone())));
+    drop(again);
+    files(&disk, "/snapshots").iter().for_each(|path| disk.remove(path));
+    let whole = Machine::boot(&disk).expect("opens");
+    assert!(whole.replayed > 20, "{}", whole.replayed);
+    assert_eq!(events(&whole), (list, counts));
 }
 
 /// The story with long segments behind it, of which all but the last may go.

@@ -96,6 +96,27 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "",
         "hubs/isb/meters",
     ),
+    (
+        "/v1/events",
+        "What happened over all hubs, newest first: at nodes, and (`node` null) to registers. \
+         `severity` is page, ticket or info, our own judgement. `code` is what an event is of its \
+         kind: the XID, or the bit of a driver's event; null: its kind has no numbers. `count` is \
+         how often it happened: an agent tells an XID at once, and what repeats of it within three \
+         minutes as one more event with a count. `text` is foreign: escape it.\n\n\
+         `xid` says what an XID means and asks for, from NVIDIA's catalogue as this hub has it \
+         (`collector/xids.toml`, changed by `[[hub.xid]]` in the configuration), with its \
+         provenance. `class` is ignore, restart_app, restart_vm, reset_gpu, reboot_node, \
+         check_mechanicals, update_software, contact_support, workflow (the action depends on \
+         what else is there) or none_published. `is_known` false: the number is not in the \
+         catalogue.\n\n\
+         A hub keeps the last 256 events of each kind, and of each XID in the catalogue, of one \
+         node at most 32 of them; of registers the last 128 of each kind. They are made again from \
+         journal and snapshots at a start; older ones are in the journal only. `from` and `to` are \
+         not floored here. `limit` is 1 to 10000, 1000 if left out; `after` is the `next_after` of \
+         the page before: read so, each event comes once, whatever comes in meanwhile.",
+        "hub, node, subject, kind, severity, xid, from, to, limit, after",
+        "events?hub=isb&severity=page",
+    ),
 ];
 
 const HEAD: &str = "\

@@ -210,7 +210,7 @@ fn batch(node: &str, at: UtcMillis) -> (Schema, Batch) {
     let groups = vec![Group { cadence: Millis::new(1_000), series }];
     let schema = Schema { hub: id("isb"), node: node_id(node), agent, subjects, groups };
     let (kind, text) = (EventKind::ProbeFailed, HOSTILE.to_owned());
-    let event = Event::plain(UtcMillis::new(NINE), Some(0), kind, text);
+    let failed = Event::plain(UtcMillis::new(NINE), Some(0), kind, text);
     let batch = Batch {
         hub: id("isb"),
         node: node_id(node),
@@ -220,7 +220,14 @@ fn batch(node: &str, at: UtcMillis) -> (Schema, Batch) {
         created: at,
         uptime: None,
         matrices: vec![Matrix { group: 0, times: vec![at], columns }],
-        events: if node == "isb-n01" { vec![event] } else { Vec::new() },
+        events: if node == "isb-n01" { vec![failed, xid(79, 1), xid(94, 3)] } else { Vec::new() },
     };
     (schema, batch)
+}
+
+/// An XID of the first GPU, a quarter of an hour times `count` after nine.
+fn xid(code: u32, count: u32) -> Event {
+    let at = UtcMillis::new(NINE + i64::from(count) * QUARTER);
+    let (subject, kind, text) = (Some(0), EventKind::GpuXid, format!("pid=1, {HOSTILE}"));
+    Event { at, subject, kind, text, code, count }
 }

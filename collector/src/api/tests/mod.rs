@@ -4,6 +4,7 @@
 mod answers;
 pub(crate) mod client;
 mod document;
+mod events;
 pub(crate) mod hub;
 
 /// Compares `text` with `docs/<name>`; with `BIJLI_BLESS=1` writes it instead.
