@@ -25,15 +25,13 @@ pub(super) struct Bench {
 
 /// Why nothing can be compared here.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BenchError {
+pub enum BenchError {
     #[error("no GPU with an energy register was found: see `bijli-agent check`")]
     NoGpu,
     #[error("{id} has no energy register here; those that have: {known}")]
     NoReference { id: String, known: String },
     #[error("{id} could not be read")]
     Unread { id: SubjectId },
-    #[error("the register of {id} went back from {before} to {after}: begin again")]
-    Back { id: SubjectId, before: u64, after: u64 },
 }
 
 impl Bench {
@@ -81,10 +79,11 @@ impl Bench {
         read(&mut self.probes, &self.gpus, now)
     }
 
+    /// What the reference meter shows, in millijoules; `None` where there is no such meter.
     pub(super) fn reference(&mut self, now: Tick) -> Option<Result<u64, BenchError>> {
         let source = self.reference.as_ref()?;
-        let unread = || BenchError::Unread { id: source.id.clone() };
         let shown = read(&mut self.probes, std::slice::from_ref(source), now);
+        let unread = || BenchError::Unread { id: source.id.clone() };
         Some(shown.first().copied().flatten().ok_or_else(unread))
     }
 }

@@ -6,18 +6,17 @@
 //! - A step in which a register was not read at both ends, went back, or moved too much is no step:
 //!   the command says so and measures it again.
 
-mod bench;
+pub mod bench;
 pub mod fit;
 mod record;
 
 use std::io::{BufRead, Write};
 
-use anyhow::Context as _;
 use bijli_wire::units::human_power;
 use bijli_wire::{HubId, Millijoules, Millis, NodeId, quantity};
 
 use self::bench::{Bench, BenchError};
-use self::fit::{Reference, STEPS_MIN, Step, fit};
+use self::fit::{FitError, Reference, STEPS_MIN, Step, fit};
 pub use self::record::Record;
 use crate::clock::Clock;
 use crate::probe::{Probe, Tick};
@@ -53,6 +52,23 @@ pub struct Plan {
     pub why: String,
 }
 
+/// Why there is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrateError {
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error("cannot talk with whoever reads the meter")]
+    Talk(#[from] std::io::Error),
+    #[error("no reading was typed")]
+    NothingTyped,
+    #[error("{name} went back from {before} to {after} mJ: begin again")]
+    Back { name: String, before: u64, after: u64 },
+    #[error("step {number} did not become steady in {TRIES_MAX} tries")]
+    Unsteady { number: usize },
+}
+
 /// Compares, step by step. Prompts and progress go to `told`, answers come from `typed`.
 ///
 /// # Errors
@@ -62,11 +78,11 @@ pub fn run(
     probes: Vec<Box<dyn Probe>>,
     typed: &mut dyn BufRead,
     told: &mut dyn Write,
-) -> anyhow::Result<Record> {
-    anyhow::ensure!(
-        plan.steps >= STEPS_MIN,
-        "--steps: at least {STEPS_MIN} steady loads are needed"
-    );
+) -> Result<Record, CalibrateError> {
+    // An hour of measuring that can lead to nothing is not begun.
+    if plan.steps < STEPS_MIN {
+        return Err(FitError::TooFew { count: plan.steps }.into());
+    }
     let bench = Bench::new(probes, plan.meter.as_deref())?;
     let devices = bench.devices();
     let resolution_mj = match plan.meter {
@@ -114,7 +130,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     /// One steady load, tried again while it is not steady.
-    fn step(&mut self, number: usize) -> anyhow::Result<Step> {
+    fn step(&mut self, number: usize) -> Result<Step, CalibrateError> {
         let of = self.plan.steps;
         self.ask(&format!("step {number} of {of}: set the load, keep it, and press Enter"))?;
         for _ in 0..TRIES_MAX {
@@ -124,10 +140,10 @@ impl Desk<'_> {
                 Err(why) => writeln!(self.told, "step {number} of {of} is measured again: {why}")?,
             }
         }
-        anyhow::bail!("step {number} did not become steady in {TRIES_MAX} tries")
+        Err(CalibrateError::Unsteady { number })
     }
 
-    fn measure(&mut self, number: usize) -> anyhow::Result<Result<Step, String>> {
+    fn measure(&mut self, number: usize) -> Result<Result<Step, String>, CalibrateError> {
         let start = self.edge("start")?;
         let mut watch = Watch::new(&start);
         loop {
@@ -152,7 +168,7 @@ impl Desk<'_> {
         Ok(Ok(self.between(&start, &end, watch.covered_ppm())?))
     }
 
-    fn between(&self, start: &Edge, end: &Edge, covered_ppm: u32) -> Result<Step, BenchError> {
+    fn between(&self, start: &Edge, end: &Edge, covered_ppm: u32) -> Result<Step, CalibrateError> {
         let mut device_mj = 0_u64;
         let devices = self.bench.devices();
         for ((id, before), after) in devices.iter().zip(&start.registers).zip(&end.registers) {
@@ -169,7 +185,7 @@ impl Desk<'_> {
 
     /// Reads both. A typed reading is asked for first: the registers are read as soon as it is
     /// there.
-    fn edge(&mut self, which: &str) -> anyhow::Result<Edge> {
+    fn edge(&mut self, which: &str) -> Result<Edge, CalibrateError> {
         let typed = if self.plan.meter.is_none() { Some(self.typed_reading(which)?) } else { None };
         let at = self.now();
         let registers = self.bench.registers(at);
@@ -177,17 +193,19 @@ impl Desk<'_> {
         let each = registers.into_iter().zip(devices);
         let registers = each.map(|(shown, id)| shown.ok_or(BenchError::Unread { id }));
         let registers = registers.collect::<Result<Vec<_>, _>>()?;
-        let reference = match typed {
-            Some(reading) => reading,
-            None => self.bench.reference(at).context("no reference")??,
+        let reference = match self.bench.reference(at) {
+            Some(shown) => shown?,
+            None => typed.ok_or(CalibrateError::NothingTyped)?,
         };
         Ok(Edge { at, registers, reference })
     }
 
-    fn typed_reading(&mut self, which: &str) -> anyhow::Result<u64> {
+    fn typed_reading(&mut self, which: &str) -> Result<u64, CalibrateError> {
         loop {
             let answer = self.ask(&format!("the reference now ({which}), as \"1234.56 kWh\":"))?;
-            anyhow::ensure!(!answer.is_empty(), "no reading was typed: nothing was compared");
+            if answer.is_empty() {
+                return Err(CalibrateError::NothingTyped);
+            }
             match quantity::energy(&answer) {
                 Ok(reading) => return Ok(reading.get()),
                 Err(error) => writeln!(self.told, "{error}")?,
@@ -196,11 +214,11 @@ impl Desk<'_> {
     }
 
     /// One line from the person; empty where nobody is there.
-    fn ask(&mut self, question: &str) -> anyhow::Result<String> {
+    fn ask(&mut self, question: &str) -> Result<String, CalibrateError> {
         writeln!(self.told, "{question}")?;
         self.told.flush()?;
         let mut line = String::new();
-        self.typed.read_line(&mut line).context("cannot read what is typed")?;
+        self.typed.read_line(&mut line)?;
         Ok(line.trim().to_owned())
     }
 
@@ -209,12 +227,8 @@ impl Desk<'_> {
     }
 }
 
-fn rise(name: &str, before: u64, after: u64) -> Result<u64, BenchError> {
-    let id = || bijli_wire::SubjectId::new(name);
-    let back = || match id() {
-        Ok(id) => BenchError::Back { id, before, after },
-        Err(_) => BenchError::NoGpu,
-    };
+fn rise(name: &str, before: u64, after: u64) -> Result<u64, CalibrateError> {
+    let back = || CalibrateError::Back { name: name.to_owned(), before, after };
     after.checked_sub(before).ok_or_else(back)
 }
 
