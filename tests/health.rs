@@ -90,6 +90,15 @@ fn a_stuck_register_is_replaced_and_a_wrong_type_is_missing() {
         };
         entries["entries"].as_array()?.iter().find(is_it).map(drop)
     });
+    eventually("the metric that says whose register is not believed", 60, || {
+        let metrics = ask("GET", site.port, "/metrics/fleet", b"")?;
+        let of = |gpu: u32, value: u32| {
+            let labels = format!("{{hub=\"lahore\",node=\"n01\",gpu=\"{gpu}\"}} {value}");
+            let line = format!("bijli_gpu_register_distrusted{labels}");
+            metrics.text().lines().any(|found| found == line)
+        };
+        (of(0, 0) && of(1, 1)).then_some(())
+    });
     let accused: Vec<Option<String>> =
         told(&site, "register_distrusted").into_iter().map(|(subject, _)| subject).collect();
     assert!(!accused.contains(&Some(uuid(0))), "{accused:?}");
