@@ -125,7 +125,8 @@ catalogue! {
         "How long the driver took to answer for this GPU, the last time."
     GPU_RECOVERY "bijli_gpu_recovery_action" Gauge "number" ["hub" "node" "gpu"]
         "What the driver says the GPU needs: 0 nothing, 1 a reset, 2 a reboot of the node, 3 to be \
-        drained of peer-to-peer work, 4 to be drained and reset."
+        drained of peer-to-peer work, 4 to be drained and reset, 5 a look at IMEX, 6 a reset of \
+        its bus, 7 a reboot of the system."
     GPU_ECC "bijli_gpu_ecc_errors_total" Counter "errors" ["hub" "node" "gpu" "kind"]
         "Memory errors of the board's life as the driver counts them: corrected or uncorrected."
     GPU_ECC_NOW "bijli_gpu_ecc_errors_since_load_total" Counter "errors" ["hub" "node" "gpu" "kind"]
