@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bijli_wire::batch::{Event, Subject};
 use bijli_wire::message::EventKind;
 use bijli_wire::{Millis, NodeId, Schema, SubjectId, SubjectKind, UtcMillis};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::xids::catalogue;
 
@@ -86,9 +86,14 @@ impl Ring {
 pub struct Counts {
     pub kinds: BTreeMap<EventKind, u64>,
     /// By the GPU's index and the XID; `None`: all that were too many to be told apart.
-    pub xids: BTreeMap<(String, Option<u32>), u64>,
-    /// By the GPU's index.
-    pub last_xid: BTreeMap<String, UtcMillis>,
+    pub xids: BTreeMap<(String, Option<u32>), XidCount>,
+}
+
+/// How often an XID was at a GPU, and when last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XidCount {
+    pub count: u64,
+    pub last: UtcMillis,
 }
 
 impl Events {
@@ -181,41 +186,10 @@ impl Counts {
         if self.xids.len() >= COUNTS_MAX && !self.xids.contains_key(&key) {
             key = (UNKNOWN_GPU.to_owned(), None);
         }
-        let last = self.last_xid.entry(key.0.clone()).or_insert(event.at);
-        *last = event.at.max(*last);
-        let count = self.xids.entry(key).or_default();
-        *count = count.saturating_add(more);
+        let xid = self.xids.entry(key).or_insert(XidCount { count: 0, last: event.at });
+        xid.count = xid.count.saturating_add(more);
+        xid.last = xid.last.max(event.at);
     }
-}
-
-/// An event as snapshots had it before there were numbers and counts.
-#[derive(Serialize, Deserialize)]
-struct Elder {
-    node: NodeId,
-    subject: Option<SubjectId>,
-    at: UtcMillis,
-    kind: EventKind,
-    text: String,
-}
-
-/// The place of the elder events in a snapshot stays, empty: what an elder program reads there is
-/// right, and the events themselves come behind (`docs/formats/snapshot.md`).
-pub(crate) fn write_no_elder<S: Serializer>(_: &Events, to: S) -> Result<S::Ok, S::Error> {
-    Vec::<Elder>::new().serialize(to)
-}
-
-/// The events of an elder snapshot. Their number is in their text.
-pub(crate) fn read_elder<'de, D: Deserializer<'de>>(from: D) -> Result<Events, D::Error> {
-    let mut events = Events::default();
-    for Elder { node, subject, at, kind, text } in Vec::<Elder>::deserialize(from)? {
-        let parted = text.strip_prefix("XID ").and_then(|rest| rest.split_once(": "));
-        let parted = parted.and_then(|(code, text)| Some((code.parse().ok()?, text.to_owned())));
-        let parted = parted.filter(|_| kind == EventKind::GpuXid);
-        let (code, text) = parted.unwrap_or((0, text));
-        let event = NodeEvent { seq: 0, node, subject, at, kind, code, count: 1, text };
-        events.push(event, UNKNOWN_GPU);
-    }
-    Ok(events)
 }
 
 #[cfg(test)]
@@ -273,15 +247,15 @@ mod tests {
         events.push(event("n1", EventKind::GpuXid, 62, 8_000), "4");
         let node = NodeId::new("n1").expect("a name");
         let counts = &events.counts()[&node];
-        assert_eq!(counts.xids[&("3".to_owned(), Some(62))], 50);
-        assert_eq!(counts.last_xid["3"], UtcMillis::new(9_000), "not the one that came late");
+        let newest = XidCount { count: 50, last: UtcMillis::new(9_000) };
+        assert_eq!(counts.xids[&("3".to_owned(), Some(62))], newest, "not the one that came late");
         assert_eq!(counts.kinds[&EventKind::GpuXid], 51);
         for code in 0..10_000 {
             events.push(event("n1", EventKind::GpuXid, code, 0), "5");
         }
         let counts = &events.counts()[&node];
         assert_eq!(counts.xids.len(), COUNTS_MAX + 1);
-        assert_eq!(counts.xids.values().sum::<u64>(), 10_051);
+        assert_eq!(counts.xids.values().map(|xid| xid.count).sum::<u64>(), 10_051);
         assert!(counts.xids.contains_key(&(UNKNOWN_GPU.to_owned(), None)));
     }
 
@@ -302,29 +276,5 @@ mod tests {
         assert_eq!(one.words(), "XID 62: PMU halt");
         let many = NodeEvent { count: 49, kind: EventKind::ProbeFailed, ..one };
         assert_eq!(many.words(), "PMU halt, 49 times");
-    }
-
-    #[test]
-    fn events_of_an_elder_snapshot_are_read() {
-        #[derive(Serialize, Deserialize)]
-        struct Kept {
-            #[serde(serialize_with = "write_no_elder", deserialize_with = "read_elder")]
-            events: Events,
-        }
-        let elder = |kind, text: &str| {
-            let (node, at) = (NodeId::new("n1").expect("a name"), UtcMillis::new(7));
-            Elder { node, subject: None, at, kind, text: text.into() }
-        };
-        let kept = vec![
-            elder(EventKind::GpuXid, "XID 79: gone"),
-            elder(EventKind::ProbeFailed, "XID 1: no XID"),
-        ];
-        let bytes = postcard::to_stdvec(&kept).expect("written");
-        let Kept { events } = postcard::from_bytes(&bytes).expect("read");
-        let list = events.list();
-        assert_eq!((list[0].code, list[0].text.as_str()), (79, "gone"));
-        assert_eq!((list[1].code, list[1].text.as_str()), (0, "XID 1: no XID"));
-        let bytes = postcard::to_stdvec(&Kept { events }).expect("written");
-        assert_eq!(bytes, [0], "an empty list");
     }
 }

@@ -17,14 +17,12 @@ use bijli_wire::batch::{Series, Subject};
 use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, NodeId, Quantity, Schema, SchemaId, SubjectId, Table, UtcMillis};
 
-use crate::events::{self, Events};
+use crate::events::Events;
 
 /// Everything current about one hub's nodes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Live {
     nodes: BTreeMap<NodeId, NodeLive>,
-    /// In a snapshot behind everything else, because they came later.
-    #[serde(serialize_with = "events::write_no_elder", deserialize_with = "events::read_elder")]
     events: Events,
 }
 
@@ -100,11 +98,6 @@ impl Live {
     #[cfg(test)]
     pub(crate) fn absorb_event(&mut self, schema: &Schema, node: &NodeId, event: &Event) {
         self.events.absorb(schema, node, event);
-    }
-
-    /// Puts back the events of a snapshot.
-    pub(crate) fn restore_events(&mut self, events: Events) {
-        self.events = events;
     }
 
     /// How many nodes sent a batch at or after `since` (the collector's clock).

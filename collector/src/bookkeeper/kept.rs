@@ -93,10 +93,6 @@ impl Bookkeeper {
             let shown = Shown { booked_until, plan, live: hub.live().clone() };
             postcard::to_io(&shown, &mut *to)?;
         }
-        // Behind the rest: who has an elder program reads what it knows, and not on.
-        for hub in self.hubs.values() {
-            postcard::to_io(hub.live().events(), &mut *to)?;
-        }
         Ok(())
     }
 
@@ -117,12 +113,6 @@ impl Bookkeeper {
             let books: Books = next(&mut rest)?;
             let shown: Shown = next(&mut views)?;
             found.push((id, books, shown));
-        }
-        // An elder program wrote none: then they are in the live view, without their numbers.
-        if !views.is_empty() {
-            for (_, _, shown) in &mut found {
-                shown.live.restore_events(next(&mut views)?);
-            }
         }
         // All of it was read: nothing is filled in part.
         let mut hubs = BTreeMap::new();

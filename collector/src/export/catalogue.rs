@@ -201,8 +201,8 @@ catalogue! {
     GPU_XIDS "bijli_gpu_xids_total" Counter "XIDs" ["hub" "node" "gpu" "xid"]
         "XIDs at a GPU's place, since the journal begins; only numbers that were seen. gpu unknown: \
         at no GPU that the node declares; xid other: beyond 512 different ones of a node."
-    GPU_LAST_XID "bijli_gpu_last_xid_timestamp_seconds" Gauge "s" ["hub" "node" "gpu"]
-        "Time of the last XID at a GPU's place."
+    GPU_LAST_XID "bijli_gpu_last_xid_timestamp_seconds" Gauge "s" ["hub" "node" "gpu" "xid"]
+        "Time of the last such XID at a GPU's place."
 }
 
 /// Every name, for whoever checks dashboards and alerts against them.

@@ -17,17 +17,21 @@ pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
         }
     });
     each(text, scenes, |text, place, counts| {
-        for ((gpu, code), count) in &counts.xids {
-            let code = code.map_or_else(|| "other".to_owned(), |code| code.to_string());
-            let labels = [place.hub, place.node, gpu, &code];
-            text.line(&c::GPU_XIDS, &labels, Value::Count(*count));
+        for ((gpu, code), xid) in &counts.xids {
+            let labels = [place.hub, place.node, gpu, &number(*code)];
+            text.line(&c::GPU_XIDS, &labels, Value::Count(xid.count));
         }
     });
     each(text, scenes, |text, place, counts| {
-        for (gpu, at) in &counts.last_xid {
-            text.line(&c::GPU_LAST_XID, &[place.hub, place.node, gpu], seconds(*at));
+        for ((gpu, code), xid) in &counts.xids {
+            let labels = [place.hub, place.node, gpu, &number(*code)];
+            text.line(&c::GPU_LAST_XID, &labels, seconds(xid.last));
         }
     });
+}
+
+fn number(code: Option<u32>) -> String {
+    code.map_or_else(|| "other".to_owned(), |code| code.to_string())
 }
 
 struct Place<'a> {

@@ -117,7 +117,7 @@ async fn joules_are_those_of_the_books() {
         "bijli_node_events_total{node='isb-n01',kind='probe_failed'} 1",
         "bijli_gpu_xids_total{node='isb-n01',gpu='0',xid='79'} 1",
         "bijli_gpu_xids_total{node='isb-n01',gpu='0',xid='94'} 3",
-        "bijli_gpu_last_xid_timestamp_seconds{node='isb-n01',gpu='0'} 1785577500.000",
+        "bijli_gpu_last_xid_timestamp_seconds{node='isb-n01',gpu='0',xid='94'} 1785577500.000",
     ] {
         // Every line has the hub first; quotes are written ' here.
         let line = line.replace('\'', "\"").replacen('{', "{hub=\"isb\",", 1).replace(",}", "}");
