@@ -64,6 +64,21 @@ mutant "LedgerDiffers does not keep firing"         '/alert: BijliLedgerDiffers/
 mutant "LedgerDiffers never fires"                  's/(bijli_collector_ledger_differs) > 0/(bijli_collector_ledger_differs) > 1/' ledger_log
 mutant "SnapshotFails counts for ever"              's/increase(bijli_collector_snapshot_failures_total\[6h\])/bijli_collector_snapshot_failures_total/' ledger_log
 mutant "SnapshotFails forgets in an hour"           's/snapshot_failures_total\[6h\]/snapshot_failures_total[10m]/' ledger_log
+mutant "FatalXid forgets XID 79"                    's/|79|/|/' gpu_health
+mutant "FatalXid wakes for XID 45"                  's/xid=~"46|/xid=~"45|46|/' gpu_health
+mutant "FatalXid never forgets"                     's/) < 900/) < 90000/' gpu_health
+mutant "FatalXid is told by each collector"         's/max by (hub, node, gpu, xid) (/max by (hub, node, gpu, xid, instance) (/' gpu_health
+mutant "NeedsRecovery does not wait"                '/alert: BijliGpuNeedsRecovery/,/labels:/ s/for: 5m/for: 1m/' gpu_health
+mutant "NeedsRecovery misses a reset"               's/(bijli_gpu_recovery_action) > 0/(bijli_gpu_recovery_action) > 1/' gpu_health
+mutant "ToReplace misses SRAM"                      's/(bijli_gpu_sram_threshold_exceeded) == 1/(bijli_gpu_sram_threshold_exceeded) == 2/' gpu_health
+mutant "ToReplace misses rows"                      's/(bijli_gpu_row_remap_failure) == 1/(bijli_gpu_row_remap_failure) == 2/' gpu_health
+mutant "HeldDownByHeat counts the power cap"        's/{reason="sw_thermal"}/{reason=~"sw_thermal|power_cap"}/' gpu_health
+mutant "HeldDownByHeat misses hardware"             's/{reason="hw_thermal"}/{reason="hw"}/' gpu_health
+mutant "HeldDownByHeat misses the driver"           's/{reason="sw_thermal"}/{reason="sw"}/' gpu_health
+mutant "PowerBrake is told per GPU"                 '/alert: BijliGpuPowerBrake/,/labels:/ s/max by (hub, node) (/max by (hub, node, gpu) (/' gpu_health
+mutant "PowerBrake fires without a brake"           '/alert: BijliGpuPowerBrake/,/labels:/ s/> 0/>= 0/' gpu_health
+mutant "GpusMissing does not wait"                  '/alert: BijliGpusMissing/,/labels:/ s/for: 10m/for: 5m/' gpu_health
+mutant "RegisterDistrusted does not wait"           '/alert: BijliGpuRegisterDistrusted/,/labels:/ s/for: 1h/for: 10m/' gpu_health
 echo "alerts: $mutants broken rule files, every one noticed by the tests"
 
 if command -v amtool >/dev/null; then
@@ -79,6 +94,9 @@ if command -v amtool >/dev/null; then
     route tickets         alertname=BijliMeterSilent     severity=ticket team=facility hub=isb
     route auditor         alertname=BijliLedgerImbalance severity=page   team=audit    hub=isb
     route tickets         alertname=BijliGpuLost         severity=ticket team=platform hub=isb
+    route platform-oncall alertname=BijliGpuFatalXid     severity=page   team=platform hub=isb
+    route tickets         alertname=BijliGpuHeldDownByHeat severity=ticket team=facility hub=isb
+    route auditor         alertname=BijliGpuRegisterDistrusted severity=ticket team=audit hub=isb
     route tickets         alertname=BijliSpoolFilling    severity=ticket team=platform hub=isb
     route tickets         alertname=BijliCertificateEnds severity=ticket team=platform hub=isb
     route auditor         alertname=BijliLedgerDiffers   severity=ticket team=audit    hub=isb
