@@ -13,6 +13,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (18_671, "a batch that a gap record made durable was never told of, while the spool was full"),
     (20_280, "and the last batches of an elder epoch, before the line went on with the next"),
     (74_367, "who gave way to its own late request, and was contested again, waited for ever"),
+    (64_371, "a gap record for each refusal while the disk was full, written when it had room"),
+    (93_690, "and of a batch of an elder epoch"),
     (539, "an elder epoch that was rewound was passed over"),
 ];
 
