@@ -158,6 +158,43 @@ fn a_lost_end_before_a_new_epoch_is_not_filled() {
     assert_eq!(spool.waiting(), 0);
 }
 
+/// Guards against a spool that grows to twice its limit (found by the simulation, seed 67224): a
+/// newest segment without its header may have held a batch for each 32 bytes, and each was filled.
+#[test]
+fn a7_what_a_lost_segment_may_have_held_is_not_filled() {
+    let disk = ModelDisk::new(7);
+    let (mut spool, _) = open(&disk, 1);
+    let mut number = 0;
+    while spool.log.sealed_segments().count() < 1 {
+        number += 1;
+        store(&mut spool, number);
+    }
+    let waits = number - 1;
+    (0..20).for_each(|more| store(&mut spool, number + 1 + more));
+    let epoch = spool.epoch();
+    drop(spool);
+    let newest = segments(&disk).pop().expect("it is listed");
+    let mut bytes = disk.contents(&newest).expect("it is listed");
+    bytes.iter_mut().take(HEADER_BYTES).for_each(|byte| *byte ^= 1);
+    disk.set_contents(&newest, &bytes);
+    let (mut spool, found) = open(&disk, 2);
+    assert!(found.is_new_epoch);
+    assert_eq!((spool.lowest(), spool.next()), (seq(1), seq(1)));
+    // The elder epoch has what was before the lost segment, and nothing else.
+    spool.turn_to_first();
+    assert_eq!(spool.page().epoch, epoch);
+    assert_eq!((spool.page().lowest, spool.page().next), (seq(1), seq(waits + 1)));
+    store(&mut spool, 1);
+    drop(spool);
+    // And so it stays: the first batch of the new epoch says where it begins.
+    let (mut spool, found) = open(&disk, 3);
+    assert!(!found.is_new_epoch);
+    assert_eq!(spool.epoch(), SpoolEpoch::new([2; 16]));
+    assert_eq!((spool.lowest(), spool.next()), (seq(1), seq(2)));
+    spool.turn_to_first();
+    assert_eq!((spool.page().lowest, spool.page().next), (seq(1), seq(waits + 1)));
+}
+
 fn segments(disk: &ModelDisk) -> Vec<PathBuf> {
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "seg");
     disk.files().into_iter().filter(is_segment).collect()

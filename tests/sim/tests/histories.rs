@@ -15,6 +15,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (74_367, "who gave way to its own late request, and was contested again, waited for ever"),
     (64_371, "a gap record for each refusal while the disk was full, written when it had room"),
     (93_690, "and of a batch of an elder epoch"),
+    (
+        67_224,
+        "a gap record for each batch that a lost segment may have held, past the spool's limit",
+    ),
     (539, "an elder epoch that was rewound was passed over"),
 ];
 
