@@ -20,6 +20,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a gap record for each batch that a lost segment may have held, past the spool's limit",
     ),
     (49_434, "a start unlinked by a cursor that was not durable, and a cut showed a false loss"),
+    (49_132, "the oracle bounded energy from when a count was held, and not from when it was read"),
     (539, "an elder epoch that was rewound was passed over"),
 ];
 
