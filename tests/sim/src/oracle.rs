@@ -31,7 +31,8 @@ impl Violation {
 }
 
 pub type Lane = (NodeId, SpoolEpoch);
-type Key = (Lane, u64);
+/// One batch.
+pub type Key = (Lane, u64);
 
 /// What really was.
 #[derive(Debug, Default)]
@@ -51,8 +52,9 @@ pub struct Oracle {
     released: BTreeMap<Lane, BatchSeq>,
     /// How far the collector was in each lane.
     watermarks: BTreeMap<Lane, u64>,
-    /// Batches that were refused for good, because their sequence has another content.
-    pub forks: BTreeMap<Lane, u64>,
+    /// Batches that were refused because another sender of their name was taken to live: their
+    /// agent keeps them aside as evidence.
+    evidence: BTreeMap<Lane, BTreeSet<u64>>,
 }
 
 /// Where a subject's exact account begins, and what the books had then.
@@ -114,6 +116,16 @@ impl Oracle {
         let key = (lane, sequence);
         self.told.insert(key.clone());
         self.acked.insert(key, hash);
+    }
+
+    /// A batch was refused as another sender's.
+    pub fn refuse_as_fork(&mut self, lane: Lane, sequence: u64) {
+        self.evidence.entry(lane).or_default().insert(sequence);
+    }
+
+    #[must_use]
+    pub fn is_evidence(&self, (lane, sequence): &Key) -> bool {
+        self.evidence.get(lane).is_some_and(|sequences| sequences.contains(sequence))
     }
 
     #[must_use]
@@ -314,7 +326,7 @@ impl Oracle {
         let known = self.released.get(lane).copied().unwrap_or(BatchSeq::FIRST);
         for sequence in known.get()..lowest.get() {
             let key = (lane.clone(), sequence);
-            let is_forked = self.forks.contains_key(lane);
+            let is_forked = self.evidence.contains_key(lane);
             if !self.told.contains(&key) && !is_forked && self.spooled.contains(&key) {
                 let words = format!("batch {sequence} of {} is released, never acked", lane.0);
                 return Err(Violation::new("released is acked", words));
@@ -343,7 +355,7 @@ impl Oracle {
         let missing = self
             .spooled
             .iter()
-            .find(|key| !self.booked.contains(*key) && !self.forks.contains_key(&key.0));
+            .find(|key| !self.booked.contains(*key) && !self.evidence.contains_key(&key.0));
         missing.map_or(Ok(()), |(lane, sequence)| {
             let words = format!("batch {sequence} of {} was spooled", lane.0);
             Err(Violation::new("spooled is booked", words))

@@ -21,6 +21,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     ),
     (49_434, "a start unlinked by a cursor that was not durable, and a cut showed a false loss"),
     (49_132, "the oracle bounded energy from when a count was held, and not from when it was read"),
+    (64_356, "the last batch was put aside as evidence, and no reading came to have its energy"),
+    (104_269, "and so it was after a late hello of an epoch that the node had left"),
     (539, "an elder epoch that was rewound was passed over"),
 ];
 
