@@ -116,11 +116,10 @@ pub(crate) fn recover<D: Disk>(
         ..Recovery::default()
     };
     settle(&mut surveys, cursor.stated().floor);
-    unlink_released(disk, dir, &mut surveys, cursor.stated().floor);
+    unlink_released(disk, dir, &mut surveys, cursor.stated().floor)?;
     find_missing(&surveys, cursor, &mut report);
     let recovered = finish(disk, dir, surveys, cursor.stated(), report)?;
-    disk.sync_dir(dir)
-        .map_err(|source| LogError::SyncDirectory { path: dir.to_owned(), source })?;
+    sync_dir(disk, dir)?;
     Ok(recovered)
 }
 
@@ -183,16 +182,33 @@ fn settle_tail(each: &mut Survey, next_first: u64) {
 
 /// Ends an unlinking that was interrupted: what lies before the floor was given up, and may
 /// have holes. A file that cannot be unlinked now is met again at the next start.
-fn unlink_released<D: Disk>(disk: &D, dir: &Path, surveys: &mut Vec<Survey>, floor: u64) {
+///
+/// The cursor that says so may be in the cache only, if its process was killed before the
+/// directory was synced, or that sync failed. It is made durable first: else a power cut could
+/// leave an elder one, and of the files behind it not all, which would look like a loss.
+fn unlink_released<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    surveys: &mut Vec<Survey>,
+    floor: u64,
+) -> Result<(), LogError> {
     let newest = surveys.last().map_or(0, |survey| survey.segment.id);
-    surveys.retain(|survey| {
+    let is_released = |survey: &Survey| {
         let Segment { id, end_seq, .. } = survey.segment;
-        let is_released = end_seq <= floor && id < newest;
-        if is_released {
-            drop(disk.unlink(&segment_path(dir, id)));
-        }
-        !is_released
-    });
+        end_seq <= floor && id < newest
+    };
+    if !surveys.iter().any(is_released) {
+        return Ok(());
+    }
+    sync_dir(disk, dir)?;
+    for survey in surveys.extract_if(.., |survey| is_released(survey)) {
+        drop(disk.unlink(&segment_path(dir, survey.segment.id)));
+    }
+    Ok(())
+}
+
+fn sync_dir<D: Disk>(disk: &D, dir: &Path) -> Result<(), LogError> {
+    disk.sync_dir(dir).map_err(|source| LogError::SyncDirectory { path: dir.to_owned(), source })
 }
 
 fn find_missing(surveys: &[Survey], cursor: CursorFound, report: &mut Recovery) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bijli_seglog::{Disk, DiskFile};
+use bijli_seglog::{Disk, DiskFile, RecordSeq};
 use bijli_wire::batch::Event;
 use bijli_wire::message::EventKind;
 use bijli_wire::{Batch, BatchSeq, Schema, UtcMillis, codec, limits};
@@ -73,6 +73,30 @@ impl<D: Disk> Spool<D> {
         reason: Reason<'_>,
         now: UtcMillis,
     ) -> Result<(), SpoolError> {
+        // While the disk is full of other people's files it is asked for again and again.
+        let at = match self.sent().gaps_to_come.get(&sequence) {
+            Some(waits) => *waits,
+            None => self.append_gap(sequence, reason, now)?,
+        };
+        let outcome = self.commit()?;
+        if self.log.durable_seq() < at {
+            debug_assert!(!matches!(outcome, Stored::Full), "a commit refuses nothing");
+            let path = self.dir.clone();
+            return Err(SpoolError::PutAside { path, source: io::ErrorKind::StorageFull.into() });
+        }
+        let era = self.sent_mut();
+        era.gaps_to_come.remove(&sequence);
+        era.gaps.insert(sequence, at);
+        Ok(())
+    }
+
+    /// Takes a gap record into memory; it is in force when it is durable.
+    fn append_gap(
+        &mut self,
+        sequence: BatchSeq,
+        reason: Reason<'_>,
+        now: UtcMillis,
+    ) -> Result<RecordSeq, SpoolError> {
         let schema = self.bare_schema()?;
         let epoch = self.sent().epoch;
         let is_bare = reason.is_bare || now.get() < limits::EARLIEST_UTC_MS;
@@ -106,14 +130,8 @@ impl<D: Disk> Spool<D> {
         self.begin_segment_if_full(bytes)?;
         self.append_schema(schema.id, &schema.body)?;
         let at = self.log.append(&record).map_err(|source| SpoolError::Store { source })?;
-        let outcome = self.commit()?;
-        if self.log.durable_seq() < at {
-            debug_assert!(!matches!(outcome, Stored::Full), "a commit refuses nothing");
-            let path = self.dir.clone();
-            return Err(SpoolError::PutAside { path, source: io::ErrorKind::StorageFull.into() });
-        }
-        self.sent_mut().gaps.insert(sequence, at);
-        Ok(())
+        self.sent_mut().gaps_to_come.insert(sequence, at);
+        Ok(at)
     }
 
     fn copy_aside(

@@ -31,6 +31,9 @@ pub(super) struct Era {
     pub(super) located: BTreeMap<BatchSeq, RecordSeq>,
     /// What stands in the place of a batch, while that is on disk.
     pub(super) gaps: BTreeMap<BatchSeq, RecordSeq>,
+    /// Gap records that waited in memory for the disk when they were made: one for a sequence,
+    /// however often it is asked for meanwhile. In force when it is asked for and durable.
+    pub(super) gaps_to_come: BTreeMap<BatchSeq, RecordSeq>,
     /// Those that stand for all that waited before them, and are the eldest.
     pub(super) thinned: BTreeMap<BatchSeq, Standing>,
     /// The largest [`Self::lowest`] there was: what was sent lies not far beyond it.
@@ -58,6 +61,7 @@ impl Era {
             places: BTreeMap::new(),
             located: BTreeMap::new(),
             gaps: BTreeMap::new(),
+            gaps_to_come: BTreeMap::new(),
             thinned: BTreeMap::new(),
             peak: BatchSeq::FIRST,
         }
@@ -78,6 +82,7 @@ impl Era {
         self.thinned = self.thinned.split_off(&self.lowest);
         let at = self.located.range(..=through).next_back().map(|(_, at)| *at);
         self.located = self.located.split_off(&self.lowest);
+        self.gaps_to_come = self.gaps_to_come.split_off(&self.lowest);
         at
     }
 
@@ -89,6 +94,7 @@ impl Era {
         }
         let behind = last.next();
         self.gaps = self.gaps.split_off(&behind);
+        self.gaps_to_come = self.gaps_to_come.split_off(&behind);
         self.located = self.located.split_off(&behind);
         self.thinned = thinned;
     }
@@ -241,11 +247,19 @@ impl<D: Disk> Spool<D> {
         self.eras.iter().skip(self.at + 1).any(|era| era.epoch == epoch)
     }
 
+    /// What waited in memory is given up, and its records are numbered again.
+    pub(super) fn discard_pending(&mut self) {
+        let durable = self.log.durable_seq();
+        self.log.discard_pending();
+        self.eras.iter_mut().for_each(|era| era.gaps_to_come.retain(|_, at| *at <= durable));
+    }
+
     /// Records before `first` are gone.
     pub(super) fn forget_before(&mut self, first: RecordSeq) {
         for era in &mut self.eras {
             era.places.retain(|_, place| place.record >= first);
             era.gaps.retain(|_, at| *at >= first);
+            era.gaps_to_come.retain(|_, at| *at >= first);
         }
         let is_over = |era: &Era| era.places.is_empty() && era.lowest >= era.next;
         while self.at > 0 && self.eras.first().is_some_and(is_over) {

@@ -87,6 +87,33 @@ fn a7_gap_records_are_released_with_the_last_batch() {
     store(&mut open(&copy, 2).0, 11);
 }
 
+/// Guards against a gap record for each refusal while the disk is full (found by the simulation,
+/// seeds 64371 and 93690): they piled up in memory, and were all written when there was room.
+#[test]
+fn a6_a_full_disk_gathers_one_gap_record_for_a_sequence() {
+    let disk = ModelDisk::new(6);
+    let (mut spool, _) = open(&disk, 1);
+    store(&mut spool, 1);
+    store(&mut spool, 2);
+    let batch = spool.load(seq(1)).expect("it is there").body;
+    disk.set_bytes_max(0);
+    spool.put_aside(seq(1), NEVER, NOW).expect_err("the disk is full");
+    let waits = spool.bytes();
+    for _ in 0..50 {
+        spool.put_aside(seq(1), NEVER, NOW).expect_err("the disk is full");
+    }
+    assert_eq!(spool.bytes(), waits);
+    assert_eq!(spool.load(seq(1)).expect("it is there").body, batch, "nothing durable replaces it");
+    disk.set_bytes_max(u64::MAX);
+    // It comes with whatever is written next; the batch keeps its place until it is copied.
+    store(&mut spool, 3);
+    let bytes = spool.bytes();
+    assert_eq!(spool.load(seq(1)).expect("it is there").body, batch);
+    assert!(spool.put_aside(seq(1), NEVER, NOW).expect("there is room"), "it is copied");
+    assert!(spool.load(seq(1)).expect("it is the gap record").body != batch);
+    assert_eq!(spool.bytes(), bytes);
+}
+
 /// Guards against two gap records for each batch of a node in 1970 (found by the simulation, seed
 /// 14512): an event of that year is always refused.
 #[test]
@@ -129,6 +156,43 @@ fn a_lost_end_before_a_new_epoch_is_not_filled() {
     let (spool, found) = open(&disk, 2);
     assert!(found.is_new_epoch, "nothing readable waits, and the end is damaged");
     assert_eq!(spool.waiting(), 0);
+}
+
+/// Guards against a spool that grows to twice its limit (found by the simulation, seed 67224): a
+/// newest segment without its header may have held a batch for each 32 bytes, and each was filled.
+#[test]
+fn a7_what_a_lost_segment_may_have_held_is_not_filled() {
+    let disk = ModelDisk::new(7);
+    let (mut spool, _) = open(&disk, 1);
+    let mut number = 0;
+    while spool.log.sealed_segments().count() < 1 {
+        number += 1;
+        store(&mut spool, number);
+    }
+    let waits = number - 1;
+    (0..20).for_each(|more| store(&mut spool, number + 1 + more));
+    let epoch = spool.epoch();
+    drop(spool);
+    let newest = segments(&disk).pop().expect("it is listed");
+    let mut bytes = disk.contents(&newest).expect("it is listed");
+    bytes.iter_mut().take(HEADER_BYTES).for_each(|byte| *byte ^= 1);
+    disk.set_contents(&newest, &bytes);
+    let (mut spool, found) = open(&disk, 2);
+    assert!(found.is_new_epoch);
+    assert_eq!((spool.lowest(), spool.next()), (seq(1), seq(1)));
+    // The elder epoch has what was before the lost segment, and nothing else.
+    spool.turn_to_first();
+    assert_eq!(spool.page().epoch, epoch);
+    assert_eq!((spool.page().lowest, spool.page().next), (seq(1), seq(waits + 1)));
+    store(&mut spool, 1);
+    drop(spool);
+    // And so it stays: the first batch of the new epoch says where it begins.
+    let (mut spool, found) = open(&disk, 3);
+    assert!(!found.is_new_epoch);
+    assert_eq!(spool.epoch(), SpoolEpoch::new([2; 16]));
+    assert_eq!((spool.lowest(), spool.next()), (seq(1), seq(2)));
+    spool.turn_to_first();
+    assert_eq!((spool.page().lowest, spool.page().next), (seq(1), seq(waits + 1)));
 }
 
 fn segments(disk: &ModelDisk) -> Vec<PathBuf> {

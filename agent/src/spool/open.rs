@@ -16,6 +16,12 @@ use super::era::Era;
 use super::record::{HEAD_BYTES_MAX, Head, Record, Stands};
 use super::room::Standing;
 use super::{Limits, Owner, PLACE_STRIDE, Place, Spool, SpoolError};
+use crate::uplink::AHEAD_MAX;
+
+/// At a damaged end more sequences than this are not filled: a lost segment may have held one for
+/// each 32 bytes, and gap records of so many would take several times its room. As many as this
+/// may be on their way anyhow.
+const FILLED_MAX: u64 = AHEAD_MAX;
 
 /// Random bytes of this start, drawn by the caller.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +36,8 @@ pub struct Fresh {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     pub recovery: Recovery,
-    /// No batch was there: a new spool, or one that lost everything.
+    /// No batch was there: a new spool, or one that lost everything. Or so much may be lost at its
+    /// end that a new epoch begins behind what waits.
     pub is_new_epoch: bool,
 }
 
@@ -152,14 +159,15 @@ impl Found {
         self.eras.last_mut().expect("there is one now")
     }
 
-    /// Whether nothing readable waits and the end is damaged: how many sequences went with it is
-    /// unknown, and a new epoch is cheaper than filling as many as there may have been.
+    /// Whether the end is damaged and a new epoch cheaper than filling as many sequences as may
+    /// have gone with it: nothing readable waits, or they may be very many.
     fn is_spent<D: Disk>(&self, log: &Log<D>) -> bool {
         let last = self.last_record.unwrap_or(RecordSeq::NONE);
+        let lost = log.next_seq().get().saturating_sub(last.next().get());
         let is_waiting = |found: &FoundEra| {
             found.set.is_some() || found.newest.is_some_and(|(at, _)| at > log.cursor())
         };
-        !self.eras.last().is_some_and(is_waiting) && log.next_seq() > last.next()
+        lost > FILLED_MAX || (lost > 0 && !self.eras.last().is_some_and(is_waiting))
     }
 
     /// Records lost at the end may have been batches: their sequences are spent, and filled. Not

@@ -271,7 +271,7 @@ impl<D: Disk> Spool<D> {
                 Ok(true)
             }
             Err(e) if e.is_storage_full() || matches!(e, LogError::PendingFull { .. }) => {
-                self.log.discard_pending();
+                self.discard_pending();
                 self.schemas = before;
                 self.in_segment.clear();
                 Ok(false)

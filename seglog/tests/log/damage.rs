@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bijli_seglog::testing::ModelDisk;
+use bijli_seglog::testing::{Fault, ModelDisk};
 use bijli_seglog::{FRAME_BYTES, HEADER_BYTES, Log, LogError, Loss, Missing, RecordSeq, Recovery};
 
 use crate::world::{DIR, options};
@@ -305,6 +305,30 @@ fn a4_an_unlinking_that_was_cut_is_ended_at_the_next_start() {
     assert_eq!(log.first_seq().get(), 2 * PER_SEGMENT + 1);
     assert_eq!(read(&log).0.len(), 3);
     assert_eq!(disk.contents(&segment(1)), None);
+}
+
+/// Regression (found by the simulation, seed 49434): the sync of the directory failed after the
+/// cursor got its name. The next start saw the new floor, unlinked by it and lost its power: the
+/// cut kept the old cursor, and one unlinking of two.
+#[test]
+fn a4_d3_a_start_unlinks_only_by_a_durable_cursor() {
+    let (sound, records) = sound();
+    let (mut log, _) = open(&sound);
+    log.advance_cursor(RecordSeq::new(records - 1)).unwrap();
+    // Make, write, sync, rename, sync the directory.
+    sound.fail_at(4, Fault::Sync);
+    let failed = log.unlink_before(RecordSeq::new(records)).unwrap_err();
+    assert!(matches!(failed, LogError::SyncDirectory { .. }), "{failed}");
+    drop(log);
+    for (seed, nth) in (0..32).flat_map(|seed| (0..40).map(move |nth| (seed, nth))) {
+        let disk = sound.fork(seed);
+        disk.fail_at(nth, Fault::PowerCut);
+        drop(Log::open(disk.clone(), Path::new(DIR), options()));
+        disk.power_cut();
+        let (log, recovery) = open(&disk);
+        assert!(recovery.is_clean(), "cut at {nth}, seed {seed}: {recovery:?}");
+        assert_eq!(log.next_seq().get(), records + 1);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use bijli_wire::{
 use crate::dice::Dice;
 use crate::fault::Tally;
 use crate::link::Link;
+use crate::oracle::Key;
 use crate::plan::{Plan, Sensors};
 use crate::sensor::{Kind, Sensor, Truths, remember};
 
@@ -53,6 +54,8 @@ pub struct Node {
     pub backup: Option<ModelDisk>,
     /// The disk lied, was emptied or set back: what it held may be gone.
     pub is_damaged: bool,
+    /// The batch with the newest readings, once it is durable.
+    pub newest: Option<Key>,
     limits: Limits,
     step: Millis,
 }
@@ -124,6 +127,7 @@ impl Node {
             link: Link::default(),
             backup: None,
             is_damaged: false,
+            newest: None,
             limits: Limits { bytes_max: plan.spool_bytes, keep_acked: Millis::new(plan.keep_ms) },
             step: Millis::new(plan.step_ms),
         }

@@ -5,12 +5,15 @@
 //! given. It decodes bodies itself and asks the books only what their readers may ask.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bijli_collector::bookkeeper::Bookkeeper;
 use bijli_collector::intake::{Fact, Readings};
 use bijli_collector::state::State;
 use bijli_ledger::Books;
-use bijli_wire::{BatchSeq, ContentHash, HubId, NodeId, SpoolEpoch, SubjectId, codec};
+use bijli_wire::{
+    BatchSeq, ContentHash, HubId, NodeId, Schema, SchemaId, SpoolEpoch, SubjectId, codec,
+};
 
 use crate::sensor::{POWER_MW_MAX, Truth, Truths};
 
@@ -28,7 +31,8 @@ impl Violation {
 }
 
 pub type Lane = (NodeId, SpoolEpoch);
-type Key = (Lane, u64);
+/// One batch.
+pub type Key = (Lane, u64);
 
 /// What really was.
 #[derive(Debug, Default)]
@@ -48,8 +52,9 @@ pub struct Oracle {
     released: BTreeMap<Lane, BatchSeq>,
     /// How far the collector was in each lane.
     watermarks: BTreeMap<Lane, u64>,
-    /// Batches that were refused for good, because their sequence has another content.
-    pub forks: BTreeMap<Lane, u64>,
+    /// Batches that were refused because another sender of their name was taken to live: their
+    /// agent keeps them aside as evidence.
+    evidence: BTreeMap<Lane, BTreeSet<u64>>,
 }
 
 /// Where a subject's exact account begins, and what the books had then.
@@ -59,6 +64,35 @@ struct Base {
     booked: u128,
     /// What was carried below a millijoule then is not known.
     is_loose: bool,
+}
+
+/// A batch as it is booked, to be looked into if need be.
+struct Booked {
+    id: SchemaId,
+    schema: Arc<Schema>,
+    body: Vec<u8>,
+    offset_ms: i64,
+}
+
+impl Booked {
+    /// When a register first showed a count in it, as the books are told.
+    fn shown_at(&self, subject: &SubjectId, count: u64) -> Option<i64> {
+        let batch = codec::open(&self.body).ok()?.read(self.id, &self.schema).ok()?;
+        let is_subject = |index: usize| self.schema.subjects[index].id == *subject;
+        let count = i64::try_from(count).ok()?;
+        let mut first: Option<i64> = None;
+        for matrix in &batch.matrices {
+            let series = &self.schema.groups[matrix.group].series;
+            let of_it = series.iter().zip(&matrix.columns).filter(|(it, _)| is_subject(it.subject));
+            for (time, value) in of_it.flat_map(|(_, column)| matrix.times.iter().zip(column)) {
+                if *value == Some(count) {
+                    let at = time.get() + self.offset_ms;
+                    first = Some(first.map_or(at, |first| first.min(at)));
+                }
+            }
+        }
+        first
+    }
 }
 
 /// What the books say of a subject at one moment.
@@ -82,6 +116,16 @@ impl Oracle {
         let key = (lane, sequence);
         self.told.insert(key.clone());
         self.acked.insert(key, hash);
+    }
+
+    /// A batch was refused as another sender's.
+    pub fn refuse_as_fork(&mut self, lane: Lane, sequence: u64) {
+        self.evidence.entry(lane).or_default().insert(sequence);
+    }
+
+    #[must_use]
+    pub fn is_evidence(&self, (lane, sequence): &Key) -> bool {
+        self.evidence.get(lane).is_some_and(|sequences| sequences.contains(sequence))
     }
 
     #[must_use]
@@ -120,17 +164,20 @@ impl Oracle {
     ) -> Result<(), Violation> {
         let mut subjects = Vec::new();
         let mut hub = None;
-        if let Fact::Batch { schema, readings, .. } = &fact {
+        let mut batch = None;
+        if let Fact::Batch { schema, readings, id, offset_ms, .. } = &fact {
             self.invariant_booked_once(readings)?;
             hub = Some(schema.hub.clone());
             subjects.extend(schema.subjects.iter().map(|subject| subject.id.clone()));
+            let (schema, body) = (Arc::clone(schema), readings.body.clone());
+            batch = Some(Booked { id: *id, schema, body, offset_ms: *offset_ms });
         }
         let before = said(state, hub.as_ref(), &subjects);
         bookkeeper.book(fact);
         let after = said(state, hub.as_ref(), &subjects);
         for ((subject, before), after) in subjects.iter().zip(before).zip(after) {
-            if let Some(after) = after {
-                let held = self.invariant_energy_is_the_registers(subject, before, after);
+            if let (Some(after), Some(batch)) = (after, &batch) {
+                let held = self.invariant_energy_is_the_registers(batch, subject, before, after);
                 held.map_err(|violation| with_events(violation, state, subject))?;
             }
         }
@@ -160,6 +207,7 @@ impl Oracle {
     /// and no more than the device can draw.
     fn invariant_energy_is_the_registers(
         &mut self,
+        batch: &Booked,
         subject: &SubjectId,
         before: Option<Said>,
         after: Said,
@@ -172,10 +220,15 @@ impl Oracle {
         let truth = self.truths.get(subject).and_then(|counts| counts.get(&count));
         let Some(truth) = truth.copied() else { return broken("a count nobody showed".into()) };
         let marked = self.marked.get(subject).copied();
-        if marked.is_none_or(|(_, marked)| marked != count) {
-            self.marked.insert(subject.clone(), (at, count));
-        }
         let flags_before = before.map_or(0, |said| said.flags);
+        if marked.is_none_or(|(_, marked)| marked != count) {
+            // If one batch brought the count and a step back from it, the books tell when it was
+            // held; but they bound the next difference by the time since it was read, and so does
+            // the promise: no more than the device can draw between two readings.
+            let may_be_held = after.flags > flags_before;
+            let read = if may_be_held { batch.shown_at(subject, count) } else { None };
+            self.marked.insert(subject.clone(), (read.unwrap_or(at), count));
+        }
         let base = self.followed.get(subject).copied();
         if after.flags > flags_before {
             let booked = after.booked - before.map_or(0, |said| said.booked);
@@ -273,7 +326,7 @@ impl Oracle {
         let known = self.released.get(lane).copied().unwrap_or(BatchSeq::FIRST);
         for sequence in known.get()..lowest.get() {
             let key = (lane.clone(), sequence);
-            let is_forked = self.forks.contains_key(lane);
+            let is_forked = self.evidence.contains_key(lane);
             if !self.told.contains(&key) && !is_forked && self.spooled.contains(&key) {
                 let words = format!("batch {sequence} of {} is released, never acked", lane.0);
                 return Err(Violation::new("released is acked", words));
@@ -302,7 +355,7 @@ impl Oracle {
         let missing = self
             .spooled
             .iter()
-            .find(|key| !self.booked.contains(*key) && !self.forks.contains_key(&key.0));
+            .find(|key| !self.booked.contains(*key) && !self.evidence.contains_key(&key.0));
         missing.map_or(Ok(()), |(lane, sequence)| {
             let words = format!("batch {sequence} of {} was spooled", lane.0);
             Err(Violation::new("spooled is booked", words))

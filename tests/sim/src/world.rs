@@ -86,6 +86,8 @@ pub struct World {
     is_commit_due: bool,
     slow_until: u64,
     is_calm: bool,
+    /// Readings that were taken because the last ones went aside.
+    read_again: u64,
     steps: u64,
 }
 
@@ -114,6 +116,7 @@ impl World {
             is_commit_due: false,
             slow_until: 0,
             is_calm: false,
+            read_again: 0,
             steps: 0,
             plan,
         }
@@ -163,7 +166,7 @@ impl World {
             if self.steps > STEPS_MAX {
                 return Err(Violation::new("drains", "it goes in circles"));
             }
-            if self.is_calm && self.has_drained() {
+            if self.is_calm && self.has_drained() && !self.reads_again() {
                 break;
             }
             if self.is_calm && self.now > length + DRAIN_MS + 3 * 86_400_000 {
@@ -216,6 +219,7 @@ impl World {
             self.later(60_000, Happening::Sample(index));
             return Ok(());
         }
+        node.newest = None;
         let calm = Sensors::default();
         let sensors = if self.is_calm { &calm } else { &self.plan.sensors };
         let (how, chance) = ((sensors, self.plan.rows), (&mut self.dice, &mut self.tally));
@@ -295,7 +299,9 @@ impl World {
             let lane = (self.nodes[index].id.clone(), epoch);
             for sequence in &done.durable {
                 self.note("spooled", Some(index), sequence.get());
-                self.oracle.spooled.insert((lane.clone(), sequence.get()));
+                let key = (lane.clone(), sequence.get());
+                self.nodes[index].newest = Some(key.clone());
+                self.oracle.spooled.insert(key);
             }
         }
         for work in done.work {

@@ -13,6 +13,16 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (18_671, "a batch that a gap record made durable was never told of, while the spool was full"),
     (20_280, "and the last batches of an elder epoch, before the line went on with the next"),
     (74_367, "who gave way to its own late request, and was contested again, waited for ever"),
+    (64_371, "a gap record for each refusal while the disk was full, written when it had room"),
+    (93_690, "and of a batch of an elder epoch"),
+    (
+        67_224,
+        "a gap record for each batch that a lost segment may have held, past the spool's limit",
+    ),
+    (49_434, "a start unlinked by a cursor that was not durable, and a cut showed a false loss"),
+    (49_132, "the oracle bounded energy from when a count was held, and not from when it was read"),
+    (64_356, "the last batch was put aside as evidence, and no reading came to have its energy"),
+    (104_269, "and so it was after a late hello of an epoch that the node had left"),
     (539, "an elder epoch that was rewound was passed over"),
 ];
 

@@ -106,7 +106,7 @@ impl World {
                 let opened = codec::open(&sent.request.body).map(|opened| opened.envelope.epoch);
                 let epoch =
                     opened.map_err(|e| Violation::new("agents send batches", e.to_string()))?;
-                *self.oracle.forks.entry((node, epoch)).or_default() += 1;
+                self.oracle.refuse_as_fork((node, epoch), sequence.get());
             }
             Ok(Answer::Refused { code, .. }) => {
                 self.note(words_of(*code), Some(sent.node), sequence.get());
