@@ -142,6 +142,27 @@ fn the_agents_check_names_what_it_has_and_what_is_in_the_way() {
     snapshot("agent-check.json", &masked(&programs.out, &["epoch"]));
 }
 
+/// Goal: a person sees which class of energy each GPU will have, and why.
+#[test]
+fn the_agents_check_says_of_each_gpu_how_its_energy_is_had() {
+    let folder = node();
+    let config = std::fs::read_to_string(folder.path().join("agent.toml")).expect("the config");
+    let (config, _) = config.split_once("[[modbus]]").expect("a meter");
+    let config = config.replace("[nvml]\nenabled = false", "[rapl]\nenabled = false");
+    let config = config.replace("[rapl]\nroot = \"powercap\"", "[kernel_log]\nenabled = false");
+    std::fs::write(folder.path().join("agent.toml"), config).expect("written");
+    let library = fakenvml::library_path().display().to_string();
+    for scenario in ["no-energy-counter", "grace", "mig"] {
+        let path = root().join(format!("tests/fakenvml/scenarios/{scenario}.toml"));
+        let path = path.display().to_string();
+        let env = [("BIJLI_NVML_LIB", &*library), ("BIJLI_FAKENVML_SCENARIO", &*path)];
+        let check = said(folder.path(), &env, &["bijli-agent", "check", "--config", "agent.toml"]);
+        assert_readable("check", &check.out);
+        let (_, gpus) = check.out.split_once("\n\n").expect("the settings, and then the probes");
+        snapshot(&format!("agent-check-{scenario}.txt"), gpus);
+    }
+}
+
 #[test]
 fn the_agents_once_reads_everything_once() {
     let folder = node();

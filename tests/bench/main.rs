@@ -4,7 +4,8 @@
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
 //!
 //! `bijli-bench [accuracy | agent | collector | snapshot |
-//! ingest [bijli | victoria | prometheus | influx] | kill9 [the same]]`
+//! ingest [bijli | victoria | prometheus | influx] | kill9 [the same] | soak [MINUTES]]`; the soak
+//! runs when it is named only.
 
 mod accuracy;
 mod agent;
@@ -13,14 +14,19 @@ mod ingest;
 mod kill9;
 mod process;
 mod snapshot;
+mod soak;
 
 use std::fs;
+use std::process::ExitCode;
 
-fn main() {
+fn main() -> ExitCode {
     let only = std::env::args().nth(1);
     let part_of_it = std::env::args().nth(2);
     let wants = |part: &str| only.as_deref().is_none_or(|name| name == part);
     println!("machine: {}", machine());
+    if only.as_deref() == Some("soak") {
+        return soak::run(part_of_it.as_deref());
+    }
     if wants("accuracy") {
         accuracy::run();
     }
@@ -39,6 +45,7 @@ fn main() {
     if wants("ingest") {
         ingest::run(part_of_it.as_deref());
     }
+    ExitCode::SUCCESS
 }
 
 fn machine() -> String {

@@ -4,10 +4,18 @@ use std::fs;
 
 /// CPU time of all threads so far, in nanoseconds.
 pub(crate) fn cpu_ns(pid: u32) -> u64 {
+    cpu_ns_of_threads(pid, "")
+}
+
+/// The same of those threads whose names begin so.
+pub(crate) fn cpu_ns_of_threads(pid: u32, name: &str) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
     let ran = |entry: std::io::Result<fs::DirEntry>| {
-        let path = entry.ok()?.path().join("schedstat");
-        fs::read_to_string(path).ok()?.split(' ').next()?.parse::<u64>().ok()
+        let task = entry.ok()?.path();
+        if !fs::read_to_string(task.join("comm")).ok()?.starts_with(name) {
+            return None;
+        }
+        fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok()
     };
     tasks.filter_map(ran).sum()
 }
@@ -18,7 +26,7 @@ pub(crate) fn own_cpu_ns() -> u64 {
     text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
 }
 
-/// A line of `/proc/pid/status`, in kB.
+/// A line of `/proc/pid/status`: kB, or a bare number.
 pub(crate) fn status_kb(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));

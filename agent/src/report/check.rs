@@ -1,6 +1,7 @@
 //! `bijli-agent check`: what this machine can measure, how, and what is missing and why.
 
 use bijli_wire::Method;
+use bijli_wire::message::SubjectKind;
 use serde_json::{Value, json};
 
 use super::{COLUMNS, Finding, kind_name, who, wrapped};
@@ -93,6 +94,8 @@ fn summary(findings: &[Finding]) -> String {
         match subject.register.map(|register| register.method) {
             Some(Method::Hardware) => hardware += 1,
             Some(Method::Integrated | Method::Sampled) => integrated += 1,
+            // A node without a meter of its own is the sum of its devices.
+            None if subject.kind == SubjectKind::Node => {}
             Some(Method::Unspecified) | None => without += 1,
         }
     }

@@ -84,6 +84,8 @@ fn who(subject: &bijli_wire::batch::Subject) -> String {
     // A GPU's label is its index: a number alone says nothing to a reader.
     let is_index = subject.kind == SubjectKind::Gpu && !subject.label.is_empty();
     let label = if is_index { format!("GPU {}", subject.label) } else { subject.label.clone() };
+    // A node's label is its name, which its id has said.
+    let label = if label == subject.id.as_str() { String::new() } else { label };
     let parts = [label.as_str(), subject.model.as_str(), serial.as_str()];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(", ")

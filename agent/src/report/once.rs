@@ -102,6 +102,9 @@ fn shown(quantity: Quantity, value: i64, register: Option<Register>) -> String {
     }
     match quantity.spec().unit {
         "mW" => human_power(u64::try_from(value).unwrap_or(0)),
+        "mJ" => human_energy(u128::try_from(value).unwrap_or(0)),
+        "ns" => decimal(value, 1_000_000_000, "s"),
+        "us" => decimal(value, 1_000, "ms"),
         "m\u{b0}C" => decimal(value, 1_000, "\u{b0}C"),
         "ppm" => decimal(value, 10_000, "%"),
         "byte" => bytes(value),
@@ -274,6 +277,9 @@ nvml: cannot load libnvidia-ml.so.1: no such file
             (Quantity::HostMemorySize, 1_000, "1000 B"),
             (Quantity::DiskSize, 3 << 39, "1.50 TiB"),
             (Quantity::OnBattery, 1, "yes"),
+            (Quantity::PowerIntegral, 3_600_000_000, "1.000 kWh"),
+            (Quantity::ThrottlePowerCap, 7_015_250_000_000, "7015.25 s"),
+            (Quantity::ReadTime, 1_230, "1.23 ms"),
             (Quantity::EccCorrected, 17, "17"),
             (Quantity::EnergyRegister, 5, "5 counts"),
         ] {

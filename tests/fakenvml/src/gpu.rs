@@ -15,6 +15,7 @@ use crate::answer::{Answer, Refusal};
 use crate::driver::{self, Driver};
 use crate::handle::Handle;
 use crate::model::{EccCounter, RemappedNow, SENTINEL_32, SramNow};
+use crate::refusals;
 use crate::scenario::{
     Feature, GpuSpec, Histogram, Inforom, MigInstance, Pcie, PowerUsage, Process,
 };
@@ -88,18 +89,28 @@ impl Gpu {
 
     /// For what NVML refuses of a GPU in MIG mode.
     fn need_whole(&self) -> Answer<()> {
-        if self.is_mig_on() { Err(Refusal::NotSupported) } else { Ok(()) }
+        if !self.is_mig_on() {
+            return Ok(());
+        }
+        refusals::note(&self.spec.uuid, "of a GPU in MIG mode");
+        Err(Refusal::NotSupported)
     }
 
     pub(crate) fn need(&self, feature: Feature) -> Answer<()> {
-        let is_missing = self.spec.faults.unsupported.contains(&feature);
-        if is_missing { Err(Refusal::NotSupported) } else { Ok(()) }
+        if !self.spec.faults.unsupported.contains(&feature) {
+            return Ok(());
+        }
+        refusals::note(&self.spec.uuid, feature);
+        Err(Refusal::NotSupported)
     }
 
     /// For the calls that CUDA 13 deprecates.
     pub(crate) fn need_deprecated(&self) -> Answer<()> {
-        let is_refusing = self.driver.scenario.driver.is_refusing_deprecated;
-        if is_refusing { Err(Refusal::Deprecated) } else { Ok(()) }
+        if !self.driver.scenario.driver.is_refusing_deprecated {
+            return Ok(());
+        }
+        refusals::note(&self.spec.uuid, "deprecated");
+        Err(Refusal::Deprecated)
     }
 
     pub(crate) fn serial(&self) -> Answer<String> {

@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `BIJLI_FAKENVML_SCENARIO` | path of the scenario, see [`Scenario`]; unset: eight idle GPUs |
 //! | `BIJLI_FAKENVML_EPOCH_UTC_MS` | when scenario time 0 was; unset: the first `nvmlInit` |
+//! | `BIJLI_FAKENVML_REFUSALS` | a file to which each call that is not supported adds a line |
 //!
 //! With an epoch, scenario time goes on while the process that loaded the library is down, as a
 //! driver's counters do, several processes see one and the same GPU, and the time stamp of a field
@@ -81,6 +82,7 @@ pub mod exports;
 mod gpu;
 mod handle;
 mod model;
+mod refusals;
 pub mod scenario;
 
 pub use energy::{

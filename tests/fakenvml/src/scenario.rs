@@ -227,6 +227,10 @@ mod tests {
             ("[[gpus]]\n[gpus.faults]\nback_at_ms = 5", "back_at_ms without lost_at_ms"),
             ("[[gpus]]\n[gpus.faults]\nlost_at_ms = 5\nback_at_ms = 5", "not after lost_at_ms"),
             ("[[gpus]]\n[gpus.faults]\nhang_at_ms = 5", "only together"),
+            (
+                "[[gpus]]\n[gpus.faults]\nhang_at_ms = 5\nhang_for_ms = 9\nhang_every_ms = 9",
+                "not more than hang_for_ms",
+            ),
             ("[[gpus]]\n[gpus.faults]\nunsupported = ['enrgy']", "unknown variant `enrgy`"),
             ("[[gpus]]\ninstant_window_ms = 101", "within 1 and instant_refresh_ms"),
             ("[[gpus]]\naverage_refresh_ms = 0", "refresh of the power is 0"),

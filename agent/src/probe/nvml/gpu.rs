@@ -49,6 +49,8 @@ pub struct GpuProbe {
     mig_instances: Option<i64>,
     /// Where it was found.
     pci: String,
+    /// As it was last described.
+    told: Option<Subject>,
     described: Option<Moment>,
     is_outdated: bool,
     dead_ticks: u32,
@@ -77,6 +79,7 @@ impl GpuProbe {
             generation: 0,
             mig_instances: None,
             pci: String::new(),
+            told: None,
             described: None,
             is_outdated: false,
             dead_ticks: 0,
@@ -87,6 +90,17 @@ impl GpuProbe {
 
     fn subject(&self) -> Option<SubjectId> {
         SubjectId::new(&self.uuid).ok()
+    }
+
+    /// A GPU that does not answer and whose index is another's by now: it is shown without one, or
+    /// two would have one name.
+    fn without_index(&mut self) -> Option<Description> {
+        if !self.session.is_displaced(&self.uuid) {
+            return None;
+        }
+        let subject = Subject { label: String::new(), ..self.told.clone()? };
+        self.session.take_index(&self.uuid, None);
+        Some(Description { subjects: vec![subject], ..Description::default() })
     }
 
     fn happen(&mut self, kind: EventKind, code: u32, text: String) {
@@ -252,7 +266,10 @@ impl Probe for GpuProbe {
     fn describe(&mut self) -> Result<Description, ProbeError> {
         self.reader = None;
         let id = SubjectId::new(&self.uuid).map_err(|source| ProbeError::Name { source })?;
-        let (identity, driver, mut notes) = self.open()?;
+        let (identity, driver, mut notes) = match self.open() {
+            Ok(opened) => opened,
+            Err(error) => return self.without_index().ok_or(error),
+        };
         self.own.begin_stretch();
         let power_max = identity.power_mw_max.map_or(POWER_UNKNOWN_MAX, Milliwatts::new);
         self.check.begin(power_max, self.method() == Method::Sampled);
@@ -263,10 +280,11 @@ impl Probe for GpuProbe {
             self.context.places.put(&identity.pci, id.clone());
         }
         let is_of_module = if self.plan.is_of_module { " (whole module)" } else { "" };
+        let index = self.session.take_index(&self.uuid, identity.index);
         let subject = Subject {
             id,
             kind: SubjectKind::Gpu,
-            label: identity.index.map(|index| index.to_string()).unwrap_or_default(),
+            label: index.map(|index| index.to_string()).unwrap_or_default(),
             model: short(&format!("{}{is_of_module}", identity.name)),
             serial: short(&identity.serial),
             register: self.register(&identity, &driver),
@@ -285,6 +303,7 @@ impl Probe for GpuProbe {
                 "the driver meters the whole GPU only; the books split it by allocation",
             ));
         }
+        self.told = Some(subject.clone());
         Ok(Description { subjects: vec![subject], series, notes })
     }
 
@@ -341,6 +360,7 @@ impl Probe for GpuProbe {
 
     fn wants_describe(&self) -> bool {
         self.is_outdated
+            || self.session.is_displaced(&self.uuid)
             || (self.own.is_broken() && self.is_own())
             || self.dead_ticks >= DEAD_TICKS_MAX
     }

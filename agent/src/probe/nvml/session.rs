@@ -5,7 +5,10 @@
 //! - While it is open the driver stays loaded and its energy registers count on. It is closed only
 //!   when the last GPU's thread has let go of it.
 //! - It is not opened a second time beside a dead one, unless a thread that hangs keeps that one.
+//! - No two GPUs have one index for longer than it takes to ask: indices move up when a GPU leaves,
+//!   and who had the one that another has now is displaced until it was asked again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::library::GpuLibrary;
@@ -21,6 +24,15 @@ pub(super) struct Session {
     open: Opener,
     pause: Arc<Pause>,
     state: Mutex<State>,
+    indices: Mutex<Indices>,
+}
+
+#[derive(Default)]
+struct Indices {
+    /// Who told it last.
+    by_number: BTreeMap<u32, String>,
+    /// With the index that each lost.
+    displaced: BTreeMap<String, u32>,
 }
 
 #[derive(Default)]
@@ -38,7 +50,7 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub(super) fn new(open: Opener, pause: Arc<Pause>) -> Self {
-        Self { open, pause, state: Mutex::default() }
+        Self { open, pause, state: Mutex::default(), indices: Mutex::default() }
     }
 
     /// The library, opened if it is not.
@@ -74,8 +86,30 @@ impl Session {
         self.pause.is_asked()
     }
 
+    /// A GPU tells its index, or that it has none any more. What it is to be called: not by an
+    /// index that another had after it, which no sound driver says.
+    pub(super) fn take_index(&self, uuid: &str, index: Option<u32>) -> Option<u32> {
+        let mut indices = self.indices();
+        let lost = indices.displaced.remove(uuid);
+        indices.by_number.retain(|_, holder| holder != uuid);
+        let index = index.filter(|index| lost != Some(*index))?;
+        if let Some(before) = indices.by_number.insert(index, uuid.to_owned()) {
+            indices.displaced.insert(before, index);
+        }
+        Some(index)
+    }
+
+    /// Whether another GPU has its index now.
+    pub(super) fn is_displaced(&self, uuid: &str) -> bool {
+        self.indices().displaced.contains_key(uuid)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn indices(&self) -> MutexGuard<'_, Indices> {
+        self.indices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,5 +118,37 @@ impl State {
         if let Some(library) = self.library.take() {
             self.dead = Some(Arc::downgrade(&library));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        let open: Opener = Box::new(|| Err(ProbeError::Closing));
+        Session::new(open, Arc::default())
+    }
+
+    /// Guards against two GPUs of one index in the metrics, after a third one had left.
+    #[test]
+    fn who_has_anothers_index_displaces_it_until_it_was_asked_again() {
+        let session = session();
+        for (index, uuid) in [(0, "a"), (1, "b"), (2, "c")] {
+            assert_eq!(session.take_index(uuid, Some(index)), Some(index));
+        }
+        assert_eq!(session.take_index("c", Some(1)), Some(1), "b is gone");
+        assert_eq!(["a", "b", "c"].map(|uuid| session.is_displaced(uuid)), [false, true, false]);
+        assert_eq!(session.take_index("b", None), None);
+        assert!(!session.is_displaced("b"));
+    }
+
+    #[test]
+    fn a_driver_that_says_one_index_twice_is_not_asked_for_ever() {
+        let session = session();
+        assert_eq!(session.take_index("a", Some(3)), Some(3));
+        assert_eq!(session.take_index("b", Some(3)), Some(3));
+        assert_eq!(session.take_index("a", Some(3)), None);
+        assert_eq!(["a", "b"].map(|uuid| session.is_displaced(uuid)), [false, false]);
     }
 }

@@ -82,6 +82,8 @@ pub(super) struct Survey<'a> {
     reader: &'a mut dyn GpuReader,
     answers: BTreeMap<Field, Answer<Told>>,
     plan: Plan,
+    /// Whether the power that the plan has answers now.
+    is_power_told: bool,
     notes: Vec<Note>,
     /// Health values that this GPU does not tell, in one note.
     untold: Vec<String>,
@@ -97,6 +99,7 @@ pub(super) fn survey(
         reader,
         answers: BTreeMap::new(),
         plan: Plan::default(),
+        is_power_told: false,
         notes: Vec::new(),
         untold: Vec::new(),
     };
@@ -144,6 +147,11 @@ impl Survey<'_> {
         self.answers.get(&field).is_some_and(is_offered)
     }
 
+    /// Whether it had a number just now.
+    fn tells(&self, field: Field) -> bool {
+        matches!(self.answers.get(&field), Some(Ok(_)))
+    }
+
     fn plan_field(&mut self, cadence: Cadence, field: Field) -> usize {
         self.plan.fields.push((cadence, field));
         self.plan.fields.len() - 1
@@ -157,74 +165,89 @@ impl Survey<'_> {
         self.notes.push(Note::new(how, what, words));
     }
 
-    /// The power that is shown and, where there is no register, integrated.
+    /// The power that is shown and, where there is no register, integrated: the first that answers
+    /// now. What is known and failed may come back, but nothing waits for it.
     fn power(&mut self) -> Result<(), GpuError> {
-        let is_gpu_told = self.has(Field::POWER_AVERAGE) || self.has(Field::POWER_INSTANT);
-        let is_module_told = self.has(Field::MODULE_AVERAGE) || self.has(Field::MODULE_INSTANT);
-        // GH200 tells its module only: what is read then covers the CPU as well.
-        self.plan.is_of_module = !is_gpu_told && is_module_told;
+        let is_average_told = self.tells(Field::POWER_AVERAGE);
         if self.has(Field::POWER_AVERAGE) {
             let index = self.plan_field(Cadence::Hot, Field::POWER_AVERAGE);
             self.step(Cadence::Hot, Quantity::PowerAverage, Source::Field(index));
             self.plan.power = Some(PowerSource::Average(index));
-            self.note(How::Read, "average power", "the driver's average over 1 s");
-        }
-        if self.has(Field::POWER_INSTANT) {
-            let index = self.plan_field(Cadence::Hot, Field::POWER_INSTANT);
-            self.step(Cadence::Hot, Quantity::PowerInstant, Source::Field(index));
-            self.plan.power.get_or_insert(PowerSource::Instant(index));
-        }
-        if is_module_told {
-            let is_average = self.has(Field::MODULE_AVERAGE);
-            let field = if is_average { Field::MODULE_AVERAGE } else { Field::MODULE_INSTANT };
-            let index = self.plan_field(Cadence::Hot, field);
-            self.step(Cadence::Hot, Quantity::ModulePower, Source::Field(index));
-            let words = "of the CPU and the GPUs of this module together; never added to a GPU's";
-            self.note(How::Read, "module power", words);
-            if self.plan.is_of_module {
-                let source = if is_average {
-                    PowerSource::Average(index)
-                } else {
-                    PowerSource::Instant(index)
-                };
-                self.plan.power = Some(source);
+            self.is_power_told = is_average_told;
+            if is_average_told {
+                self.note(How::Read, "average power", "the driver's average over 1 s");
+            } else {
+                self.note(How::Missing, "average power", "the driver knows it, and it fails now");
             }
         }
+        if self.tells(Field::POWER_INSTANT) || (is_average_told && self.has(Field::POWER_INSTANT)) {
+            let index = self.plan_field(Cadence::Hot, Field::POWER_INSTANT);
+            self.step(Cadence::Hot, Quantity::PowerInstant, Source::Field(index));
+            if !is_average_told {
+                self.plan.power = Some(PowerSource::Instant(index));
+                self.is_power_told = true;
+                let words = "of the moment; what part of the time it sees depends on the GPU";
+                self.note(How::Read, "present power", words);
+            }
+        } else if !is_average_told {
+            self.other_power()?;
+        }
+        if self.tells_module() && !self.plan.is_of_module {
+            self.module_power();
+        }
         if self.plan.power.is_none() {
-            self.elder_power()?;
-        }
-        Ok(())
-    }
-
-    fn elder_power(&mut self) -> Result<(), GpuError> {
-        let answer = self.reader.ask(Ask::Power);
-        if let Some(error) = ends(&answer) {
-            return Err(error);
-        }
-        if is_offered(&answer) {
-            self.plan.power = Some(PowerSource::Usage);
-            self.step(Cadence::Hot, Quantity::PowerInstant, Source::Ask(Ask::Power));
-            let words = "what window it averages over depends on GPU and driver";
-            self.note(How::Read, "present power", words);
-        } else {
             let words = "the driver tells neither average nor present power";
             self.note(How::NotOffered, "power", words);
         }
         Ok(())
     }
 
+    fn tells_module(&self) -> bool {
+        self.tells(Field::MODULE_AVERAGE) || self.tells(Field::MODULE_INSTANT)
+    }
+
+    /// Where neither field of the GPU's own power has a number now.
+    fn other_power(&mut self) -> Result<(), GpuError> {
+        let is_known = self.has(Field::POWER_AVERAGE) || self.has(Field::POWER_INSTANT);
+        // GH200 tells its module only: what is read then covers the CPU as well.
+        if !is_known && self.tells_module() {
+            self.plan.is_of_module = true;
+            self.plan.power = Some(self.module_power());
+            self.is_power_told = true;
+            return Ok(());
+        }
+        let answer = self.reader.ask(Ask::Power);
+        if let Some(error) = ends(&answer) {
+            return Err(error);
+        }
+        self.is_power_told = answer.is_ok();
+        if self.is_power_told || (is_offered(&answer) && !is_known) {
+            self.plan.power = Some(PowerSource::Usage);
+            self.step(Cadence::Hot, Quantity::PowerInstant, Source::Ask(Ask::Power));
+            let words = "what window it averages over depends on GPU and driver";
+            self.note(How::Read, "present power", words);
+        } else if self.has(Field::POWER_INSTANT) {
+            let index = self.plan_field(Cadence::Hot, Field::POWER_INSTANT);
+            self.step(Cadence::Hot, Quantity::PowerInstant, Source::Field(index));
+            self.plan.power.get_or_insert(PowerSource::Instant(index));
+        }
+        Ok(())
+    }
+
+    fn module_power(&mut self) -> PowerSource {
+        let is_average = self.tells(Field::MODULE_AVERAGE);
+        let field = if is_average { Field::MODULE_AVERAGE } else { Field::MODULE_INSTANT };
+        let index = self.plan_field(Cadence::Hot, field);
+        self.step(Cadence::Hot, Quantity::ModulePower, Source::Field(index));
+        let words = "of the CPU and the GPUs of this module together; never added to a GPU's";
+        self.note(How::Read, "module power", words);
+        if is_average { PowerSource::Average(index) } else { PowerSource::Instant(index) }
+    }
+
     /// Best source first: hardware register, then integrated average, then integrated momentary
     /// power.
     fn energy(&mut self, is_distrusted: bool) -> Result<(), GpuError> {
-        let hardware = if self.has(Field::ENERGY) {
-            Some(Source::Field(self.plan_field(Cadence::Hot, Field::ENERGY)))
-        } else {
-            let answer = self.reader.ask(Ask::Energy);
-            if let Some(error) = ends(&answer) {
-                return Err(error);
-            }
-            is_offered(&answer).then_some(Source::Ask(Ask::Energy))
-        };
+        let hardware = self.register()?;
         self.plan.register = hardware;
         let note = match (hardware, self.plan.power) {
             (Some(source), Some(_)) if is_distrusted => {
@@ -233,8 +256,8 @@ impl Survey<'_> {
                 Note::new(
                     How::Integrated,
                     "energy",
-                    "the GPU's register disagrees with its power and is not believed: power is \
-                     integrated each second instead",
+                    "class integrated: the GPU's register disagrees with its power and is not \
+                     believed; power is integrated each second instead",
                 )
             }
             (Some(source), power) => {
@@ -249,7 +272,8 @@ impl Survey<'_> {
                 Note::new(How::Integrated, "energy", integrated_words(power))
             }
             (None, None) => {
-                let words = "neither an energy register nor any power reading on this GPU";
+                let words = "no class: neither a register nor any power answers; what it draws is \
+                             unknown, which is not zero";
                 Note::new(How::NotOffered, "energy", words)
             }
         };
@@ -257,13 +281,30 @@ impl Survey<'_> {
         Ok(())
     }
 
+    /// The hardware's count, if it has one that answers. One that fails is not waited for while
+    /// there is a power to integrate, or its energy would be nobody's.
+    fn register(&mut self) -> Result<Option<Source>, GpuError> {
+        if self.tells(Field::ENERGY) {
+            return Ok(Some(Source::Field(self.plan_field(Cadence::Hot, Field::ENERGY))));
+        }
+        let answer = self.reader.ask(Ask::Energy);
+        if let Some(error) = ends(&answer) {
+            return Err(error);
+        }
+        if answer.is_ok() || (!self.is_power_told && is_offered(&answer)) {
+            return Ok(Some(Source::Ask(Ask::Energy)));
+        }
+        let is_hoped_for = !self.is_power_told && self.has(Field::ENERGY);
+        Ok(is_hoped_for.then(|| Source::Field(self.plan_field(Cadence::Hot, Field::ENERGY))))
+    }
+
     const fn register_words(&self) -> &'static str {
         if self.plan.is_of_module {
-            "the module's own register (GPU and CPU together), in mJ since the driver was loaded; \
-             it counts on while the agent is down"
+            "class measured: the module's own register, GPU and CPU together, since the driver \
+             was loaded; it counts on while the agent is down"
         } else {
-            "the GPU's own register, in mJ since the driver was loaded; it counts on while the \
-             agent is down"
+            "class measured: the GPU's own register, since the driver was loaded; it counts on \
+             while the agent is down"
         }
     }
 
@@ -325,8 +366,8 @@ impl Survey<'_> {
 
     fn close(mut self) -> (Plan, Vec<Note>) {
         if !self.untold.is_empty() {
-            let words = format!("{}: not told by this GPU or driver", self.untold.join(", "));
-            self.note(How::NotOffered, "not here", words);
+            let words = format!("not told by this GPU or driver: {}", self.untold.join(", "));
+            self.note(How::NotOffered, "other values", words);
         }
         (self.plan, self.notes)
     }
@@ -335,12 +376,13 @@ impl Survey<'_> {
 const fn integrated_words(power: PowerSource) -> &'static str {
     match power {
         PowerSource::Average(_) => {
-            "no energy register: average power is integrated each second; while the agent is down \
-             nothing is counted"
+            "class integrated: no energy register answers, so the average power is integrated \
+             each second; nothing is counted while the agent is down"
         }
         PowerSource::Instant(_) | PowerSource::Usage => {
-            "no energy register: present power is integrated each second, which can be far off \
-             for a load that changes faster; nothing is counted while the agent is down"
+            "class integrated: neither register nor average power answers, so the present power \
+             is integrated each second, which can be far off for a load that changes faster; \
+             nothing is counted while the agent is down"
         }
     }
 }

@@ -171,6 +171,49 @@ fn without_any_register_power_is_integrated() {
     }
 }
 
+/// Guards against a GPU whose average fails for good: its energy was nobody's, though the driver's
+/// other readings of its power answered.
+#[test]
+fn what_fails_gives_way_to_what_answers() {
+    let fails = || Err(GpuError::Other("unknown error".to_owned()));
+    let energy_and_average = [Field::ENERGY, Field::POWER_AVERAGE];
+    let all = [Field::ENERGY, Field::POWER_AVERAGE, Field::POWER_INSTANT];
+    let rows: [(&[Field], Method, i64); 3] = [
+        (&[Field::ENERGY], Method::Integrated, 300_000),
+        (&energy_and_average, Method::Sampled, 310_000),
+        (&all, Method::Sampled, 300_000),
+    ];
+    for (failing, method, per_second) in rows {
+        let mut gpu = FakeGpu::h100("GPU-a");
+        failing.iter().for_each(|field| drop(gpu.fields.insert(*field, fails())));
+        gpu.answers.insert(Ask::Energy, fails());
+        let (_, mut probe) = probe(gpu);
+        let description = probe.describe().expect("answers");
+        let register = description.subjects[0].register.expect("one of our own");
+        assert_eq!(register.method, method, "{failing:?}");
+        values(&mut probe, &description, 0);
+        let read = values(&mut probe, &description, 1_000);
+        assert_eq!(of(&read, Quantity::EnergyRegister), Some(per_second), "{failing:?}");
+    }
+}
+
+/// Without anything that answers, the register is what is hoped for.
+#[test]
+fn a_register_that_fails_is_asked_on_where_no_power_answers() {
+    let mut gpu = FakeGpu::h100("GPU-a");
+    for field in [Field::ENERGY, Field::POWER_AVERAGE, Field::POWER_INSTANT] {
+        gpu.fields.insert(field, Err(GpuError::Other("unknown error".to_owned())));
+    }
+    gpu.answers.insert(Ask::Energy, Err(GpuError::Other("unknown error".to_owned())));
+    gpu.answers.remove(&Ask::Power);
+    let (machine, mut probe) = probe(gpu);
+    let description = probe.describe().expect("answers");
+    assert_eq!(description.subjects[0].register.expect("one").method, Method::Hardware);
+    machine.change(|gpu| drop(gpu.answers.insert(Ask::Energy, Ok(7))));
+    let read = values(&mut probe, &description, 0);
+    assert_eq!(of(&read, Quantity::EnergyRegister), Some(7));
+}
+
 #[test]
 fn a_silence_of_an_integrated_gpu_asks_for_a_new_epoch() {
     let (machine, mut probe) = probe(without_register(true));
@@ -273,6 +316,40 @@ fn a_module_beside_its_gpu_is_shown_and_never_its_energy() {
     assert_eq!(of(&read, Quantity::PowerIntegral), Some(300_000), "of the GPU, not the module");
 }
 
+/// Guards against a board without a module that showed one, because its power failed otherwise.
+#[test]
+fn a_module_that_only_fails_is_no_module() {
+    let mut gpu = FakeGpu::h100("GPU-a");
+    let unknown = Err(GpuError::Other("unknown error".to_owned()));
+    gpu.fields.insert(Field::MODULE_AVERAGE, unknown);
+    let (_, mut probe) = probe(gpu);
+    let description = probe.describe().expect("answers");
+    assert!(description.series.iter().all(|offer| offer.quantity != Quantity::ModulePower));
+}
+
+/// Fixture (o), Zeus #181: a register that counts 43 % too little. What it counted until it was
+/// found out stays as it was read; from then on power is integrated.
+#[test]
+fn o_a_register_43_percent_low_is_replaced_after_five_minutes() {
+    let (machine, mut probe) = probe(FakeGpu::h100("GPU-a"));
+    let description = probe.describe().expect("answers");
+    let mut second = 0_u32;
+    while !probe.wants_describe() {
+        machine.change(|gpu| gpu.set(Field::ENERGY, 5_000_000 + i64::from(second) * 171_000));
+        values(&mut probe, &description, u64::from(second) * 1_000);
+        second += 1;
+        assert!(second < 400, "it is far off");
+    }
+    assert!(second > 300, "{second}");
+    let happened = probe.happened();
+    assert_eq!(happened[0].kind, EventKind::RegisterDistrusted);
+    let words = &happened[0].text;
+    assert!(words.contains("counted 51300 J and the power beside it 90000 J"), "{words}");
+    let after = probe.describe().expect("answers");
+    assert_eq!(after.subjects[0].register.expect("one").method, Method::Integrated);
+    assert!(after.notes[0].words.contains("is not believed"), "{}", after.notes[0].words);
+}
+
 #[test]
 fn what_the_driver_tells_becomes_events() {
     let (machine, mut probe) = probe(FakeGpu::h100("GPU-a"));
@@ -334,6 +411,32 @@ fn each_gpu_is_handed_out_once_and_a_lost_one_costs_only_itself() {
     assert_eq!(probe.happened()[0].text, "1 GPUs before, 2 now, 2 expected");
     probe.describe().expect("still open");
     assert!(probe.found().is_empty());
+}
+
+/// Guards against two GPUs of one index in the metrics: one leaves, and another moves up.
+#[test]
+fn who_left_has_no_index_any_more() {
+    let gpu = |uuid, index| {
+        let mut gpu = FakeGpu::h100(uuid);
+        gpu.identity.index = Some(index);
+        gpu
+    };
+    let machine = Machine::of(vec![gpu("GPU-a", 0), gpu("GPU-b", 1)]);
+    let mut finder = finder(&machine);
+    finder.describe().expect("opens");
+    let mut found = finder.found();
+    let label = |gpu: &mut Box<dyn Probe>| gpu.describe().map(|d| d.subjects[0].label.clone());
+    let labels: Vec<String> = found.iter_mut().map(|gpu| label(gpu).expect("answers")).collect();
+    assert_eq!(labels, ["0", "1"]);
+    machine.lose("GPU-a");
+    machine.change(|gpu| gpu.identity.index = Some(0));
+    assert_eq!(label(&mut found[1]).expect("answers"), "0");
+    assert!(found[0].wants_describe());
+    let left = found[0].describe().expect("what is known of it");
+    assert_eq!((left.subjects[0].label.as_str(), left.series.len()), ("", 0));
+    assert_eq!(left.subjects[0].id.as_str(), "GPU-a");
+    assert!(!found[0].wants_describe());
+    found[0].describe().expect_err("it is still lost");
 }
 
 /// Goal: an upgraded driver is used without a restart, and its counts are another epoch.

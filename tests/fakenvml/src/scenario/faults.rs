@@ -28,6 +28,8 @@ pub struct Faults {
     /// Calls that come while it hangs return when it does no longer.
     pub hang_at_ms: Option<u64>,
     pub hang_for_ms: Option<u64>,
+    /// It hangs again so long after each time that it began to. None: once.
+    pub hang_every_ms: Option<u64>,
     /// From then on temperatures are DCGM's blank values instead of degrees.
     pub temperature_sentinel_at_ms: Option<u64>,
     /// Calls for these answer `NOT_SUPPORTED`.
@@ -78,8 +80,9 @@ pub enum Feature {
 }
 
 impl Faults {
-    pub(super) fn rules(&self) -> [(bool, &'static str); 6] {
+    pub(super) fn rules(&self) -> [(bool, &'static str); 7] {
         let stuck_ends = self.energy_stuck_until_ms.is_some();
+        let hangs_anew = self.hang_every_ms.is_some();
         [
             (
                 self.back_at_ms.is_some() && self.lost_at_ms.is_none(),
@@ -101,6 +104,10 @@ impl Faults {
                 stuck_ends && self.energy_stuck_until_ms <= self.energy_stuck_from_ms,
                 "energy_stuck_until_ms is not after energy_stuck_from_ms",
             ),
+            (
+                hangs_anew && self.hang_every_ms <= self.hang_for_ms,
+                "hang_every_ms is not more than hang_for_ms",
+            ),
             (self.energy_gain_ppm < -1_000_000, "energy_gain_ppm takes away more than all"),
         ]
     }
@@ -118,8 +125,24 @@ impl Faults {
 
     /// When the hang ends that holds `at_ms`.
     pub(crate) fn hangs_until_ms(&self, at_ms: u64) -> Option<u64> {
-        let (hang_ms, for_ms) = self.hang_at_ms.zip(self.hang_for_ms)?;
-        let end_ms = hang_ms.saturating_add(for_ms);
-        is_within(at_ms, hang_ms, Some(end_ms)).then_some(end_ms)
+        let (first_ms, for_ms) = self.hang_at_ms.zip(self.hang_for_ms)?;
+        let since_ms = at_ms.checked_sub(first_ms)?;
+        let into_ms = self.hang_every_ms.map_or(since_ms, |every_ms| since_ms % every_ms);
+        let end_ms = (at_ms - into_ms).saturating_add(for_ms);
+        (into_ms < for_ms).then_some(end_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Faults;
+
+    #[test]
+    fn a_hang_may_come_back() {
+        let once = Faults { hang_at_ms: Some(10), hang_for_ms: Some(4), ..Faults::default() };
+        let again = Faults { hang_every_ms: Some(5), ..once.clone() };
+        let until = |faults: &Faults| [9, 10, 13, 14, 15, 19].map(|at| faults.hangs_until_ms(at));
+        assert_eq!(until(&once), [None, Some(14), Some(14), None, None, None]);
+        assert_eq!(until(&again), [None, Some(14), Some(14), None, Some(19), None]);
     }
 }
