@@ -249,6 +249,80 @@ fn the_collectors_status_says_how_it_fares() {
     }
 }
 
+/// Goal: a question that cannot be answered leaves stdout empty and says what, where, and what to
+/// do; that there is no PUE is an answer, with an exit code of its own.
+#[test]
+fn the_collectors_answers_refuse_in_words() {
+    let site = Site::start("[[hub]]\nid = \"isb\"\n");
+    let url = format!("http://127.0.0.1:{}", site.port);
+    for (words, expected) in [
+        (
+            &["pue", "--hub", "isb", "--url", "http://127.0.0.1:1"][..],
+            "is a collector running there?",
+        ),
+        (&["events", "--url", "127.0.0.1"], "is no address like http://127.0.0.1:8640"),
+        (&["pue", "--hub", "khi", "--url", &url], "there is no hub \"khi\""),
+        (&["energy", "--hub", "isb", "--project", "x", "--url", &url], "there is no project \"x\""),
+        (
+            &["balance", "--hub", "isb", "--from", "now", "--url", &url],
+            "a date, which is midnight UTC",
+        ),
+        (
+            &["balance", "--hub", "isb", "--to", "2026-08-01T09:00", "--url", &url],
+            "\"2026-08-01T09:00\"",
+        ),
+        (&["events", "--limit", "0", "--url", &url], "from 1 to 10000"),
+    ] {
+        let refused = said(&root(), &[], &[&["bijli-collector"], words].concat());
+        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{words:?}: {}", refused.err);
+        assert!(refused.err.contains(expected), "{words:?}: {}", refused.err);
+    }
+    let none = ["bijli-collector", "pue", "--hub", "isb", "--url", &url];
+    let people = said(&root(), &[], &none);
+    assert_eq!((people.code, people.err.as_str()), (3, ""), "{}", people.out);
+    assert!(people.out.starts_with("no PUE: no PUE category is declared"), "{}", people.out);
+    let programs = said(&root(), &[], &[&none[..], &["--json"]].concat());
+    let json: Value = serde_json::from_str(&programs.out).expect("one JSON document");
+    assert_eq!((programs.code, &json["no_pue"]["code"]), (3, &"no_category".into()));
+}
+
+/// What the commands say of a period equals the API, in JSON and in every cell of the CSV.
+fn assert_answers_equal_the_api(site: &Site) {
+    let url = format!("http://127.0.0.1:{}", site.port);
+    let ask = |words: &[&str]| {
+        let line = [&["bijli-collector"], words, &["--hub", "sim-lahore", "--url", &url]].concat();
+        said(&root(), &[], &line)
+    };
+    let hub = site.json("/v1/hubs/sim-lahore");
+    let (from, to) = (hub["closed_from"].as_str(), hub["closed_until"].as_str());
+    let (from, to) = (from.expect("a time"), to.expect("a time"));
+    for (command, address) in [("pue", "pue"), ("balance", "balance"), ("energy", "projects")] {
+        let json = ask(&[command, "--from", from, "--to", to, "--json"]);
+        let found: Value = serde_json::from_str(&json.out).expect("one JSON document");
+        let address = format!("/v1/hubs/sim-lahore/{address}?from={from}&to={to}");
+        assert_eq!(found, site.json(&address), "{command}: {}", json.err);
+        let people = ask(&[command, "--from", from, "--to", to]);
+        assert_eq!((people.code, people.err.as_str()), (0, ""), "{}", people.out);
+        let is_wide = |line: &str| line.chars().count() > 100;
+        assert!(!people.out.lines().any(is_wide), "{}", people.out);
+    }
+    let projects = site.json(&format!("/v1/hubs/sim-lahore/projects?from={from}&to={to}"));
+    let csv = ask(&["energy", "--csv", "--from", from, "--to", to]);
+    for project in projects["projects"].as_array().expect("projects") {
+        let text = |key: &str| project[key].as_str().expect("a text").to_owned();
+        let row = ["gpu_active_mj", "gpu_held_idle_mj", "host_mj", "it_mj"].map(text).join(",");
+        let row = format!(",{},{row},", text("project"));
+        assert!(csv.out.contains(&row), "{row}\n{}", csv.out);
+    }
+    for account in ["idle_unallocated", "host_overhead", "unattributed"] {
+        let row = format!(",{},,", projects[account]["energy_mj"].as_str().expect("an amount"));
+        assert!(csv.out.contains(&row), "{row}\n{}", csv.out);
+    }
+    let events = ask(&["events", "--json"]);
+    let events: Value = serde_json::from_str(&events.out).expect("one JSON document");
+    assert_eq!(events, site.json("/v1/events?hub=sim-lahore&limit=100"));
+}
+
 /// Goal: a hub with projects and a PUE, still a table. It lives on until its past is closed.
 #[test]
 fn the_collectors_status_of_a_busy_hub_is_aligned() {
@@ -278,6 +352,7 @@ fn the_collectors_status_of_a_busy_hub_is_aligned() {
     assert!(table.len() > 2, "a head and projects: {status}");
     let widths: Vec<usize> = table.iter().map(|line| line.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{status}");
+    assert_answers_equal_the_api(&site);
 }
 
 #[test]
@@ -302,7 +377,13 @@ fn every_subcommand_explains_itself() {
             "bijli-agent",
             &["", "run", "check", "once", "pause", "resume", "calibrate", "simulate"][..],
         ),
-        ("bijli-collector", &["", "serve", "check", "status", "replay", "demo", "ca"]),
+        (
+            "bijli-collector",
+            &[
+                "", "serve", "check", "status", "pue", "balance", "energy", "events", "replay",
+                "demo", "ca",
+            ],
+        ),
     ] {
         let mut all = String::new();
         for command in commands {
@@ -335,6 +416,10 @@ fn a_wrong_command_line_is_refused_with_the_usage() {
         (&["bijli-collector", "serv"], "unrecognized subcommand 'serv'"),
         (&["bijli-collector", "replay"], "--dir <DIR>"),
         (&["bijli-collector", "demo", "--for", "5"], "bare number"),
+        (&["bijli-collector", "pue"], "--hub <HUB>"),
+        (&["bijli-collector", "energy", "--hub", "isb", "--by", "node"], "[possible values: "),
+        (&["bijli-collector", "energy", "--hub", "isb", "--csv", "--json"], "cannot be used with"),
+        (&["bijli-collector", "events", "--severity", "high"], "[possible values: page, "),
     ] {
         let refused = said(folder.path(), &[], words);
         assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{words:?}: {}", refused.err);

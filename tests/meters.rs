@@ -71,9 +71,34 @@ fn the_api_says_what_the_registers_say() {
     assert_eq!(sum("grid:incomer", "credits_mj"), incomer);
     assert_eq!(sum("point:ups-out", "debits_mj"), ups_out);
 
+    // So does the command line, with kind, category, period and coverage before any number.
+    let printed = asked(&site, "pue");
+    assert!(printed.starts_with("iPUE1 ("), "{printed}");
+    for amount in [incomer, ups_out] {
+        assert!(printed.contains(&format!("  {amount}")), "{amount}\n{printed}");
+    }
+    let printed = asked(&site, "balance");
+    assert!(printed.ends_with("\nbalanced to the millijoule\n"), "{printed}");
+    let line = printed.lines().find(|line| line.starts_with("grid:incomer ")).expect("a row");
+    assert!(line.contains(&format!(" {incomer} ")), "{line}");
+
     // This machine's own sensors came along.
     let node = site.json("/v1/hubs/lahore/nodes/gateway").to_string();
     assert!(node.contains("cpu_utilization"), "{node}");
+}
+
+/// What `bijli-collector COMMAND` prints of all that is closed.
+fn asked(site: &Site, command: &str) -> String {
+    let url = format!("http://127.0.0.1:{}", site.port);
+    let hub = site.json("/v1/hubs/lahore");
+    let from = hub["closed_from"].as_str().expect("a time");
+    let program = std::process::Command::new(harness::program::binary("bijli-collector"))
+        .args([command, "--hub", "lahore", "--from", from, "--url", &url])
+        .output()
+        .expect("it starts");
+    let words = String::from_utf8(program.stderr).expect("UTF-8");
+    assert!(program.status.success(), "{command}: {words}");
+    String::from_utf8(program.stdout).expect("UTF-8")
 }
 
 /// Goal: one dead meter costs its own values only, and there is no PUE, with the reason.

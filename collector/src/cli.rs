@@ -1,5 +1,10 @@
-//! The command line: `serve`, `check`, `status`, `replay`, `demo`, `ca`.
+//! The command line: `serve`, `check`, `status`, `pue`, `balance`, `energy`, `events`, `replay`,
+//! `demo`, `ca`.
+//!
+//! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
+//! line is wrong, and `pue` with 3 where the answer is that there is none.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,6 +12,7 @@ use anyhow::Context as _;
 use bijli_wire::{HubId, Millis, NodeId, quantity};
 use clap::{Args, Parser, Subcommand};
 
+use crate::answers::{self, Question};
 use crate::ca;
 use crate::clock::Clock;
 use crate::collector::{block_on, serve};
@@ -36,6 +42,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Ask(Question),
     /// Rebuilds the books from the journal of a stopped collector and prints their digest.
     Replay(Replay),
     /// Plays a simulated hub against a collector of its own, on this machine, and shows it.
@@ -129,9 +137,11 @@ pub fn main() -> ExitCode {
         // A comparison may take long and tells how far it is.
         Command::Replay(Replay { verify: true, .. }) => tracing::Level::INFO,
         Command::Demo(_) | Command::Replay(_) => tracing::Level::WARN,
-        Command::Serve(_) | Command::Check(_) | Command::Status { .. } | Command::Ca(_) => {
-            tracing::Level::INFO
-        }
+        Command::Serve(_)
+        | Command::Check(_)
+        | Command::Status { .. }
+        | Command::Ask(_)
+        | Command::Ca(_) => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -140,7 +150,7 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     match perform(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("bijli-collector: {error:#}");
             ExitCode::FAILURE
@@ -152,35 +162,44 @@ fn load(path: &std::path::Path) -> Result<Config, ConfigError> {
     Config::load(path, &Overrides::from_env())
 }
 
-fn perform(command: Command) -> anyhow::Result<()> {
+fn perform(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Ask(question) => return put(&question),
         Command::Serve(at) => {
             let config = load(&at.config).context("the configuration is refused")?;
             block_on(serve(config))??;
-            Ok(())
         }
         Command::Check(at) => {
             let config = load(&at.config).context("the configuration is refused")?;
             print!("{}\nno problem found\n", config.explain(Clock.now()));
-            Ok(())
         }
         Command::Status { url, json } => {
             let (text, status) = block_on(status::ask(&url))??;
             print!("{}", if json { format!("{text}\n") } else { status.show() });
-            Ok(())
         }
-        Command::Replay(asked) => replay_offline(&asked),
+        Command::Replay(asked) => replay_offline(&asked)?,
         Command::Ca(asked) => {
             print!("{}", authority(asked)?.show());
-            Ok(())
         }
         Command::Demo(asked) => {
             let Demo { live_for, json, port, dir, history } = asked;
             let plan = Plan { live_for, is_json: json, port, dir, history };
             block_on(demo::run(plan))??;
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a question to a running collector and prints what it says.
+fn put(question: &Question) -> anyhow::Result<ExitCode> {
+    let said = block_on(answers::answer(question))??;
+    said.notice.iter().for_each(|notice| eprintln!("{notice}"));
+    match std::io::stdout().lock().write_all(said.text.as_bytes()) {
+        // Who reads no further has what it wanted.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("stdout")?,
+        Ok(()) | Err(_) => {}
+    }
+    Ok(if said.has_figure { ExitCode::SUCCESS } else { ExitCode::from(answers::NO_PUE) })
 }
 
 fn authority(asked: Ca) -> Result<ca::Made, ca::CaError> {

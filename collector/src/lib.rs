@@ -26,7 +26,9 @@ macro_rules! planted {
 
 pub mod activity;
 pub mod allocation;
+pub mod answers;
 pub mod api;
+pub mod ask;
 pub mod bookkeeper;
 pub mod ca;
 pub mod calendar;

@@ -3,27 +3,20 @@
 //!
 //! Periods are the closed intervals of the last day. Amounts are millijoules as decimal strings.
 
-use std::time::Duration;
-
 use axum::extract::State as FromState;
 use axum::routing::get;
 use axum::{Json, Router};
 use bijli_wire::units::human_energy;
 use bijli_wire::{Millis, UtcMillis};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 
+use crate::ask::AskError;
 use crate::calendar;
 use crate::state::{Hub, Readiness, Shared, State};
 
 const PERIOD: Millis = Millis::new(24 * 3_600 * 1_000);
 /// A node that sent nothing for this long is not reporting.
 const REPORTING_MS: i64 = 60_000;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// The whole collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,56 +236,10 @@ fn human(millijoules: &str) -> String {
     millijoules.parse().map_or_else(|_| millijoules.to_owned(), human_energy)
 }
 
-/// Why a collector's status is not known.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    #[error("{url:?} is no address like http://127.0.0.1:8640")]
-    Url { url: String },
-    #[error("cannot connect to {authority}; is a collector running there?")]
-    Connect { authority: String, source: std::io::Error },
-    #[error("the connection to {authority} failed: {reason}")]
-    Http { authority: String, reason: String },
-    #[error("{authority} did not answer in time")]
-    TimeOut { authority: String },
-    #[error("{authority} answered {status}, not a collector's status")]
-    Answer { authority: String, status: u16 },
-}
-
 /// Asks a collector for its status; returns the JSON as it came, and read.
 ///
 /// # Errors
 /// When nobody answers, or not a collector.
 pub async fn ask(url: &str) -> Result<(String, Status), AskError> {
-    let refused = || AskError::Url { url: url.to_owned() };
-    let authority = url.strip_prefix("http://").ok_or_else(refused)?.trim_end_matches('/');
-    if authority.is_empty() || authority.contains('/') {
-        return Err(refused());
-    }
-    let answer = tokio::time::timeout(ANSWER_TIME_MAX, fetch(authority)).await;
-    answer.map_err(|_| AskError::TimeOut { authority: authority.to_owned() })?
-}
-
-async fn fetch(authority: &str) -> Result<(String, Status), AskError> {
-    let authority = authority.to_owned();
-    let failed = |reason: String| AskError::Http { authority: authority.clone(), reason };
-    let stream = TcpStream::connect(&authority)
-        .await
-        .map_err(|source| AskError::Connect { authority: authority.clone(), source })?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    // Its failure is the request's failure.
-    tokio::spawn(async move { drop(connection.await) });
-    let request = hyper::Request::get("/v1/status")
-        .header(hyper::header::HOST, &authority)
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| failed(error.to_string()))?;
-    let answer = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
-    let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
-    let not_ours = || AskError::Answer { authority: authority.clone(), status };
-    let text = String::from_utf8(body.to_vec()).map_err(|_| not_ours())?;
-    let read = serde_json::from_str(&text).map_err(|_| not_ours())?;
-    Ok((text, read))
+    crate::ask::ask(url, "/v1/status").await
 }

@@ -30,6 +30,8 @@ pub(super) struct HubAnswer {
     interval_s: u64,
     close_after_s: u64,
     rule_version: u32,
+    /// The first interval that is closed.
+    closed_from: Option<String>,
     /// Everything that starts before is closed.
     closed_until: Option<String>,
     /// Receive time of the newest journalled frame.
@@ -67,7 +69,7 @@ fn of(state: &Collector, hub: &Hub) -> HubAnswer {
         (view.booked_until, view.plan.pue_category)
     };
     let books = hub.books();
-    let rules = books.rules();
+    let (rules, closed) = (books.rules(), closed(&books));
     HubAnswer {
         hub: hub.id.to_string(),
         title: hub.title.clone(),
@@ -75,7 +77,8 @@ fn of(state: &Collector, hub: &Hub) -> HubAnswer {
         interval_s: seconds(rules.interval),
         close_after_s: seconds(rules.close_after),
         rule_version: RULE_VERSION,
-        closed_until: closed(&books).map(|period| time(period.to)),
+        closed_from: closed.map(|period| time(period.from)),
+        closed_until: closed.map(|period| time(period.to)),
         booked_until: booked_until.map(time),
         nodes_expected: hub.nodes_expected,
         nodes_reporting,

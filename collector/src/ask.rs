@@ -1,0 +1,81 @@
+//! Asking a running collector over its own JSON API, as the commands do that need one.
+//!
+//! # Invariants
+//! - An answer is bounded in time and size, and is read whole before anything is made of it.
+//! - What the collector refuses is told in the collector's own words.
+
+use std::time::Duration;
+
+use bijli_wire::ErrorBody;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("{url:?} is no address like http://127.0.0.1:8640")]
+    Url { url: String },
+    #[error("cannot connect to {authority}; is a collector running there?")]
+    Connect { authority: String, source: std::io::Error },
+    #[error("the connection to {authority} failed: {reason}")]
+    Http { authority: String, reason: String },
+    #[error("{authority} did not answer in time")]
+    TimeOut { authority: String },
+    #[error("{authority} refuses {path}: {message}")]
+    Refused { authority: String, path: String, message: String },
+    #[error("{authority} answered {status}, nothing that a collector says to {path}")]
+    Answer { authority: String, path: String, status: u16 },
+}
+
+/// `GET path` of the collector at `url`; returns the JSON as it came, and read.
+///
+/// # Errors
+/// When nobody answers, not a collector, or it refuses.
+pub async fn ask<T: DeserializeOwned>(url: &str, path: &str) -> Result<(String, T), AskError> {
+    let refused = || AskError::Url { url: url.to_owned() };
+    let authority = url.strip_prefix("http://").ok_or_else(refused)?.trim_end_matches('/');
+    if authority.is_empty() || authority.contains('/') {
+        return Err(refused());
+    }
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, fetch(authority, path)).await;
+    let late = |_| AskError::TimeOut { authority: authority.to_owned() };
+    let (status, text) = answer.map_err(late)??;
+    if let Ok(ErrorBody { error }) = serde_json::from_str(&text) {
+        let (authority, path) = (authority.to_owned(), path.to_owned());
+        return Err(AskError::Refused { authority, path, message: error.message });
+    }
+    let read = serde_json::from_str(&text).map_err(|_| not_ours(authority, path, status))?;
+    Ok((text, read))
+}
+
+fn not_ours(authority: &str, path: &str, status: u16) -> AskError {
+    AskError::Answer { authority: authority.to_owned(), path: path.to_owned(), status }
+}
+
+async fn fetch(authority: &str, path: &str) -> Result<(u16, String), AskError> {
+    let failed = |reason: String| AskError::Http { authority: authority.to_owned(), reason };
+    let stream = TcpStream::connect(authority)
+        .await
+        .map_err(|source| AskError::Connect { authority: authority.to_owned(), source })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    // Its failure is the request's failure.
+    tokio::spawn(async move { drop(connection.await) });
+    let request = hyper::Request::get(path)
+        .header(hyper::header::HOST, authority)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| failed(error.to_string()))?;
+    let answer = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
+    let status = answer.status().as_u16();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
+    let text = String::from_utf8(body.to_vec()).map_err(|_| not_ours(authority, path, status))?;
+    Ok((status, text))
+}
