@@ -195,3 +195,33 @@ fn one_dead_and_one_refusing_meter_of_eight_cost_only_themselves() {
     eventually("all eight", 40, || (are_read() == 8).then_some(()));
     meters.program.kill();
 }
+
+/// Goal: another meter in the place of one that was known. Its serial number is told, its count is
+/// not subtracted from the other's, and what was booked stays.
+#[test]
+fn s8_another_meter_is_told_and_the_counts_are_not_mixed() {
+    let site = Site::start_tls(HUB);
+    let mut meters = Meters::start(&site.path(""), 1, 3);
+    let settings = meters.by_profile("lahore", &[("ups-out", 2, "eastron-sdm630")]);
+    let settings = format!("{}\nserial_object = 128\n", settings.trim_end());
+    let _agent = site.agent("lahore", "gateway", &settings, &[]);
+    let ups_out = "lahore/ups-out";
+    let register = |key: &str| shown(&site, ups_out).map(|meter| meter["register"][key].clone());
+    let shown_last = json!(meters.at_end(30).ups_out.to_string());
+    eventually("its count", 30, || (register("last_count")? == shown_last).then_some(()));
+    assert_eq!(shown(&site, ups_out).expect("a meter")["serial"], "1024");
+
+    meters.control(&json!({"silent": [2]}));
+    eventually("its silence", 30, || register("age_s")?.as_u64().filter(|age| *age > 5));
+    let before = booked(&site, ups_out);
+    meters.control(&json!({"serial": "2048", "kwh": {"2": 5000.0}}));
+    let told = eventually("another meter", 60, || told(&site, "meter_changed").pop());
+    assert_eq!(told, "another meter answers: serial 1024 was, 2048 is");
+    // 5,000 kWh in millijoules.
+    eventually("its count", 30, || {
+        (register("last_count")? == json!("18000000000000")).then_some(())
+    });
+    assert_eq!(shown(&site, ups_out).expect("a meter")["serial"], "2048");
+    assert_eq!(booked(&site, ups_out), before, "5,000 kWh are not of this site");
+    meters.program.kill();
+}

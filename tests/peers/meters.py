@@ -7,8 +7,9 @@ a second for RUN seconds, and then stand still again; a line of JSON says what t
 they start or stop moving: start_wh, start_kwh_bits, end_wh, end_kwh_bits.
 
 Units 3 to 8 are SDM630s that stand still. CONTROL is a file that a test may write while this runs,
-JSON, by unit: {"order": {"1": "CDAB"}, "refuses": {"4": 4}, "silent": [3]}: the order of bytes, an
-exception code for every request, and who does not answer at all.
+JSON, by unit: {"order": {"1": "CDAB"}, "refuses": {"4": 4}, "silent": [3], "kwh": {"2": 5000.0},
+"serial": "2048"}: the order of bytes, an exception code for every request, who does not answer at
+all, another count, and the serial number of all of them (object 128 of function 43; 1024 else).
 
 usage: meters.py PORT HOLD RUN [CONTROL]
 """
@@ -19,6 +20,7 @@ import struct
 import sys
 
 from pymodbus.constants import ExcCodes
+from pymodbus.pdu.mei_message import _MCB
 from pymodbus.server import StartAsyncTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -60,10 +62,13 @@ class Control:
         self.path = path
 
     def wanted(self):
-        if not self.path or not os.path.exists(self.path):
-            return {}
-        with open(self.path, encoding="utf-8") as file:
-            return json.loads(file.read() or "{}")
+        wanted = {}
+        if self.path and os.path.exists(self.path):
+            with open(self.path, encoding="utf-8") as file:
+                wanted = json.loads(file.read())
+        # One identity for the whole server is all that pymodbus has.
+        _MCB.Identity[0x80] = wanted.get("serial", "1024")
+        return wanted
 
 
 class Meter:
@@ -80,7 +85,9 @@ class Meter:
             if code:
                 return ExcCodes(code)
             order = wanted.get("order", {}).get(str(unit), "ABCD")
-            for address, words in self.shown.items():
+            kwh = wanted.get("kwh", {}).get(str(unit))
+            shown = {**self.shown, 72: f32(kwh)} if kwh else self.shown
+            for address, words in shown.items():
                 for offset, word in enumerate(turned(words, order)):
                     if 0 <= address + offset - start < len(registers):
                         registers[address + offset - start] = word

@@ -137,6 +137,15 @@ impl ModbusConfig {
         }
     }
 
+    /// What its profile comes to, for people; `None`: it has none.
+    #[must_use]
+    pub fn resolved(&self) -> Option<String> {
+        let name = self.profile.as_ref()?;
+        let registers = self.numbers().map_or(0, |numbers| numbers.len());
+        let order = self.word_order.map_or("by enrolment", WordOrder::name);
+        Some(format!("profile {name}: {registers} registers, word order {order}"))
+    }
+
     /// What a live phase may show, in millivolts.
     pub(super) fn voltage_band(&self) -> RangeInclusive<i64> {
         let nominal = self.voltage_nominal.as_deref().and_then(millivolts);
