@@ -183,7 +183,7 @@ impl ModbusProbe {
     /// Asks the meter who it is: by function 43, else by its profile's register.
     fn identify(&mut self, profile: &Profile, order: WordOrder) -> Identification {
         // A meter that does not know the function may as well say nothing at all.
-        let mut told = self.link.identify(self.config.serial_object).unwrap_or_default();
+        let mut told = self.link.identify(self.config.serial_object);
         if told.serial.is_none()
             && let Some(register) = &profile.serial
             && let Ok(words) = self.link.read(register.span())

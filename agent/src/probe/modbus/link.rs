@@ -220,17 +220,17 @@ impl Link {
     }
 
     /// Who the meter says it is. The specification has no object for a serial number: a maker may
-    /// have one of its own, `serial_object`.
-    pub(super) fn identify(
-        &mut self,
-        serial_object: Option<u8>,
-    ) -> Result<Identification, Failure> {
+    /// have one of its own, `serial_object`. A meter need know neither, and costs nothing then.
+    pub(super) fn identify(&mut self, serial_object: Option<u8>) -> Identification {
         let mut told = Identification::default();
-        self.ask_identity(ReadCode::Basic, 0, serial_object, &mut told)?;
-        if let Some(object) = serial_object {
-            self.ask_identity(ReadCode::Specific, object, serial_object, &mut told)?;
+        let basic = self.ask_identity(ReadCode::Basic, 0, serial_object, &mut told);
+        if let Some(object) = serial_object
+            && matches!(basic, Ok(()) | Err(Failure::Refused { .. }))
+        {
+            self.ask_identity(ReadCode::Specific, object, serial_object, &mut told)
+                .unwrap_or_default();
         }
-        Ok(told)
+        told
     }
 
     fn ask_identity(
