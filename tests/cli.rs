@@ -122,6 +122,11 @@ meter = "isb/incomer"
 address = "127.0.0.1:1"
 power_max = "2 MW"
 registers = [{ quantity = "energy_register", function = "holding", register = 1, type = "i64", unit = "Wh" }]
+[[modbus]]
+meter = "isb/chiller"
+address = "127.0.0.1:1"
+power_max = "400 kW"
+profile = "eastron-sdm630"
 "#;
     write("agent.toml", config);
     folder

@@ -138,6 +138,19 @@ fn a_batch_that_tells_its_uptime_is_what_the_document_says() {
     assert_eq!(codec::open_by_prost(&body).expect("reads").envelope.uptime, uptime);
 }
 
+/// Kinds of events that came later: an elder collector keeps them as unspecified.
+#[test]
+fn a_meter_that_changed_is_what_the_document_says() {
+    let (id, _) = codec::encode_schema(&schema()).expect("encodes");
+    let mut told = batch(id);
+    told.events[0].kind = EventKind::MeterChanged;
+    told.events[0].code = 1;
+    told.events[0].text = "its word order was ABCD and is CDAB".into();
+    let body = codec::encode_batch(&told).expect("encodes");
+    compare("wire/v1/batch-meter.pb", &codec::decompress(&body).expect("our own frame"));
+    assert_eq!(codec::open(&body).expect("reads").read(id, &schema()).expect("reads"), told);
+}
+
 #[test]
 fn wire_version_1_still_reads() {
     let bytes = |name| fs::read(golden(name)).expect("a golden file");

@@ -353,6 +353,11 @@ fn settings(config: &Config) -> String {
         ("collector", config.collector.to_string()),
     ];
     let mut text: String = rows.iter().map(|(key, value)| format!("{key:9}  {value}\n")).collect();
+    for meter in &config.probes.modbus {
+        if let Some(words) = meter.resolved() {
+            text.push_str(&format!("meter      {}\n           {words}\n", meter.meter));
+        }
+    }
     for line in certificate(config) {
         text.push_str(&format!("           {line}\n"));
     }

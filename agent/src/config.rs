@@ -380,7 +380,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let config = read(&text).unwrap();
-        assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (1, 1));
+        assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (2, 1));
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Severity {
             | EventKind::IdentityForked
             | EventKind::ClockCorrected
             | EventKind::InventoryChanged
-            | EventKind::RegisterDistrusted => Self::Ticket,
+            | EventKind::RegisterDistrusted
+            // Somebody compares the books with the meter's display.
+            | EventKind::MeterChanged => Self::Ticket,
             EventKind::Unspecified
             | EventKind::AgentStarted
             | EventKind::ProbeRecovered

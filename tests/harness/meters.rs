@@ -1,6 +1,6 @@
 //! The third-party Modbus meters of `tests/peers/meters.py`, and what their registers show.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -8,10 +8,12 @@ use serde_json::Value;
 use crate::eventually;
 use crate::program::{Program, free_port};
 
-/// Two pymodbus meters: unit 1 the incomer (int64 Wh), unit 2 the UPS output (float32 kWh).
+/// pymodbus meters: unit 1 the incomer (int64 Wh), unit 2 the UPS output (float32 kWh), and six
+/// that stand still.
 #[derive(Debug)]
 pub struct Meters {
     pub port: u16,
+    control: PathBuf,
     pub program: Program,
 }
 
@@ -33,9 +35,10 @@ impl Meters {
         let port = free_port();
         let mut command = Command::new(root.join(".venv/bin/python"));
         command.arg(root.join("tests/peers/meters.py"));
-        command.args([port.to_string(), hold.to_string(), run.to_string()]);
+        let control = folder.join("meters.json");
+        command.args([port.to_string(), hold.to_string(), run.to_string()]).arg(&control);
         let program = Program::start(&mut command, &folder.join("meters.log"));
-        let meters = Self { port, program };
+        let meters = Self { port, control, program };
         eventually("the meters' first word", 30, || meters.line("start_wh"));
         eventually("an open Modbus port", 30, || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
@@ -67,7 +70,32 @@ impl Meters {
         shown(&eventually("the meters' last word", seconds, || self.line("end_wh")), "end")
     }
 
-    /// The agent's settings to read both.
+    /// Lets things go wrong from the next request on; `wanted` is JSON, see `meters.py`.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn control(&self, wanted: &Value) {
+        let temporary = self.control.with_extension("tmp");
+        std::fs::write(&temporary, wanted.to_string()).expect("written");
+        std::fs::rename(&temporary, &self.control).expect("in place");
+    }
+
+    /// The agent's settings to read these by their profiles, by name, unit and profile.
+    #[must_use]
+    pub fn by_profile(&self, hub: &str, meters: &[(&str, u8, &str)]) -> String {
+        let port = self.port;
+        let section = |(name, unit, profile): &(&str, u8, &str)| {
+            format!(
+                "[[modbus]]\nmeter = \"{hub}/{name}\"\naddress = \"127.0.0.1:{port}\"\n\
+                 unit_id = {unit}\nevery = \"1s\"\ntimeout = \"1s\"\npower_max = \"2 MW\"\n\
+                 profile = \"{profile}\"\n\n"
+            )
+        };
+        let sections: String = meters.iter().map(section).collect();
+        format!("[nvml]\nenabled = false\n[rapl]\nenabled = false\n\n{sections}")
+    }
+
+    /// The agent's settings to read both, register by register.
     #[must_use]
     pub fn settings(&self, hub: &str) -> String {
         let port = self.port;

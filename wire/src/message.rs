@@ -200,4 +200,7 @@ pub enum EventKind {
     RegisterTrusted = 17,
     /// The agent let go of the GPUs, so that their driver can be changed.
     ProbePaused = 18,
+    /// A meter is not as it was enrolled. The code: 1 its word order, 2 its serial number (another
+    /// meter), 3 its firmware.
+    MeterChanged = 19,
 }

@@ -6,191 +6,39 @@
 //!   no request spans a register that nobody asked for, for many meters refuse those.
 //! - A register that the meter refuses when it is described is noted and not read again; a dead
 //!   meter costs its own values only and is tried again with back-off.
+//! - With a profile, nothing is believed before the meter's word order was found (`enrol.rs`), and
+//!   no row whose voltages and frequency say otherwise.
 //! - An energy register is shipped as the meter counts it. A meter that only knows power gets a
 //!   register of our own.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bijli_wire::batch::{Register, Subject};
-use bijli_wire::series::CATALOGUE;
-use bijli_wire::units::human_energy;
 use bijli_wire::{Method, Millis, Milliwatts, Quantity, SubjectId, SubjectKind};
-use serde::Deserialize;
 
-use self::decode::{NumberType, Scale, WordOrder, number, units_of};
-use self::link::{Failure, Function, Link, Span};
+use self::decode::{Scale, WordOrder};
+use self::enrol::{Finding, Guard};
+use self::link::{Failure, Identification, Link, Span};
+use self::memory::Memory;
+use self::number::{Number, found, is_main, is_power, label};
+use self::profile::Profile;
 use crate::probe::integrated::{PowerRegister, Rule};
 use crate::probe::{
-    Cadence, Context, Description, How, Note, Offer, Probe, ProbeError, Sample, Tick, admitted,
+    Cadence, Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick,
     epoch, short,
 };
-use bijli_wire::quantity::{self, Decimal};
+
+pub use self::profile::known as profiles;
+pub use self::settings::{ModbusConfig, RegisterConfig};
 
 pub mod decode;
+mod enrol;
 mod link;
-
-/// `[[modbus]]` of the configuration: one meter.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModbusConfig {
-    /// The meter's id, unique in the hub: `"isb/incomer"`.
-    pub meter: String,
-    /// `"10.0.0.7:502"`; without a port it is 502.
-    pub address: String,
-    #[serde(default = "one")]
-    pub unit_id: u8,
-    #[serde(default = "every", deserialize_with = "quantity::de_duration")]
-    pub every: Millis,
-    /// For a connection and for each request.
-    #[serde(default = "timeout", deserialize_with = "quantity::de_duration")]
-    pub timeout: Millis,
-    /// No true reading implies more: bounds every energy difference.
-    #[serde(deserialize_with = "quantity::de_power")]
-    pub power_max: Milliwatts,
-    #[serde(default)]
-    pub model: String,
-    #[serde(default)]
-    pub serial: String,
-    pub registers: Vec<RegisterConfig>,
-}
-
-/// One number of a meter.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegisterConfig {
-    /// A name of the catalogue: `"energy_register"`, `"power_instant"`, `"voltage"`.
-    pub quantity: String,
-    pub function: Function,
-    /// Zero-based.
-    pub register: u16,
-    #[serde(rename = "type")]
-    pub kind: NumberType,
-    #[serde(default)]
-    pub word_order: WordOrder,
-    pub unit: String,
-    /// An exact decimal: `"0.1"` if the meter counts tenths of the unit.
-    #[serde(default = "unscaled")]
-    pub scale: String,
-    /// Phase or channel; 0 is the whole.
-    #[serde(default)]
-    pub part: u32,
-}
-
-const fn one() -> u8 {
-    1
-}
-
-const fn every() -> Millis {
-    Millis::new(5_000)
-}
-
-const fn timeout() -> Millis {
-    Millis::new(2_000)
-}
-
-fn unscaled() -> String {
-    "1".to_owned()
-}
-
-impl ModbusConfig {
-    /// Checks what no type can: quantities, units, scales, duplicates.
-    ///
-    /// # Errors
-    /// Names the register and says what is wrong with it.
-    pub fn check(&self) -> Result<(), String> {
-        self.numbers().map(|_| ())
-    }
-
-    fn numbers(&self) -> Result<Vec<Number>, String> {
-        SubjectId::new(&self.meter).map_err(|error| error.to_string())?;
-        if self.every == Millis::ZERO || self.timeout == Millis::ZERO {
-            return Err("`every` and `timeout` must be longer than nothing".to_owned());
-        }
-        if self.power_max == Milliwatts::ZERO {
-            return Err("`power_max` must be above zero".to_owned());
-        }
-        let mut seen = BTreeMap::new();
-        let mut numbers = Vec::with_capacity(self.registers.len());
-        for config in &self.registers {
-            let register = config.register;
-            let number =
-                Number::new(config).map_err(|why| format!("register {register}: {why}"))?;
-            if let Some(first) = seen.insert((number.quantity, number.part), register) {
-                let name = number.quantity.spec().name;
-                let part = number.part;
-                return Err(format!(
-                    "{name}, part {part}, is read from register {first} and from {register}; \
-                     give phases parts of their own"
-                ));
-            }
-            numbers.push(number);
-        }
-        if numbers.is_empty() { Err("it has no registers".to_owned()) } else { Ok(numbers) }
-    }
-}
-
-/// One configured number, understood.
-#[derive(Clone, Debug)]
-struct Number {
-    quantity: Quantity,
-    part: u32,
-    span: Span,
-    kind: NumberType,
-    order: WordOrder,
-    scale: Scale,
-    /// An integer register is shipped raw, its scale in the declaration.
-    is_raw: bool,
-    /// What the declaration hangs on: another one is another count.
-    identity: String,
-}
-
-impl Number {
-    fn new(config: &RegisterConfig) -> Result<Self, String> {
-        let wanted = config.quantity.as_str();
-        let spec = CATALOGUE.iter().find(|spec| spec.name == wanted);
-        let quantity = spec.map(|spec| spec.quantity).ok_or_else(|| {
-            format!(
-                "{wanted:?} is no quantity; for example energy_register, power_instant, voltage"
-            )
-        })?;
-        let decimal = Decimal::parse(&config.scale);
-        let decimal = decimal.ok_or_else(|| {
-            format!("scale {:?} is no decimal number such as \"0.1\"", config.scale)
-        })?;
-        let scale = Scale::new(quantity, &config.unit, decimal).ok_or_else(|| {
-            let units = units_of(quantity);
-            match units.is_empty() {
-                true => format!("{wanted} cannot be read from a meter"),
-                false => format!(
-                    "{:?} times {} is no unit of {wanted}: use one of {units}",
-                    config.unit, config.scale
-                ),
-            }
-        })?;
-        let span =
-            Span { function: config.function, first: config.register, words: config.kind.words() };
-        span.end().ok_or("it reaches beyond register 65535")?;
-        let is_raw = quantity == Quantity::EnergyRegister && !config.kind.is_float();
-        let identity = format!(
-            "{:?} {} {:?} {:?} {} {}",
-            config.function,
-            config.register,
-            config.kind,
-            config.word_order,
-            config.unit,
-            config.scale
-        );
-        let (part, kind, order) = (config.part, config.kind, config.word_order);
-        Ok(Self { quantity, part, span, kind, order, scale, is_raw, identity })
-    }
-
-    /// In the catalogue's unit, or as the raw count of an integer register.
-    fn value(&self, words: &[u16]) -> Option<i64> {
-        let number = number(words, self.kind, self.order)?;
-        let scale = if self.is_raw { Scale { numerator: 1, denominator: 1 } } else { self.scale };
-        admitted(self.quantity, scale.apply(number)?)
-    }
-}
+mod memory;
+mod number;
+mod profile;
+mod settings;
 
 /// Reads one meter.
 #[derive(Debug)]
@@ -203,11 +51,27 @@ pub struct ModbusProbe {
     numbers: Vec<Number>,
     own_register: Option<PowerRegister>,
     trouble: Option<String>,
+    /// The order that was found; `None`: it was configured.
+    enrolled: Option<WordOrder>,
+    /// What was found of the meter, lately or by an earlier agent.
+    memory: Option<Memory>,
+    /// As it is on disk.
+    kept: Option<Memory>,
+    state_dir: Option<PathBuf>,
+    happened: Vec<Happening>,
+    /// It was out of reach: who answers now may be another meter.
+    was_lost: bool,
+    must_describe: bool,
 }
+
+/// A register that answered, with what it showed.
+type Answered = (Number, Vec<u16>);
 
 impl ModbusProbe {
     #[must_use]
     pub fn new(config: &ModbusConfig, context: &Context) -> Self {
+        let state_dir = context.state_dir.as_deref();
+        let memory = config.profile.as_ref().and_then(|_| Memory::load(state_dir, &config.meter));
         Self {
             name: format!("modbus:{}", config.meter),
             link: Link::new(&config.address, config.unit_id, config.timeout),
@@ -216,12 +80,25 @@ impl ModbusProbe {
             numbers: Vec::new(),
             own_register: None,
             trouble: None,
+            enrolled: None,
+            kept: memory.clone(),
+            memory,
+            state_dir: context.state_dir.clone(),
+            happened: Vec::new(),
+            was_lost: false,
+            must_describe: false,
         }
     }
 
     fn refuse(&self, reason: impl ToString) -> ProbeError {
         let (meter, address) = (self.config.meter.clone(), self.config.address.clone());
         ProbeError::Meter { meter, address, reason: reason.to_string() }
+    }
+
+    /// The meter's own word goes before the configuration's.
+    fn serial(&self) -> &str {
+        let told = self.memory.as_ref().and_then(|memory| memory.serial.as_deref());
+        told.unwrap_or(&self.config.serial)
     }
 
     /// Three missed readings.
@@ -246,29 +123,25 @@ impl ModbusProbe {
             denominator: scale.denominator,
             modulus,
             power_max: shape.0,
-            epoch: epoch(&[&self.config.meter, &self.config.serial, &energy.identity]),
+            epoch: epoch(&[&self.config.meter, self.serial(), &energy.identity]),
             method: Method::Hardware,
             gap: shape.1,
         })
     }
 
-    /// Drops the numbers that the meter refuses, with a note for each.
+    /// Reads each register once. What the meter refuses is dropped, with a note.
     fn probe_registers(
         &mut self,
         numbers: Vec<Number>,
-    ) -> Result<(Vec<Number>, Vec<Note>), Failure> {
+    ) -> Result<(Vec<Answered>, Vec<Note>), Failure> {
         let mut notes = Vec::new();
         let mut kept = Vec::with_capacity(numbers.len());
         for number in numbers {
-            let what = label(&number);
             match self.link.read(number.span) {
-                Ok(words) => {
-                    notes.push(found(&number, number.value(&words)));
-                    kept.push(number);
-                }
+                Ok(words) => kept.push((number, words)),
                 Err(Failure::Refused { reason }) => {
                     let words = format!("register {}: {reason}", number.span.first);
-                    notes.push(Note::new(How::Missing, &what, words));
+                    notes.push(Note::new(How::Missing, &label(&number), words));
                 }
                 Err(failure) => return Err(failure),
             }
@@ -276,9 +149,115 @@ impl ModbusProbe {
         Ok((kept, notes))
     }
 
+    /// Finds the word order by what the meter shows and decodes all of it by that.
+    fn enrol(&mut self, answered: &mut [Answered]) -> Result<WordOrder, ProbeError> {
+        let guards: Vec<Guard> = answered.iter().filter_map(enrol::guard).collect();
+        if guards.is_empty() {
+            return Err(self.refuse(enrol::NO_GUARD));
+        }
+        let finding = enrol::find(&guards, &self.config.voltage_band());
+        let order = match &finding {
+            Finding::One(order) => *order,
+            // A dead bus is no other meter: the order is as it was, if one was ever found.
+            Finding::Silent => {
+                let before = self.memory.as_ref().and_then(|memory| memory.word_order);
+                before.ok_or_else(|| self.refuse(enrol::refusal(&finding, &guards)))?
+            }
+            Finding::None | Finding::Several(_) => {
+                return Err(self.refuse(enrol::refusal(&finding, &guards)));
+            }
+        };
+        for (number, words) in answered {
+            if !number.is_order_given {
+                number.order = order;
+            }
+            if is_main(number, Quantity::EnergyRegister)
+                && !enrol::is_credible(number, words, self.config.power_max)
+            {
+                return Err(self.refuse(enrol::incredible(order, number.span.first)));
+            }
+        }
+        Ok(order)
+    }
+
+    /// Asks the meter who it is: by function 43, else by its profile's register.
+    fn identify(&mut self, profile: &Profile, order: WordOrder) -> Identification {
+        // A meter that does not know the function may as well say nothing at all.
+        let mut told = self.link.identify(self.config.serial_object);
+        if told.serial.is_none()
+            && let Some(register) = &profile.serial
+            && let Ok(words) = self.link.read(register.span())
+        {
+            told.serial = register.serial(&words, order);
+        }
+        told
+    }
+
+    /// Keeps what was found, and tells what of it is new.
+    fn remember(&mut self, told: Identification, subject: &SubjectId) {
+        let before = self.memory.take();
+        let known = before.clone().unwrap_or_else(|| Memory::new(&self.config.meter));
+        let found = Memory {
+            serial: told.serial.or(known.serial.clone()),
+            firmware: told.firmware.or(known.firmware.clone()),
+            word_order: self.enrolled.or(known.word_order),
+            meter: known.meter.clone(),
+        };
+        if before.is_some() {
+            self.happened.extend(known.changes(&found, Some(subject)));
+        }
+        self.memory = Some(found);
+    }
+
+    /// Enrols a meter that has a profile; notes what was found.
+    fn meet(
+        &mut self,
+        profile: &Profile,
+        answered: &mut [Answered],
+    ) -> Result<Vec<Note>, ProbeError> {
+        let given = self.config.word_order;
+        self.enrolled = match given {
+            Some(_) => None,
+            None => Some(self.enrol(answered)?),
+        };
+        let order = self.enrolled.or(given).unwrap_or(profile.word_order);
+        let told = self.identify(profile, order);
+        let subject =
+            SubjectId::new(&self.config.meter).map_err(|source| ProbeError::Name { source })?;
+        let mut notes = vec![
+            Note::new(How::Read, "profile", profile.words()),
+            Note::new(How::Read, "word order", enrol::accepted(order, given, profile.word_order)),
+        ];
+        notes.extend(told.note());
+        self.remember(told, &subject);
+        Ok(notes)
+    }
+
+    /// Why this row is not to be believed; `None`: nothing speaks against it.
+    fn contradiction(&self, words: &BTreeMap<Span, Vec<u16>>) -> Option<String> {
+        let order = self.enrolled?;
+        let guards: Option<Vec<Guard>> = self
+            .numbers
+            .iter()
+            .filter(|number| enrol::is_guard(number))
+            .map(|number| enrol::guard(&(number.clone(), link::part(words, number.span)?.to_vec())))
+            .collect();
+        let Some(guards) = guards else {
+            return Some(
+                "voltage or frequency was not read, so nothing vouches for the rest".into(),
+            );
+        };
+        enrol::contradiction(order, &guards, &self.config.voltage_band())
+    }
+
     /// Reads every span once; words by their first register.
     fn words(&mut self, now: Tick) -> BTreeMap<Span, Vec<u16>> {
-        let spans = link::group(self.numbers.iter().map(|number| number.span).collect());
+        let mut spans = link::group(self.numbers.iter().map(|number| number.span).collect());
+        // Last: what vouches for the word order vouches for all that was read before.
+        let vouches = |span: &Span| {
+            self.numbers.iter().any(|number| enrol::is_guard(number) && span.has(number.span))
+        };
+        spans.sort_by_key(vouches);
         let mut words = BTreeMap::new();
         self.trouble = None;
         for span in spans {
@@ -293,50 +272,12 @@ impl ModbusProbe {
                 Err(failure) => {
                     // The others would wait for the same timeout, one after the other.
                     self.trouble = Some(self.refuse(failure).to_string());
+                    self.was_lost = true;
                     break;
                 }
             }
         }
         words
-    }
-}
-
-/// The series that stands for the whole meter.
-fn is_main(number: &Number, quantity: Quantity) -> bool {
-    number.quantity == quantity && number.part == 0
-}
-
-fn is_power(number: &Number) -> bool {
-    is_main(number, Quantity::PowerAverage) || is_main(number, Quantity::PowerInstant)
-}
-
-fn label(number: &Number) -> String {
-    let name = number.quantity.spec().name.replace('_', " ");
-    if number.part == 0 { name } else { format!("{name}, part {}", number.part) }
-}
-
-fn found(number: &Number, value: Option<i64>) -> Note {
-    let what = label(number);
-    let register = number.span.first;
-    match value {
-        Some(count) if number.quantity == Quantity::EnergyRegister => {
-            let mut words = format!("the meter's own register, at {register}");
-            if number.kind == NumberType::F32 {
-                // Its last digit is worth at most 2^-23 of the whole.
-                let step = u128::try_from(count >> 23).unwrap_or(0);
-                words.push_str("; a 32-bit float, which at this height moves in steps of up to ");
-                words.push_str(&human_energy(step));
-            }
-            Note::new(How::Register, &what, words)
-        }
-        Some(_) => Note::new(How::Read, &what, format!("register {register}")),
-        None => {
-            let words = format!(
-                "register {register} answers, but not with a number that can be true: check type, \
-                 word order and unit"
-            );
-            Note::new(How::Missing, &what, words)
-        }
     }
 }
 
@@ -349,12 +290,20 @@ impl Probe for ModbusProbe {
         let configured = self.config.numbers().map_err(|why| self.refuse(why))?;
         let wants_own = !configured.iter().any(|n| is_main(n, Quantity::EnergyRegister))
             && configured.iter().any(is_power);
-        let (numbers, mut notes) =
+        let profile = self.config.profile().map_err(|why| self.refuse(why))?;
+        (self.was_lost, self.must_describe) = (false, false);
+        let (mut answered, refused) =
             self.probe_registers(configured).map_err(|failure| self.refuse(failure))?;
-        if numbers.is_empty() {
+        if answered.is_empty() {
             return Err(self.refuse("it refuses every configured register"));
         }
-        self.numbers = numbers;
+        let mut notes = match &profile {
+            Some(profile) => self.meet(profile, &mut answered)?,
+            None => Vec::new(),
+        };
+        notes.extend(answered.iter().map(|(number, words)| found(number, number.value(words))));
+        notes.extend(refused);
+        self.numbers = answered.into_iter().map(|(number, _)| number).collect();
         if wants_own && self.numbers.iter().any(is_power) {
             let hold_max = Millis::new(self.config.every.get().saturating_mul(2).max(3_000));
             let fresh = || PowerRegister::new(Rule::Trapezoid, Some(hold_max));
@@ -373,8 +322,11 @@ impl Probe for ModbusProbe {
             id: SubjectId::new(&self.config.meter).map_err(|source| ProbeError::Name { source })?,
             kind: SubjectKind::Meter,
             label: short(&self.config.address),
-            model: short(&self.config.model),
-            serial: short(&self.config.serial),
+            model: short(match (&profile, self.config.model.as_str()) {
+                (Some(profile), "") => &profile.model,
+                (_, model) => model,
+            }),
+            serial: short(self.serial()),
             register: self.register(),
         };
         Ok(Description { subjects: vec![subject], series, notes })
@@ -385,7 +337,21 @@ impl Probe for ModbusProbe {
         if !due.contains(&cadence) || self.numbers.is_empty() {
             return Vec::new();
         }
-        let words = self.words(now);
+        let was_lost = self.was_lost;
+        let mut words = self.words(now);
+        if let Some(why) = self.contradiction(&words) {
+            words.clear();
+            if self.trouble.is_none() {
+                self.trouble = Some(self.refuse(why).to_string());
+                self.must_describe = true;
+            }
+        }
+        // Another meter may stand in its place: it is asked who it is before it is believed.
+        let tells_serial = self.memory.as_ref().is_some_and(|memory| memory.serial.is_some());
+        if was_lost && tells_serial && self.trouble.is_none() {
+            words.clear();
+            self.must_describe = true;
+        }
         let of = |number: &Number| number.value(link::part(&words, number.span)?);
         let values: Vec<Option<i64>> = self.numbers.iter().map(of).collect();
         let power = self.numbers.iter().zip(&values).find(|(number, _)| is_power(number));
@@ -400,7 +366,18 @@ impl Probe for ModbusProbe {
     }
 
     fn wants_describe(&self) -> bool {
-        self.own_register.as_ref().is_some_and(PowerRegister::is_broken)
+        self.must_describe || self.own_register.as_ref().is_some_and(PowerRegister::is_broken)
+    }
+
+    fn happened(&mut self) -> Vec<Happening> {
+        // Here and not when it is described: `check` describes, and must not take the alarm.
+        if let Some(memory) = &self.memory
+            && self.kept.as_ref() != Some(memory)
+        {
+            memory.store(self.state_dir.as_deref());
+            self.kept = self.memory.clone();
+        }
+        std::mem::take(&mut self.happened)
     }
 }
 

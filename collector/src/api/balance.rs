@@ -368,5 +368,6 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::RegisterDistrusted => "register_distrusted",
         NodeEventKind::RegisterTrusted => "register_trusted",
         NodeEventKind::ProbePaused => "probe_paused",
+        NodeEventKind::MeterChanged => "meter_changed",
     }
 }

@@ -6,7 +6,7 @@
 //! - NaN, infinity, a negative register and what does not fit is `None`.
 
 use bijli_wire::Quantity;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use bijli_wire::quantity::Decimal;
 
@@ -57,7 +57,7 @@ impl NumberType {
 
 /// In which order a number's bytes lie on the wire, A the most significant of four. Numbers of
 /// 64 bits follow the same rule: words reversed for CDAB and DCBA, bytes swapped for BADC, DCBA.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WordOrder {
     #[default]
     #[serde(rename = "ABCD")]
@@ -68,6 +68,20 @@ pub enum WordOrder {
     Badc,
     #[serde(rename = "DCBA")]
     Dcba,
+}
+
+impl WordOrder {
+    pub const ALL: [Self; 4] = [Self::Abcd, Self::Cdab, Self::Badc, Self::Dcba];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Abcd => "ABCD",
+            Self::Cdab => "CDAB",
+            Self::Badc => "BADC",
+            Self::Dcba => "DCBA",
+        }
+    }
 }
 
 /// A number as the meter sent it.
@@ -258,8 +272,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ORDERS: [WordOrder; 4] =
-        [WordOrder::Abcd, WordOrder::Cdab, WordOrder::Badc, WordOrder::Dcba];
+    const ORDERS: [WordOrder; 4] = WordOrder::ALL;
 
     #[test]
     fn thirty_two_bits_in_all_orders() {

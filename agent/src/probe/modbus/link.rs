@@ -13,13 +13,18 @@ use std::time::Duration;
 use bijli_wire::Millis;
 use serde::Deserialize;
 use tokio_modbus::client::sync::{Context, Reader, tcp};
+use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::{ExceptionCode, Slave};
 
 use crate::clock::Moment;
+use crate::probe::{How, Note, short};
 
 /// The Modbus specification's limit for one read.
 const WORDS_MAX: u16 = 125;
 const PORT: u16 = 502;
+/// Objects of the device identification that the specification names.
+const PRODUCT_CODE: u8 = 1;
+const REVISION: u8 = 2;
 const BACKOFF_MIN: Millis = Millis::new(1_000);
 const BACKOFF_MAX: Millis = Millis::new(60_000);
 
@@ -42,6 +47,11 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// Whether `part` lies within.
+    pub(super) fn has(self, part: Self) -> bool {
+        self.function == part.function && self.first <= part.first && part.end() <= self.end()
+    }
+
     /// One past the last register; `None` beyond the 65,536 that there are.
     pub(super) fn end(self) -> Option<u32> {
         let end = u32::from(self.first) + u32::from(self.words);
@@ -84,6 +94,41 @@ pub(super) fn part(read: &BTreeMap<Span, Vec<u16>>, span: Span) -> Option<&[u16]
         let from = usize::from(span.first.checked_sub(whole.first)?);
         words.get(from..from + usize::from(span.words))
     })
+}
+
+/// What a meter says of itself by function 43.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Identification {
+    pub(super) product: Option<String>,
+    pub(super) firmware: Option<String>,
+    pub(super) serial: Option<String>,
+}
+
+impl Identification {
+    /// For people; `None`: it says nothing.
+    pub(super) fn note(&self) -> Option<Note> {
+        let named = |name: &str, value: &Option<String>| Some(format!("{name}{}", value.as_ref()?));
+        let parts = [
+            named("", &self.product),
+            named("firmware ", &self.firmware),
+            named("serial ", &self.serial),
+        ];
+        let words = parts.into_iter().flatten().collect::<Vec<String>>().join(", ");
+        (!words.is_empty()).then(|| Note::new(How::Read, "identity", words))
+    }
+
+    fn take(&mut self, id: u8, serial_object: Option<u8>, value: &[u8]) {
+        let text = String::from_utf8_lossy(value);
+        let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+        let text = text.trim();
+        let told = (!text.is_empty()).then(|| short(text));
+        match id {
+            _ if Some(id) == serial_object => self.serial = told,
+            PRODUCT_CODE => self.product = told,
+            REVISION => self.firmware = told,
+            _ => {}
+        }
+    }
 }
 
 /// Why a request has no answer.
@@ -172,6 +217,47 @@ impl Link {
                 Err(Failure::Unreachable { reason: format!("not an answer of Modbus: {error}") })
             }
         }
+    }
+
+    /// Who the meter says it is. The specification has no object for a serial number: a maker may
+    /// have one of its own, `serial_object`. A meter need know neither, and costs nothing then.
+    pub(super) fn identify(&mut self, serial_object: Option<u8>) -> Identification {
+        let mut told = Identification::default();
+        let basic = self.ask_identity(ReadCode::Basic, 0, serial_object, &mut told);
+        if let Some(object) = serial_object
+            && matches!(basic, Ok(()) | Err(Failure::Refused { .. }))
+        {
+            self.ask_identity(ReadCode::Specific, object, serial_object, &mut told)
+                .unwrap_or_default();
+        }
+        told
+    }
+
+    fn ask_identity(
+        &mut self,
+        code: ReadCode,
+        object: u8,
+        serial_object: Option<u8>,
+        told: &mut Identification,
+    ) -> Result<(), Failure> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let answer = connection.read_device_identification(code, object);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(tokio_modbus::Error::Transport(error)) => return Err(self.unreachable(&error)),
+            Err(tokio_modbus::Error::Protocol(error)) => {
+                let reason = format!("not an answer of Modbus: {error}");
+                return Err(Failure::Unreachable { reason });
+            }
+        };
+        self.connection = Some(connection);
+        for object in answer.map_err(refused)?.device_id_objects {
+            told.take(object.id, serial_object, &object.value);
+        }
+        Ok(())
     }
 
     fn connect(&self) -> Result<Context, Failure> {

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bijli_wire::message::EventKind;
 use bijli_wire::{NodeId, UtcMillis};
 
 use super::*;
@@ -16,6 +17,8 @@ use crate::clock::Moment;
 struct State {
     /// By function code and register.
     words: Mutex<BTreeMap<(u8, u16), u16>>,
+    /// Answers to function 43, by object.
+    identity: Mutex<BTreeMap<u8, String>>,
     requests: AtomicUsize,
     /// Answers nothing.
     is_silent: AtomicBool,
@@ -62,10 +65,14 @@ impl Meter {
     }
 }
 
-/// MBAP: transaction, protocol 0, length, unit; then function, first register, count.
+/// MBAP: transaction, protocol 0, length, unit; then function, first register, count. Or function
+/// 43, and then 14, what is asked, the first object.
 fn serve(mut connection: TcpStream, state: &State) {
-    let mut request = [0_u8; 12];
-    while connection.read_exact(&mut request).is_ok() {
+    let mut head = [0_u8; 6];
+    while connection.read_exact(&mut head).is_ok() {
+        let mut request = head.to_vec();
+        request.resize(6 + usize::from(head[5]), 0);
+        connection.read_exact(&mut request[6..]).expect("the rest");
         state.requests.fetch_add(1, Ordering::SeqCst);
         if state.hangs_up.load(Ordering::SeqCst) {
             return;
@@ -73,20 +80,9 @@ fn serve(mut connection: TcpStream, state: &State) {
         if state.is_silent.load(Ordering::SeqCst) {
             continue;
         }
-        let function = request[7];
-        let first = u16::from_be_bytes([request[8], request[9]]);
-        let count = u16::from_be_bytes([request[10], request[11]]);
-        let held = state.words.lock().unwrap();
-        let words: Option<Vec<u16>> = (first..first + count)
-            .map(|register| held.get(&(function, register)).copied())
-            .collect();
-        drop(held);
-        let body = match words {
-            Some(words) => {
-                let bytes = words.iter().flat_map(|word| word.to_be_bytes());
-                [function, u8::try_from(count * 2).unwrap()].into_iter().chain(bytes).collect()
-            }
-            None => vec![function | 0x80, 2],
+        let body = match request[7] {
+            43 => identity(&request, state),
+            _ => registers(&request, state),
         };
         let length = u16::try_from(body.len() + 1).unwrap().to_be_bytes();
         let head = [request[0], request[1], 0, 0, length[0], length[1], request[6]];
@@ -94,6 +90,39 @@ fn serve(mut connection: TcpStream, state: &State) {
             return;
         }
     }
+}
+
+fn registers(request: &[u8], state: &State) -> Vec<u8> {
+    let function = request[7];
+    let first = u16::from_be_bytes([request[8], request[9]]);
+    let count = u16::from_be_bytes([request[10], request[11]]);
+    let held = state.words.lock().unwrap();
+    let words: Option<Vec<u16>> =
+        (first..first + count).map(|register| held.get(&(function, register)).copied()).collect();
+    drop(held);
+    match words {
+        Some(words) => {
+            let bytes = words.iter().flat_map(|word| word.to_be_bytes());
+            [function, u8::try_from(count * 2).unwrap()].into_iter().chain(bytes).collect()
+        }
+        None => vec![function | 0x80, 2],
+    }
+}
+
+fn identity(request: &[u8], state: &State) -> Vec<u8> {
+    let held = state.identity.lock().unwrap();
+    let (code, first) = (request[9], request[10]);
+    let asked = |id: &u8| if code == 4 { *id == first } else { *id < 3 };
+    let objects: Vec<(&u8, &String)> = held.iter().filter(|(id, _)| asked(id)).collect();
+    if objects.is_empty() {
+        return vec![43 | 0x80, 1];
+    }
+    let mut body = vec![43, 14, code, 0x81, 0, 0, u8::try_from(objects.len()).unwrap()];
+    for (id, text) in objects {
+        body.extend([*id, u8::try_from(text.len()).unwrap()]);
+        body.extend(text.bytes());
+    }
+    body
 }
 
 const SDM630: &str = r#"
@@ -308,4 +337,176 @@ fn a_wrong_configuration_is_refused_with_the_register() {
     assert_eq!(config(SDM630, address).check(), Ok(()));
     let unknown = SDM630.replace("model", "modell");
     assert!(toml::from_str::<ModbusConfig>(&unknown).is_err());
+}
+
+/// An SDM630 whose words lie in `order`, as a profile finds it.
+fn turned(meter: &Meter, order: WordOrder, kwh: f32) {
+    for (register, value) in
+        [(0, 230.1_f32), (2, 229.7), (4, 231.0), (52, 98_424.5), (70, 50.02), (72, kwh)]
+    {
+        let [a, b, c, d] = value.to_be_bytes();
+        let [high, low] = match order {
+            WordOrder::Abcd => [[a, b], [c, d]],
+            WordOrder::Cdab => [[c, d], [a, b]],
+            WordOrder::Badc => [[b, a], [d, c]],
+            WordOrder::Dcba => [[d, c], [b, a]],
+        };
+        meter.set(4, register, &[u16::from_be_bytes(high), u16::from_be_bytes(low)]);
+    }
+}
+
+const PROFILE: &str = r#"
+meter = "sim/incomer"
+address = "ADDRESS"
+timeout = "300ms"
+power_max = "2 MW"
+profile = "eastron-sdm630"
+serial_object = 128
+"#;
+
+fn probe_in(folder: &std::path::Path, address: SocketAddr) -> ModbusProbe {
+    let context = Context::new(NodeId::new("gw").unwrap(), 1, String::new());
+    let context = Context { state_dir: Some(folder.to_owned()), ..context };
+    ModbusProbe::new(&config(PROFILE, address), &context)
+}
+
+fn told(probe: &mut ModbusProbe) -> Vec<(EventKind, u32)> {
+    probe.happened().iter().map(|one| (one.kind, one.code)).collect()
+}
+
+const KWH: Option<i64> = Some(444_444_131_250_000);
+
+#[test]
+fn s9_a_profile_finds_the_word_order_and_reads_by_it() {
+    for order in WordOrder::ALL {
+        let meter = Meter::start();
+        turned(&meter, order, 123_456.7);
+        let mut probe = probe(PROFILE, meter.address);
+        let description = probe.describe().expect("enrolled");
+        assert_eq!(description.subjects[0].model, "Eastron SDM630");
+        let note = description.notes.iter().find(|note| note.what == "word order");
+        assert!(note.expect("noted").words.starts_with(order.name()), "{order:?}");
+        let missing = description.notes.iter().filter(|note| note.how == How::Missing);
+        assert_eq!(missing.count(), 4, "currents and power factor, which it refuses");
+        let values = read(&mut probe, 0);
+        let expected = [KWH, Some(98_424_500), Some(50_020), Some(230_100), Some(229_700)];
+        assert_eq!(values[..5], expected, "{order:?}");
+    }
+}
+
+/// Goal: an order that changes under the agent costs rows and never books one; the alarm comes
+/// once, also over a restart; the count goes on in its epoch.
+#[test]
+fn s9_an_order_that_changes_is_held_missing_told_and_found_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let meter = Meter::start();
+    turned(&meter, WordOrder::Abcd, 123_456.7);
+    let mut probe = probe_in(folder.path(), meter.address);
+    let before = probe.describe().expect("enrolled").subjects[0].register;
+    assert_eq!(told(&mut probe), []);
+    assert_eq!(read(&mut probe, 0)[0], KWH);
+    turned(&meter, WordOrder::Cdab, 123_456.7);
+    assert!(read(&mut probe, 5_000).iter().all(Option::is_none), "nothing of this row is true");
+    let trouble = probe.trouble().expect("words");
+    assert!(trouble.contains("word order ABCD makes no sense any more (ABCD 0.00 V"), "{trouble}");
+    assert!(probe.wants_describe());
+    // `check` and a crash before it was told take no alarm away.
+    for _ in 0..2 {
+        let mut other = probe_in(folder.path(), meter.address);
+        other.describe().expect("enrolled");
+    }
+    let after = probe.describe().expect("enrolled anew").subjects[0].register;
+    assert_eq!(told(&mut probe), [(EventKind::MeterChanged, 1)]);
+    assert_eq!(after, before, "one and the same count");
+    assert_eq!(read(&mut probe, 10_000)[0], KWH);
+    let mut next = probe_in(folder.path(), meter.address);
+    next.describe().expect("enrolled");
+    assert_eq!(told(&mut next), [], "it was told");
+}
+
+#[test]
+fn s9_a_meter_that_makes_no_sense_is_not_measured() {
+    let meter = Meter::start();
+    turned(&meter, WordOrder::Abcd, 123_456.7);
+    for register in [0, 2, 4] {
+        meter.set_f32(register, 11_000.0);
+    }
+    let mut one = probe(PROFILE, meter.address);
+    let refused = one.describe().expect_err("11 kV").to_string();
+    assert!(refused.contains("no word order makes sense (ABCD 11000.00 V 50.02 Hz;"), "{refused}");
+    let text = format!("{PROFILE}voltage_nominal = \"11 kV\"\n");
+    assert!(probe(&text, meter.address).describe().is_ok());
+    let text = format!("{PROFILE}word_order = \"ABCD\"\n");
+    assert!(probe(&text, meter.address).describe().is_ok());
+    // More than 2 MW count in fifty years.
+    turned(&meter, WordOrder::Abcd, 9.0e8);
+    let refused = one.describe().expect_err("900 GWh").to_string();
+    assert!(refused.contains("more than power_max allows in fifty years"), "{refused}");
+}
+
+/// Goal: load shedding is normal operation. A dead bus contradicts nothing that was found before.
+#[test]
+fn a_dead_bus_keeps_the_order_that_was_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let meter = Meter::start();
+    turned(&meter, WordOrder::Cdab, 123_456.7);
+    let darken = || {
+        for register in [0, 2, 4, 70] {
+            meter.set(4, register, &[0, 0]);
+        }
+    };
+    darken();
+    let refused = probe_in(folder.path(), meter.address).describe().expect_err("never seen alive");
+    assert!(refused.to_string().contains("no voltage on the meter"), "{refused}");
+    turned(&meter, WordOrder::Cdab, 123_456.7);
+    let mut probe = probe_in(folder.path(), meter.address);
+    probe.describe().expect("enrolled");
+    probe.happened();
+    darken();
+    assert_eq!(read(&mut probe, 0)[0], KWH);
+    let mut next = probe_in(folder.path(), meter.address);
+    next.describe().expect("remembered");
+    assert_eq!(read(&mut next, 0)[0], KWH);
+}
+
+#[test]
+fn s8_another_serial_number_is_another_meter_and_another_epoch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let meter = Meter::start();
+    turned(&meter, WordOrder::Abcd, 123_456.7);
+    let names = [(1, "SDM630"), (2, "V1.9"), (128, "1024")];
+    let identity = || names.map(|(id, text)| (id, text.to_owned())).into();
+    *meter.state.identity.lock().unwrap() = identity();
+    let mut probe = probe_in(folder.path(), meter.address);
+    let before = probe.describe().expect("enrolled");
+    assert_eq!(before.subjects[0].serial, "1024");
+    let words = "SDM630, firmware V1.9, serial 1024";
+    assert!(before.notes.iter().any(|note| note.words == words), "{:?}", before.notes);
+    let epoch = |description: &Description| description.subjects[0].register.map(|one| one.epoch);
+    // Function 43 fails once: the meter is taken for what it was.
+    meter.state.identity.lock().unwrap().clear();
+    assert_eq!(epoch(&probe.describe().expect("enrolled")), epoch(&before));
+    assert_eq!(told(&mut probe), []);
+    // It is away and comes back as another one.
+    *meter.state.identity.lock().unwrap() = identity();
+    meter.state.identity.lock().unwrap().insert(128, "2048".to_owned());
+    meter.state.hangs_up.store(true, Ordering::SeqCst);
+    assert!(read(&mut probe, 0).iter().all(Option::is_none));
+    meter.state.hangs_up.store(false, Ordering::SeqCst);
+    assert!(read(&mut probe, 5_000).iter().all(Option::is_none), "it is asked who it is first");
+    assert!(probe.wants_describe());
+    let after = probe.describe().expect("enrolled");
+    assert_ne!(epoch(&after), epoch(&before));
+    assert_eq!(after.subjects[0].serial, "2048");
+    assert_eq!(told(&mut probe), [(EventKind::MeterChanged, 2)]);
+    assert_eq!(read(&mut probe, 10_000)[0], KWH);
+}
+
+/// Goal: a configuration of before there were profiles counts on in its epoch.
+#[test]
+fn the_epoch_of_a_configured_register_is_as_it_always_was() {
+    let meter = sdm630();
+    let register = probe(SDM630, meter.address).describe().expect("answers").subjects[0].register;
+    let identity = "Input 72 F32 Abcd kWh 1";
+    assert_eq!(register.map(|one| one.epoch), Some(epoch(&["sim/incomer", "", identity])));
 }
