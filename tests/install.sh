@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime)
-commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime)
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl ipmitool openipmi)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl ipmitool ipmi_sim)
 if [ "${1:-}" = bench ]; then
   packages+=(victoria-metrics influxdb)
   commands+=(victoria-metrics influxd)
@@ -26,8 +26,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 python=.venv/bin/python
-if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus' 2>/dev/null; then
+if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi' 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 fi

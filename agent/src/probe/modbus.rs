@@ -31,7 +31,9 @@ use crate::probe::{
 
 pub use self::profile::known as profiles;
 pub use self::settings::{ModbusConfig, RegisterConfig};
+pub use self::tls::TlsConfig;
 
+mod connection;
 pub mod decode;
 mod enrol;
 mod link;
@@ -39,6 +41,7 @@ mod memory;
 mod number;
 mod profile;
 mod settings;
+mod tls;
 
 /// Reads one meter.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ impl ModbusProbe {
         let memory = config.profile.as_ref().and_then(|_| Memory::load(state_dir, &config.meter));
         Self {
             name: format!("modbus:{}", config.meter),
-            link: Link::new(&config.address, config.unit_id, config.timeout),
+            link: Link::new(config),
             config: config.clone(),
             start: context.start,
             numbers: Vec::new(),
@@ -99,6 +102,18 @@ impl ModbusProbe {
     fn serial(&self) -> &str {
         let told = self.memory.as_ref().and_then(|memory| memory.serial.as_deref());
         told.unwrap_or(&self.config.serial)
+    }
+
+    /// How the way to it is secured; `None`: it is not.
+    fn secured(&self) -> Option<Note> {
+        let (tls, peer) = (self.config.tls.as_ref()?, self.link.peer()?);
+        let words = format!(
+            "{}, its certificate {}: sha256 {}",
+            peer.version,
+            tls.ground(),
+            peer.certificate
+        );
+        Some(Note::new(How::Read, "the way to it", words))
     }
 
     /// Three missed readings.
@@ -301,6 +316,7 @@ impl Probe for ModbusProbe {
             Some(profile) => self.meet(profile, &mut answered)?,
             None => Vec::new(),
         };
+        notes.extend(self.secured());
         notes.extend(answered.iter().map(|(number, words)| found(number, number.value(words))));
         notes.extend(refused);
         self.numbers = answered.into_iter().map(|(number, _)| number).collect();
@@ -376,6 +392,10 @@ impl Probe for ModbusProbe {
         {
             memory.store(self.state_dir.as_deref());
             self.kept = self.memory.clone();
+        }
+        if let Some(why) = self.link.take_untrusted() {
+            let subject = SubjectId::new(&self.config.meter).ok();
+            self.happened.push(memory::untrusted(subject, &why));
         }
         std::mem::take(&mut self.happened)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use bijli_wire::quantity::{self, Decimal};
 use bijli_wire::{Millis, Milliwatts, Quantity, SubjectId};
@@ -12,6 +13,7 @@ use super::enrol;
 use super::link::Function;
 use super::number::{Number, Order};
 use super::profile::{self, Profile};
+use super::tls::TlsConfig;
 
 /// `[[modbus]]` of the configuration: one meter.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +23,8 @@ pub struct ModbusConfig {
     pub meter: String,
     /// `"10.0.0.7:502"`; without a port it is 502.
     pub address: String,
+    /// Modbus inside TLS. Without a port it is 802 then.
+    pub tls: Option<TlsConfig>,
     #[serde(default = "one")]
     pub unit_id: u8,
     #[serde(default = "every", deserialize_with = "quantity::de_duration")]
@@ -109,6 +113,9 @@ impl ModbusConfig {
         {
             return Err(format!("`voltage_nominal` {text:?}: write for example \"230 V\""));
         }
+        if let Some(tls) = &self.tls {
+            tls.device()?;
+        }
         let profile = self.profile()?;
         let registers = match &profile {
             Some(profile) => profile.registers(&self.registers),
@@ -134,6 +141,13 @@ impl ModbusConfig {
         match numbers.is_empty() {
             true => Err("it has neither registers nor a profile".to_owned()),
             false => Ok(numbers),
+        }
+    }
+
+    /// Files are relative to the configuration's folder.
+    pub fn locate(&mut self, folder: &Path) {
+        if let Some(tls) = &mut self.tls {
+            tls.locate(folder);
         }
     }
 
