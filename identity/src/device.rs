@@ -284,10 +284,8 @@ impl Peer {
     /// `None` before the end of the handshake.
     #[must_use]
     pub fn of(connection: &ClientConnection) -> Option<Self> {
-        let version = match connection.protocol_version()? {
-            ProtocolVersion::TLSv1_3 => "TLS 1.3",
-            _ => "TLS 1.2",
-        };
+        let is_newest = connection.protocol_version()? == ProtocolVersion::TLSv1_3;
+        let version = if is_newest { "TLS 1.3" } else { "TLS 1.2" };
         let certificate = Fingerprint::of(connection.peer_certificates()?.first()?);
         Some(Self { version, certificate })
     }

@@ -9,7 +9,7 @@
 //!   (`ipmi/tool.rs`): a dead BMC costs its own values only.
 //! - A reading of 0 W, one above `power_max`, and one whose measurement is not active are missing.
 
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use bijli_wire::batch::Subject;
 use bijli_wire::{Millis, Milliwatts, Quantity, SubjectId, SubjectKind};
@@ -28,6 +28,9 @@ pub use self::settings::IpmiConfig;
 mod answer;
 mod settings;
 mod tool;
+
+/// For what asks: it starts a program and reads a page of text.
+const STACK_BYTES: usize = 256 << 10;
 
 /// Reads one BMC.
 #[derive(Debug)]
@@ -84,6 +87,13 @@ impl IpmiProbe {
         })
     }
 
+    /// Asks on a thread of its own. Where the system gives none, the next tick tries again.
+    fn ask_aside(&self, asked: Moment) -> Option<Question> {
+        let config = self.config.clone();
+        let thread = Builder::new().stack_size(STACK_BYTES).spawn(move || ask(&config)).ok()?;
+        Some(Question { asked, thread })
+    }
+
     /// What came since the last tick, with the moment it was asked for.
     fn answered(&mut self, now: Moment) -> Option<(Moment, Answer)> {
         if let Some(first) = self.first.take() {
@@ -135,9 +145,7 @@ impl Probe for IpmiProbe {
         }
         let answer = self.answered(now.monotonic);
         if self.question.is_none() {
-            let config = self.config.clone();
-            let thread = std::thread::spawn(move || ask(&config));
-            self.question = Some(Question { asked: now.monotonic, thread });
+            self.question = self.ask_aside(now.monotonic);
         }
         let silent = || (now.monotonic, Err("it has not answered yet".to_owned()));
         let (at, answer) = answer.unwrap_or_else(silent);

@@ -73,11 +73,9 @@ impl Tool<'_> {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn();
-        started.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                ToolFailure::Missing { program: self.program.display().to_string() }
-            }
-            _ => self.trouble(&error),
+        started.map_err(|error| match error.kind() == io::ErrorKind::NotFound {
+            true => ToolFailure::Missing { program: self.program.display().to_string() },
+            false => self.trouble(&error),
         })
     }
 

@@ -113,13 +113,16 @@ async fn shake_hands(
     let name = ServerName::try_from(name.to_owned())
         .map_err(|_| Problem::Words(format!("{name:?} is no name that a certificate can have")))?;
     let stream = TcpStream::connect(address).await.map_err(Problem::Io)?;
-    TlsConnector::from(config).connect(name, stream).await.map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Problem::Words(
-            "it closed the connection during the TLS handshake: is this its TLS port?".to_owned(),
-        ),
-        _ => Problem::Io(error),
+    TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
+        let is_closed = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        match is_closed.contains(&error.kind()) {
+            true => Problem::Words(NO_TLS.to_owned()),
+            false => Problem::Io(error),
+        }
     })
 }
+
+const NO_TLS: &str = "it closed the connection during the TLS handshake: is this its TLS port?";
 
 /// Why there is no connection.
 enum Problem {
