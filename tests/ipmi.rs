@@ -152,7 +152,7 @@ fn what_bmcs_show_is_read_and_what_they_refuse_is_said() {
     };
     for (name, words) in [
         ("n01", "DCMI, momentary; the BMC's own average over 1 Seconds is 3300 Watts"),
-        ("n01", "a BMC has no energy counter: power is integrated"),
+        ("n01", "class sampled: a BMC has no energy counter"),
         ("n01", "\"sampled\""),
         ("sensor", "sensor SYS POWER 1 (0x1), entity 7.1 (System Board)"),
         ("zero", "0 W: not believed"),

@@ -162,11 +162,17 @@ impl HwmonProbe {
     fn notes(&self, sensor: &Sensor, value: u64) -> Vec<Note> {
         let evidence = sensor.evidence();
         if sensor.kind == Kind::Energy {
-            let words = format!("the sensor's own register, in µJ: {evidence}");
+            let words = format!("class measured: the sensor's own register, in µJ: {evidence}");
             return vec![Note::new(How::Register, "energy", words)];
         }
-        let words = "the sensor has no energy counter: power is integrated at each reading; while \
-                     the agent is down nothing is counted";
+        let class = match sensor.leaves_no_time_out(self.config.every) {
+            true => "integrated",
+            false => "sampled",
+        };
+        let words = format!(
+            "class {class}: the sensor has no energy counter, so power is integrated at each \
+             reading; while the agent is down nothing is counted"
+        );
         let power = format!("{evidence}; {} W now", value / 1_000_000);
         vec![Note::new(How::Integrated, "energy", words), Note::new(How::Read, "power", power)]
     }

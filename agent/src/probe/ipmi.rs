@@ -124,8 +124,8 @@ impl Probe for IpmiProbe {
         let reading = ask(&self.config).map_err(refuse)?;
         self.question = None;
         self.register.begin_stretch();
-        let words = "a BMC has no energy counter: power is integrated at each reading; while the \
-                     agent is down nothing is counted";
+        let words = "class sampled: a BMC has no energy counter, so power is integrated at each \
+                     reading; while the agent is down nothing is counted";
         let mut notes = vec![Note::new(How::Integrated, "energy", words)];
         notes.push(match reading.power(self.config.power_max) {
             Ok(_) => Note::new(How::Read, "power", reading.evidence.clone()),

@@ -121,10 +121,7 @@ impl Identification {
     }
 
     fn take(&mut self, id: u8, serial_object: Option<u8>, value: &[u8]) {
-        let text = String::from_utf8_lossy(value);
-        let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
-        let text = text.trim();
-        let told = (!text.is_empty()).then(|| short(text));
+        let told = told(value);
         match id {
             _ if Some(id) == serial_object => self.serial = told,
             PRODUCT_CODE => self.product = told,
@@ -132,6 +129,14 @@ impl Identification {
             _ => {}
         }
     }
+}
+
+/// What a meter tells in letters; `None`: nothing.
+pub(super) fn told(value: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(value);
+    let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| short(text))
 }
 
 /// Why a request has no answer.

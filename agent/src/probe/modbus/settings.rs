@@ -13,6 +13,7 @@ use super::enrol;
 use super::link::Function;
 use super::number::{Number, Order};
 use super::profile::{self, Profile};
+use super::sunspec;
 use super::tls::TlsConfig;
 
 /// `[[modbus]]` of the configuration: one meter.
@@ -39,7 +40,7 @@ pub struct ModbusConfig {
     pub model: String,
     #[serde(default)]
     pub serial: String,
-    /// A name of `agent/profiles`: `"eastron-sdm630"`.
+    /// A name of `agent/profiles`: `"eastron-sdm630"`; or `"sunspec"`.
     pub profile: Option<String>,
     /// For all registers that give none of their own. With a profile, whoever gives it forgoes
     /// the enrolment that would find it.
@@ -138,7 +139,7 @@ impl ModbusConfig {
             }
             numbers.push(number);
         }
-        match numbers.is_empty() {
+        match numbers.is_empty() && !self.is_sunspec() {
             true => Err("it has neither registers nor a profile".to_owned()),
             false => Ok(numbers),
         }
@@ -155,6 +156,9 @@ impl ModbusConfig {
     #[must_use]
     pub fn resolved(&self) -> Option<String> {
         let name = self.profile.as_ref()?;
+        if self.is_sunspec() {
+            return Some("profile sunspec: registers as the meter lists them".to_owned());
+        }
         let registers = self.numbers().map_or(0, |numbers| numbers.len());
         let order = self.word_order.map_or("by enrolment", WordOrder::name);
         Some(format!("profile {name}: {registers} registers, word order {order}"))
@@ -169,7 +173,24 @@ impl ModbusConfig {
     /// # Errors
     /// If there is none of that name.
     pub(super) fn profile(&self) -> Result<Option<Profile>, String> {
-        self.profile.as_deref().map(profile::find).transpose()
+        let name = self.profile.as_deref().filter(|name| *name != sunspec::NAME);
+        name.map(profile::find).transpose()
+    }
+
+    /// Whether the meter itself says where its numbers are.
+    pub(super) fn is_sunspec(&self) -> bool {
+        self.profile.as_deref() == Some(sunspec::NAME)
+    }
+
+    /// The numbers of a meter that has listed `found`; one's own take their place.
+    pub(super) fn with_found(&self, found: &[RegisterConfig]) -> Result<Vec<Number>, String> {
+        let is_own = |one: &RegisterConfig| {
+            let mut own = self.registers.iter();
+            own.any(|mine| (&mine.quantity, mine.part) == (&one.quantity, one.part))
+        };
+        let found = found.iter().filter(|one| !is_own(one)).cloned();
+        let registers = found.chain(self.registers.iter().cloned()).collect();
+        Self { profile: None, registers, ..self.clone() }.numbers()
     }
 }
 
