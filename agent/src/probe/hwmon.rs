@@ -7,7 +7,7 @@
 //!   there is: "the first that matches" has metered power supplies, fans and whole chassis alike.
 //! - `energyN_input` counts microjoules and is shipped raw. `powerN_*` is integrated and flagged.
 //! - Chips get other numbers at a boot and come back after a driver was reloaded: a sensor is
-//!   found anew, and a file that is gone is a missing value. A reading above `power_max` is missing.
+//!   found anew, and a file that is gone is a missing value, as is one above `power_max`.
 
 use std::path::{Path, PathBuf};
 

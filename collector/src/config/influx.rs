@@ -87,7 +87,7 @@ fn check_url(url: &str, allow_plain_http: bool) -> Result<(), (&'static str, &'s
     if url.starts_with("https:") {
         return Err((
             "is TLS, which this client does not speak",
-            "name a local proxy that does (http://127.0.0.1:PORT); docs/metrics.md shows one",
+            "name a local proxy that does (http://127.0.0.1:PORT); docs/feed.md shows one",
         ));
     }
     let uri: Uri = url.parse().map_err(|_| ("is no address", EXAMPLE))?;
