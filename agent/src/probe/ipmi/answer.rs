@@ -126,13 +126,13 @@ mod tests {
 
     const MAX: Milliwatts = Milliwatts::new(12_000_000);
 
-    /// As ipmitool 1.8.19 prints it, with fewer blanks before the period.
+    /// As ipmitool 1.8.19 prints it, with fewer blanks.
     const DCMI: &str = "
     Instantaneous power reading:                  3180 Watts
     Minimum during sampling period:               2900 Watts
     Maximum during sampling period:               9944 Watts
     Average power reading over sample period:     3300 Watts
-    IPMI timestamp:                           11/27/26 09:40:26 UTC    Sampling period:  00000001 Seconds.
+    IPMI timestamp:       11/27/26 09:40:26 UTC    Sampling period:  00000001 Seconds.
     Power reading state is:                   activated
 
 ";
