@@ -1,5 +1,5 @@
-//! Answers at the command line: `pue`, `balance`, `energy` and `events`, asked of a running
-//! collector over its JSON API.
+//! Answers at the command line: `pue`, `balance`, `energy`, `events` and `meterbook`, asked of a
+//! running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -13,6 +13,7 @@ mod csv;
 mod energy;
 mod events;
 mod layout;
+mod meterbook;
 mod pue;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,9 @@ pub enum Question {
     Energy(energy::Ask),
     /// Asks what happened at nodes and to registers, newest first, and what is to be done.
     Events(events::Ask),
+    /// Writes down what a person read off a meter, and lists it.
+    #[command(subcommand)]
+    Meterbook(meterbook::Ask),
 }
 
 /// What is printed.
@@ -59,6 +63,8 @@ pub enum AnswerError {
     When(#[from] WhenError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("cannot read the photograph {path}", path = path.display())]
+    Photo { path: std::path::PathBuf, source: std::io::Error },
 }
 
 /// Which collector, hub and period.
@@ -97,6 +103,7 @@ pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
         Question::Balance(asked) => balance::answer(asked).await,
         Question::Energy(asked) => energy::answer(asked).await,
         Question::Events(asked) => events::answer(asked).await,
+        Question::Meterbook(asked) => meterbook::answer(asked).await,
     }
 }
 
