@@ -190,7 +190,7 @@ impl Put {
         }
         if let Some(Since { id, at, energy_mj, too_old_mj }) = &reading.since {
             let energy = format!("{} ({} mJ)", energy_mj.human(), energy_mj.exact());
-            text.push_str(&field("since", &format!("{at} ({id}): {energy}")));
+            text.push_str(&field("energy", &format!("{energy} since {at} ({id})")));
             if too_old_mj.get() > 0 {
                 let lost = format!("{} of it: too old to be booked", too_old_mj.human());
                 text.push_str(&field("too late", &lost));
