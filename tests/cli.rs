@@ -385,15 +385,28 @@ fn every_subcommand_explains_itself() {
         (
             "bijli-collector",
             &[
-                "", "serve", "check", "status", "pue", "balance", "energy", "events", "replay",
-                "demo", "ca",
+                "",
+                "serve",
+                "check",
+                "status",
+                "pue",
+                "balance",
+                "diagram",
+                "energy",
+                "events",
+                "meterbook",
+                "meterbook add",
+                "meterbook list",
+                "replay",
+                "demo",
+                "ca",
             ],
         ),
     ] {
         let mut all = String::new();
         for command in commands {
-            let words: Vec<&str> =
-                [program, command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+            let words = [program].into_iter().chain(command.split_whitespace()).chain(["--help"]);
+            let words: Vec<&str> = words.collect();
             let help = said(folder.path(), &[], &words);
             assert_eq!((help.code, help.err.as_str()), (0, ""), "{words:?}");
             assert!(help.out.contains("Usage: "), "{}", help.out);

@@ -18,6 +18,7 @@ use crate::api::nodes::{point_of, role_word};
 use crate::api::{Period, closed, pue};
 use crate::calendar::rfc3339;
 use crate::diagram::Plan;
+use crate::diagram::tree::Row;
 use crate::events::NodeEvent;
 use crate::severity::Severity;
 use crate::state::{Hub, Readiness, State};
@@ -45,6 +46,10 @@ pub(crate) struct HubView {
     pub(crate) open: Option<Open>,
     pub(crate) nodes: Vec<NodeRow>,
     pub(crate) meters: Vec<MeterRow>,
+    /// The single-line diagram; empty: none is declared.
+    pub(crate) diagram: Vec<Row>,
+    /// What it leaves open, in words.
+    pub(crate) doubts: Vec<String>,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -159,6 +164,8 @@ impl HubView {
             open: open.filter(|open| !open.flows.is_empty()),
             nodes: nodes.iter().map(|node| NodeRow::of(node, &registers, now)).collect(),
             meters: meters(&nodes, &registers, &plan, now),
+            diagram: if plan.is_empty() { Vec::new() } else { plan.rows() },
+            doubts: plan.doubts(),
         }
     }
 
