@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bijli_wire::Millis;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -153,7 +154,8 @@ pub(super) async fn answer(asked: &Ask) -> Result<Said, AnswerError> {
 impl Add {
     fn text(&self) -> Result<TypedText, AnswerError> {
         let at = match self.at.as_str() {
-            "now" => Clock.now(),
+            // Nobody reads a display to the millisecond.
+            "now" => Clock.now().floor_to(Millis::new(1_000)),
             text => when::time("at", text)?,
         };
         let at = calendar::rfc3339(at);

@@ -16,7 +16,7 @@ pub(super) struct DiagramAnswer {
     from: String,
     to: String,
     pue_category: Option<u8>,
-    /// What came in at the main board; null: nothing is known of it.
+    /// What came in at the main board; null: nothing was booked of it.
     main: Option<Amount>,
     /// In the order of the tree: a point's own follow it.
     points: Vec<PointAnswer>,

@@ -218,7 +218,8 @@ impl Carried {
         carried
     }
 
-    /// What came in at a line; `None`: nothing is known of it.
+    /// What came in at a line; `None`: nothing was booked of it, be it that nothing came or that
+    /// nobody knows.
     #[must_use]
     pub fn at(&self, of: &Of) -> Option<u128> {
         match of {

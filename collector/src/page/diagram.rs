@@ -78,6 +78,7 @@ fn name(row: &Row) -> String {
     match &row.of {
         Of::Board => "main board".to_owned(),
         Of::Point { point, .. } => point.id.clone(),
+        Of::Nodes { ids, .. } if ids.len() > 1 => format!("{} nodes", ids.len()),
         Of::Nodes { ids, .. } => nodes(ids),
     }
 }
@@ -94,13 +95,16 @@ fn below(row: &Row) -> String {
                 None => format!("{role} · {}no meter", it(*is_it)),
             }
         }
-        Of::Nodes { is_it, .. } => format!("{}by their own registers", it(*is_it)),
+        Of::Nodes { ids, is_it } => match ids.as_slice() {
+            [first, .., last] => format!("{}{first} to {last}", it(*is_it)),
+            [] | [_] => format!("{}by its own registers", it(*is_it)),
+        },
     }
 }
 
 /// A row in words, for who cannot see the drawing.
 fn spoken(row: &Row, carried: &Carried) -> String {
-    let energy = carried.at(&row.of).map_or_else(|| "energy unknown".to_owned(), human_energy);
+    let energy = carried.at(&row.of).map_or_else(|| "nothing booked".to_owned(), human_energy);
     let fed = match &row.of {
         Of::Point { point, .. } if point.role.is_supply() => ", feeds the main board".to_owned(),
         Of::Point { point, .. } => {
@@ -135,7 +139,7 @@ mod tests {
         {
             assert!(text.contains(words), "{words}: {text}");
         }
-        let spoken = "lights: lighting · no meter, fed by the main board, energy unknown. ";
+        let spoken = "lights: lighting · no meter, fed by the main board, nothing booked. ";
         assert!(text.contains(spoken), "{text}");
         assert_eq!(text.matches("dot-off").count(), 1, "what has no meter is marked");
         assert!(!text.contains("style=") && !text.contains("<script"));
