@@ -69,8 +69,8 @@ fn given(site: &Site, account: &str, from_ms: i64) -> u128 {
 }
 
 /// Goal: a hub on its first day, with pencil and paper: two meters, two rounds. The books have
-/// exactly what the displays counted, the PUE is the ratio of the two, a typing error is put right by
-/// an adjustment, and the leaves are those of a replay.
+/// exactly what the displays counted, the PUE is the ratio of the two, a typing error is put right
+/// by an adjustment, and the leaves are those of a replay.
 #[test]
 fn a_hub_without_an_agent_is_booked_from_its_meter_book() {
     let mut site = Site::start(PAPER);
@@ -125,8 +125,8 @@ fn a_hub_without_an_agent_is_booked_from_its_meter_book() {
     assert_eq!(before["readings"].as_array().map(Vec::len), Some(6));
 }
 
-/// Goal: an agent reads the incomer; a person reads it too. Nothing is booked twice, the two agree to
-/// the millijoule, and one who typed ten kWh too much is told.
+/// Goal: an agent reads the incomer; a person reads it too. Nothing is booked twice, the two agree
+/// to the millijoule, and one who typed ten kWh too much is told.
 #[test]
 fn a_typed_reading_is_a_witness_where_an_agent_reads() {
     let site = Site::start_tls(&PAPER.replace("pue_category = 2", ""));
@@ -170,4 +170,49 @@ fn a_typed_reading_is_a_witness_where_an_agent_reads() {
     let events = site.json("/v1/events").to_string();
     assert!(events.contains("they are 10.000 kWh apart"), "{events}");
     assert_eq!(given(&site, "grid:incomer", first - 600_000), counted, "still once");
+}
+
+/// Goal: C8. A meter moves to another place of the diagram, in the configuration of a hub that
+/// runs: what was posted stands byte for byte, the new place counts from the next interval on, and
+/// both together have what the display counted.
+#[test]
+fn c8_a_meter_that_moves_in_the_diagram_keeps_its_energy_and_its_past() {
+    let mut site = Site::start(PAPER);
+    let first = edge() - 60_000;
+    let hall = |site: &Site, at: i64, value: &str| {
+        add(site, "lahore/hall", at, value, &[]).expect("taken");
+    };
+    hall(&site, first, "100.0 kWh");
+    hall(&site, edge() - 10_000, "105.0 kWh");
+    let taken = |site: &Site, account: &str| {
+        let balance = site.json(&format!("/v1/hubs/lahore/balance?from={}", utc(first)));
+        let accounts = balance["accounts"].as_array().expect("a list");
+        let line = accounts.iter().find(|line| line["account"] == account);
+        line.map_or(0, |line| millijoules(&line["debits_mj"]))
+    };
+    eventually("the first stretch", 90, || (taken(&site, "point:hall") == 5 * KWH).then_some(()));
+    let entries = |site: &Site| -> Vec<Value> {
+        let path = format!("/v1/hubs/lahore/entries?from={}&limit=10000", utc(first));
+        site.json(&path)["entries"].as_array().expect("a list").clone()
+    };
+    let before = entries(&site);
+
+    let _status = site.collector.stop(30);
+    let config = site.path("collector.toml");
+    let text = std::fs::read_to_string(&config).expect("written at the start");
+    std::fs::write(&config, text.replace("id = \"hall\"", "id = \"hall-b\"")).expect("written");
+    site.restart();
+    // So long after the change that its interval has begun.
+    let second = edge() + 30_000;
+    eventually("that moment", 60, || (edge() >= second).then_some(()));
+    hall(&site, second, "125.0 kWh");
+    let (old, new) = eventually("the second stretch", 90, || {
+        let both = (taken(&site, "point:hall"), taken(&site, "point:hall-b"));
+        (both.0 + both.1 == 25 * KWH).then_some(both)
+    });
+    assert!(old > 5 * KWH && new > 0, "before the change {old}, after it {new}");
+    let after = entries(&site);
+    let is_there = |entry: &&Value| after.iter().any(|one| one["canonical"] == entry["canonical"]);
+    assert_eq!(before.iter().filter(is_there).count(), before.len(), "what was posted stands");
+    assert!(after.len() > before.len());
 }

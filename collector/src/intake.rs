@@ -70,7 +70,8 @@ pub enum Note {
         /// As the door read it; `None`: it is decoded when it is booked.
         carried: Option<Carried>,
     },
-    /// Of an allocation, a calibration or a typed reading: whoever put it waits for what the books say.
+    /// Of an allocation, a calibration or a typed reading: whoever put it waits for what the
+    /// books say.
     Answer {
         reply: Reply<Verdict>,
     },

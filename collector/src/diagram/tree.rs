@@ -88,7 +88,7 @@ impl Plan {
         }
     }
 
-    /// Whether PUE takes the energy of IT at a point: it has the category's role, and none above it.
+    /// Whether PUE takes the energy of IT at a point: of the category's role, and none above it.
     pub(super) fn is_it(&self, point: &PlanPoint) -> bool {
         let wanted = match self.pue_category {
             Some(1) => PlanRole::UpsOut,

@@ -110,7 +110,8 @@ impl Comparison {
     }
 }
 
-/// `GET /v1/meterbook?hub=&meter=`: every typed reading that the books hold, by meter, oldest first.
+/// `GET /v1/meterbook?hub=&meter=`: every typed reading that the books hold, by meter, oldest
+/// first.
 pub(crate) async fn list(
     Shared(ingest): Shared<Arc<Ingest>>,
     query: Parameters,

@@ -350,6 +350,57 @@ fn sum_of_all(books: &Books) -> u128 {
     sums.credits.checked_sub(sums.debits).expect("it gave more than it took back")
 }
 
+/// Goal: S8. A meter is swapped, and its transformers with it: the energy is continuous across the
+/// change, whatever both displays showed, and what was posted before stands untouched.
+#[test]
+fn s8_a_swapped_meter_with_other_transformers_loses_no_energy() {
+    let mut books = books(4);
+    typed(&mut books, TypedReading { shown: shown(990_000, 40), ..reading("a", 0, 0) }, 5);
+    typed(&mut books, TypedReading { shown: shown(990_010, 40), ..reading("b", HOUR, 0) }, 5);
+    let posted = |books: &Books| -> Vec<String> {
+        books.entries_since(1).map(|entry| entry.to_string()).collect()
+    };
+    let before = posted(&books);
+    let swap = TypedReading {
+        shown: shown(990_015, 40),
+        restart: Some(shown(3, 200)),
+        ..reading("swap", HOUR + 20 * 60_000, 0)
+    };
+    typed(&mut books, swap, 5);
+    typed(&mut books, TypedReading { shown: shown(5, 200), ..reading("c", 2 * HOUR, 0) }, 5);
+    assert_eq!(posted(&books)[..before.len()], before[..]);
+    // 1.0 and 0.5 kWh at 40, then 0.2 kWh at 200.
+    assert_eq!(sum(&books), (40 + 20 + 40) * KWH);
+    let complete = books.intervals().filter(|interval| {
+        let within = interval.start.get() >= DAY && interval.end.get() <= DAY + 2 * HOUR;
+        within && interval.pue_withheld.is_none_or(|why| !why.to_string().contains("m-inc"))
+    });
+    assert_eq!(complete.count(), 8, "no moment of the two hours is without the meter");
+}
+
+/// Goal: C8. The diagram changes within a typed stretch: each interval is booked by the diagram in
+/// force at its start, and both together are what the display counted.
+#[test]
+fn c8_a_diagram_that_changes_within_a_typed_stretch_keeps_its_energy() {
+    let mut books = books(5);
+    let point = |id: &str| Point {
+        id: PointId::new(id).expect("a name"),
+        role: Role::Grid,
+        meter: Some(meter()),
+        fed_by: None,
+    };
+    let other = Diagram::new(vec![point("new")], BTreeMap::new(), Category::ItInput);
+    books.set_diagram(UtcMillis::new(DAY + 3 * HOUR), other.expect("sound"));
+    typed(&mut books, reading("a", HOUR, 0), 6);
+    typed(&mut books, reading("b", 5 * HOUR, 4_000), 6);
+    let balance = books.balance(UtcMillis::new(DAY), UtcMillis::new(DAY + 6 * HOUR));
+    let gave = |account: &str| {
+        let account = account.parse().expect("an account");
+        balance.accounts.get(&account).map_or(0, |sums| sums.credits - sums.debits)
+    };
+    assert_eq!([gave("grid:inc"), gave("grid:new")], [200 * KWH; 2]);
+}
+
 #[test]
 fn a_device_is_no_meter() {
     let mut books = books(1);

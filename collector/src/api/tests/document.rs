@@ -39,8 +39,8 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     (
         "/v1/hubs/{hub}/diagram",
         "The single-line diagram in force, in the order of its tree, with the energy that came in at \
-         each point (of a supply: that it gave) in the period; null: nothing was booked of it. `is_it`: PUE \
-         takes the energy of IT there. `doubts` says in words what the diagram leaves open.",
+         each point (of a supply: that it gave) in the period; null: nothing was booked of it. \
+         `is_it`: PUE takes the energy of IT there. `doubts` says in words what the diagram leaves open.",
         "from, to",
         "hubs/isb/diagram",
     ),
