@@ -149,7 +149,8 @@ fn place<'a>(node: &Node, subject: &'a Subject) -> &'a str {
     own.trim_start_matches(|c: char| c.is_ascii_alphabetic())
 }
 
-/// Meters that report, and those that only the diagram knows, by id.
+/// Meters that report, and those that only the diagram knows, by id. One that a person reads is
+/// not waited for here: its readings come days apart.
 fn meter_roles(scene: &Scene) -> BTreeMap<&str, &'static str> {
     let reporting = scene.nodes.iter().flat_map(|node| node.of_kind(SubjectKind::Meter));
     let reporting = reporting.map(|meter| {
@@ -158,6 +159,7 @@ fn meter_roles(scene: &Scene) -> BTreeMap<&str, &'static str> {
     });
     let declared = scene.plan.points.iter();
     let declared = declared.filter_map(|point| Some((point.meter.as_deref()?, role_word(point))));
+    let declared = declared.filter(|(meter, _)| !scene.by_hand.contains_key(*meter));
     reporting.chain(declared).collect()
 }
 
@@ -165,6 +167,12 @@ fn meters(text: &mut Text, scenes: &[Scene]) {
     for scene in scenes {
         for (meter, role) in meter_roles(scene) {
             text.line(&c::METER_INFO, &[&scene.hub, meter, role], Value::Count(1));
+        }
+    }
+    for scene in scenes {
+        for (meter, at) in &scene.by_hand {
+            let at = Value::Milli(i128::from(at.get()));
+            text.line(&c::METER_TYPED, &[&scene.hub, meter], at);
         }
     }
     each_node(text, scenes, |text, scene, node| {

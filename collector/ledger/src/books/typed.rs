@@ -1,5 +1,7 @@
 //! Readings that a person typed: what they change, and how they compare with an agent's register.
 
+use std::collections::BTreeMap;
+
 use bijli_wire::units::human_energy;
 use bijli_wire::{SubjectId, SubjectKind, UtcMillis};
 
@@ -94,6 +96,19 @@ impl Books {
     /// Every typed reading that is held, by meter, oldest first.
     pub fn typed(&self) -> impl Iterator<Item = TypedStatus<'_>> {
         self.meterbook.iter().map(|typed| self.typed_status(typed))
+    }
+
+    /// Meters that a person reads and no agent ever did, with the time of their last reading.
+    #[must_use]
+    pub fn by_hand(&self) -> BTreeMap<&SubjectId, UtcMillis> {
+        let is_heard = |meter: &SubjectId| {
+            let register = self.subject_of(meter).and_then(|subject| subject.register.as_ref());
+            register.is_some_and(|register| register.heard().is_some())
+        };
+        let readings = self.meterbook.iter().map(|typed| &typed.reading);
+        let mine = readings.filter(|reading| !is_heard(&reading.meter));
+        // By meter, oldest first: the last one stays.
+        mine.map(|reading| (&reading.meter, reading.at)).collect()
     }
 
     /// The typed reading of an id.

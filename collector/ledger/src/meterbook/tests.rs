@@ -327,7 +327,10 @@ fn each_interval_is_booked_from_the_agent_or_from_paper_never_from_both() {
     let mut books = books(0);
     typed(&mut books, reading("a", 0, 0), 1);
     typed(&mut books, reading("b", 6 * HOUR, 3_000), 7);
+    let last = UtcMillis::new(DAY + 6 * HOUR);
+    assert_eq!(books.by_hand(), BTreeMap::from([(&meter(), last)]));
     read_by_agent(&mut books, 6, 12);
+    assert_eq!(books.by_hand(), BTreeMap::new());
     settle(&mut books, 30 * HOUR);
     // The gateway is gone. A day later the meter is read again.
     typed(&mut books, reading("c", 12 * HOUR, 9_000), 30);
