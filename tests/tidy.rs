@@ -34,6 +34,7 @@ const BANS: &[Ban] = &[
             "collector/src/api/",
             "collector/src/page/",
             "collector/src/export/",
+            "collector/src/feed/influx.rs",
             "collector/src/demo",
             "collector/src/answers/tests.rs",
             "collector/src/ask.rs",
@@ -87,6 +88,11 @@ const BANS: &[Ban] = &[
         word: "x509_parser",
         allowed: &["identity/src/certificate.rs"],
         instead: "ask bijli_identity::Certificate",
+    },
+    Ban {
+        word: "influxdb2",
+        allowed: &["collector/src/feed/influx.rs"],
+        instead: "write lines through feed::Store",
     },
     Ban { word: "sysinfo::", allowed: &["agent/src/probe/host.rs"], instead: "ask the host probe" },
     Ban {
