@@ -35,6 +35,7 @@ mutant() {
     mutants=$((mutants + 1))
 }
 mutant "the dead man is off"                        's/expr: vector(1)/expr: vector(1) > 1/'
+mutant "MeterBookDue waits five weeks"               's/> 28 \* 86400/> 35 * 86400/'
 mutant "HubBlind pages at 80%"                      's/) < 0\.8/) <= 0.8/'
 mutant "HubBlind waits 9 minutes"                   's/for: 10m/for: 9m/'
 mutant "HubBlind does not keep firing"              '/alert: BijliHubBlind/,/labels:/ s/keep_firing_for: 10m/keep_firing_for: 30s/'

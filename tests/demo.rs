@@ -151,6 +151,9 @@ fn the_demo_keeps_what_it_promises() {
     {
         assert!(dom.contains(words), "{words}:\n{dom}");
     }
+    for words in ["Single-line diagram: what feeds what", "ups-out: ups out · IT of PUE"] {
+        assert!(dom.contains(words), "{words}:\n{dom}");
+    }
     assert!(demo.wait(), "{}", demo.printed("stderr"));
     let stdout = demo.printed("stdout");
     let result: Value = serde_json::from_str(&stdout).expect("stdout is one JSON document");

@@ -20,6 +20,7 @@ use influx::InfluxText;
 use xids::XidText;
 
 use crate::allocation::PutText;
+use crate::answers::layout::wrapped;
 use crate::diagram::{Plan, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
@@ -432,10 +433,19 @@ impl HubConfig {
         let tree = if self.plan.is_empty() {
             "    no diagram: every node is booked apart, as unplaced".to_owned()
         } else {
-            self.plan.tree()
+            self.plan.tree() + &self.doubts()
         };
         let xids = xids::explain(&self.xids);
         format!("\nhub {} ({})\n    {category}, {expected}\n{tree}\n{xids}", self.id, self.title)
+    }
+}
+
+impl HubConfig {
+    /// What the diagram leaves open, for people.
+    fn doubts(&self) -> String {
+        let doubts = self.plan.doubts().into_iter();
+        let wrapped = doubts.map(|words| wrapped(&words, 72).join("\n      "));
+        wrapped.map(|words| format!("\n    ! {words}")).collect()
     }
 }
 

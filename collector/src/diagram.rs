@@ -3,9 +3,11 @@
 //! # Invariants
 //! - [`Plan::to_toml`] is canonical: equal plans give equal bytes. The journal keeps these bytes.
 
+mod doubts;
+pub mod tree;
+
 use std::collections::BTreeMap;
 
-use bijli_ledger::diagram::MAIN;
 use bijli_ledger::{Category, Diagram, DiagramError, Point, PointId, Role};
 use bijli_wire::id::IdError;
 use bijli_wire::{NodeId, SubjectId};
@@ -189,48 +191,6 @@ impl Plan {
             }
         }
     }
-
-    /// The diagram as an indented tree with aligned columns, for `check`.
-    #[must_use]
-    pub fn tree(&self) -> String {
-        let mut rows: Vec<[String; 3]> = Vec::new();
-        for point in self.points.iter().filter(|point| point.role.is_supply()) {
-            rows.push(point.row(0));
-        }
-        rows.push(["main board".into(), String::new(), String::new()]);
-        self.branch(None, 1, &mut rows);
-        let widths = [0, 1].map(|column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(String::len).max().unwrap_or(0)
-        });
-        let [first, second] = widths;
-        let lines = rows.iter().map(|[place, role, meter]| {
-            format!("    {place:first$}  {role:second$}  {meter}").trim_end().to_owned()
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    fn branch(&self, feeder: Option<&str>, depth: usize, rows: &mut Vec<[String; 3]>) {
-        // A circle would never end; no honest diagram is so deep.
-        if depth > 32 {
-            return;
-        }
-        let is_below = |fed_by: Option<&str>| match (fed_by, feeder) {
-            (None | Some(MAIN), None) => true,
-            (Some(fed_by), Some(feeder)) => fed_by == feeder,
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        for point in &self.points {
-            if !point.role.is_supply() && is_below(point.fed_by.as_deref()) {
-                rows.push(point.row(depth));
-                self.branch(Some(&point.id), depth + 1, rows);
-            }
-        }
-        for node in self.nodes.iter().filter(|node| is_below(Some(&node.fed_by))) {
-            let place = format!("{}{}", "  ".repeat(depth), node.id);
-            rows.push([place, "node".into(), String::new()]);
-        }
-    }
 }
 
 /// A JSON string is a TOML basic string.
@@ -239,15 +199,6 @@ fn quoted(text: &str) -> String {
 }
 
 impl PlanPoint {
-    fn row(&self, depth: usize) -> [String; 3] {
-        let place = format!("{}{}", "  ".repeat(depth), self.id);
-        let meter = match &self.meter {
-            Some(meter) => format!("meter {meter}"),
-            None => "no meter".to_owned(),
-        };
-        [place, self.role.word().to_owned(), meter]
-    }
-
     fn checked(&self) -> Result<Point, PlanError> {
         let name = |source| PlanError::Name { place: format!("point {:?}", self.id), source };
         Ok(Point {
@@ -321,12 +272,13 @@ mod tests {
         assert_eq!(diagram.category(), Category::UpsOutput);
         assert_eq!(Plan::from_toml(&plan.to_toml()), Ok(plan.clone()));
         let tree = [
-            "    incomer      grid     meter m-incomer",
+            "    incomer        grid         m-incomer",
             "    main board",
-            "      ups-in     ups_in   meter m-ups-in",
-            "        ups-out  ups_out  meter m-ups-out",
-            "          n01    node",
-            "      chiller    cooling  no meter",
+            "    ├─ ups-in      ups_in       m-ups-in",
+            "    │  └─ ups-out  ups_out  IT  m-ups-out",
+            "    │     └─ node n01",
+            "    └─ chiller     cooling      ! no meter",
+            "    IT: here PUE category 1 measures IT energy",
         ];
         assert_eq!(plan.tree().lines().collect::<Vec<_>>(), tree);
     }

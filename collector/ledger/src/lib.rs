@@ -42,6 +42,7 @@ pub mod entry;
 pub mod event;
 mod interpolate;
 pub mod leaf;
+pub mod meterbook;
 mod profile;
 pub mod pue;
 pub mod register;
@@ -54,7 +55,7 @@ pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict}
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
     Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
-    Statement,
+    Statement, TypedStatus, TypedUse,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
 pub use class::{Activity, ByClass, Class};
@@ -63,6 +64,7 @@ pub use diagram::{Category, Diagram, DiagramError, Point, PointId, Role};
 pub use entry::{Adjusts, Entry};
 pub use event::{EventKind, RegisterEvent};
 pub use leaf::{Leaf, LeafError, LeafMaker};
+pub use meterbook::{Compared, MeterBookError, Shown, TypedReading};
 pub use pue::{NoPue, Pue, PueKind, Withheld};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};

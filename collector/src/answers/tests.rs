@@ -316,3 +316,22 @@ async fn what_cannot_be_answered_is_refused_in_words() {
 fn names_are_encoded() {
     assert_eq!(encoded("a/b c+ü%"), "a%2Fb%20c%2B%C3%BC%25");
 }
+
+#[tokio::test]
+async fn a_diagram_is_a_tree_with_what_passed_each_point() {
+    let expected = "\
+hub          isb
+asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UTC)
+
+    incomer         grid           1.800 kWh  m-incomer
+    main board                     1.800 kWh
+    ├─ ups-in       ups_in         1.420 kWh  m-ups-in
+    │  └─ ups-out   ups_out   IT   1.350 kWh  m-ups-out
+    │     └─ pdu-a  pdu            1.345 kWh  m-pdu-a
+    │        └─ 2 nodes            1.320 kWh
+    ├─ chiller      cooling       310.000 Wh  m-chiller
+    └─ lights       lighting       40.000 Wh  m-lights
+    IT: here PUE category 1 measures IT energy
+";
+    prints("diagram --hub isb", expected).await;
+}

@@ -156,7 +156,9 @@ catalogue! {
         completed."
     METER_INFO "bijli_meter_info" Gauge "1" ["hub" "meter" "role"]
         "A meter that reports or that the single-line diagram declares; always 1. Role: its \
-        point's, or none."
+        point's, or none. Not of a meter that a person reads."
+    METER_TYPED "bijli_meter_typed_timestamp_seconds" Gauge "s" ["hub" "meter"]
+        "Time of the last reading that a person typed, of a meter that no agent reads."
     METER_POWER "bijli_meter_power_watts" Gauge "W" ["hub" "meter"]
         "Power at a meter."
     METER_ENERGY "bijli_meter_energy_joules_total" Counter "J" ["hub" "meter"]

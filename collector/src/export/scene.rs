@@ -6,6 +6,7 @@ use bijli_ledger::{Account, Books, Nature};
 use bijli_wire::{NodeId, UtcMillis};
 
 use crate::api::fleet::{self, Node, Registers};
+use crate::api::nodes::point_of;
 use crate::api::{Period, closed, pue};
 use crate::diagram::Plan;
 use crate::events::Counts;
@@ -22,6 +23,8 @@ pub(super) struct Scene {
     pub(super) counts: BTreeMap<NodeId, Counts>,
     pub(super) registers: Registers,
     pub(super) plan: Plan,
+    /// Meters of the diagram that only a person reads, with the time of their last reading.
+    pub(super) by_hand: BTreeMap<String, UtcMillis>,
     pub(super) books: Sums,
 }
 
@@ -56,13 +59,20 @@ impl Scene {
         let plan = hub.view().plan.clone();
         let books = sums(hub, plan.pue_category.is_some());
         let nodes_expected = hub.nodes_expected;
+        let by_hand = by_hand(hub, &plan);
         let hub = hub.id.to_string();
-        Self { hub, now, nodes_expected, nodes, counts, registers, plan, books }
+        Self { hub, now, nodes_expected, nodes, counts, registers, plan, by_hand, books }
     }
 
     pub(super) fn subjects(&self) -> usize {
         self.nodes.iter().map(|node| node.subjects.len()).sum()
     }
+}
+
+fn by_hand(hub: &Hub, plan: &Plan) -> BTreeMap<String, UtcMillis> {
+    let books = hub.books();
+    let all = books.by_hand().into_iter().map(|(meter, at)| (meter.to_string(), at));
+    all.filter(|(meter, _)| point_of(plan, meter).is_some()).collect()
 }
 
 /// A node that left takes its counts off the page, as everything else of it.

@@ -5,6 +5,7 @@ use bijli_wire::UtcMillis;
 use bijli_wire::units::{human_energy, human_power};
 use maud::{DOCTYPE, Markup, html};
 
+use super::diagram;
 use super::flow::draw;
 use super::place::{Detail, Flows, bands};
 use super::svg::{share, svg};
@@ -95,6 +96,7 @@ fn hub(hub: &HubView, now: UtcMillis) -> Markup {
             @for fault in &hub.faults { p.banner role="alert" { "Not closed: " (fault) } }
             .tiles { (pue_tile(day)) (energy_tiles(day, hub)) }
             (energy(hub, day))
+            (single_line(hub, day))
             h3 { "Nodes" } (tables::nodes(hub))
             @if !hub.meters.is_empty() { h3 { "Meters" } (tables::meters(&hub.meters)) }
             (notes(hub, now))
@@ -237,6 +239,20 @@ fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
                 (tables::projects(&Ends::of(&open.flows)))
             }
             (None, None) => { p.hint { "No energy has been read yet." } }
+        }
+    }
+}
+
+/// The diagram as declared, with what came in at each point of it.
+fn single_line(hub: &HubView, day: Option<&Day>) -> Markup {
+    html! {
+        @if !hub.diagram.is_empty() {
+            h3 { "Single-line diagram" }
+            @if let Some(day) = day { p.hint { "Energy of " (span(day.period)) ", closed" } }
+            figure.line { (diagram::svg(&hub.diagram, day.map(|day| &day.flows), &hub.id)) }
+            @if !hub.doubts.is_empty() {
+                ul.open-points { @for doubt in &hub.doubts { li { (doubt) } } }
+            }
         }
     }
 }

@@ -29,6 +29,9 @@ impl Books {
         let mut closed = Vec::new();
         self.close_due(now, &mut closed);
         self.adjust_due(now, &mut closed);
+        if !closed.is_empty() {
+            self.compare_typed();
+        }
         self.release(now);
         closed
     }
@@ -151,8 +154,8 @@ impl Books {
             input(subject, start, end)
         });
         let subjects = subjects.collect();
-        let (holdings, calibrations) = (&self.holdings, &self.calibrations);
-        derive(&Inputs { start, end, diagram, subjects, holdings, calibrations })
+        let Self { holdings, calibrations, meterbook, .. } = self;
+        derive(&Inputs { start, end, diagram, subjects, holdings, calibrations, meterbook })
     }
 
     /// What is posted of an interval, flow by flow.

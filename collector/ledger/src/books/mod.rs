@@ -11,14 +11,16 @@
 //!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
 //! Facts are in this file, closing in `close`, questions in `query`, what leaves say in
-//! `statement`.
+//! `statement`, readings that a person typed in `typed`.
 
 mod close;
 mod query;
 mod statement;
+mod typed;
 
 pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
 pub use statement::Statement;
+pub use typed::{TypedStatus, TypedUse};
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +41,7 @@ use crate::diagram::Diagram;
 use crate::entry::{AccountNo, Chart, Line};
 use crate::event::{EventKind, Events};
 use crate::interpolate::Ramp;
+use crate::meterbook::MeterBook;
 use crate::profile::Step;
 use crate::pue::{PueParts, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
@@ -101,6 +104,7 @@ pub struct Books {
     by_node: BTreeMap<NodeId, BTreeSet<SubjectId>>,
     holdings: Holdings,
     calibrations: Calibrations,
+    meterbook: MeterBook,
     /// Everything that starts before is closed. `None` before the first fact.
     closed_until: Option<i64>,
     intervals: BTreeMap<i64, Interval>,
@@ -143,6 +147,7 @@ impl Books {
             by_node: BTreeMap::new(),
             holdings: Holdings::default(),
             calibrations: Calibrations::default(),
+            meterbook: MeterBook::default(),
             closed_until: None,
             intervals: BTreeMap::new(),
             touched: BTreeMap::new(),

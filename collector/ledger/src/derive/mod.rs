@@ -21,6 +21,7 @@ use crate::allocation::Holdings;
 use crate::calibration::Calibrations;
 use crate::class::{ByClass, Class};
 use crate::diagram::{Diagram, PointId};
+use crate::meterbook::MeterBook;
 use crate::profile::Cell;
 use crate::pue::{PueParts, Withheld};
 use crate::rules::REASONS_MAX;
@@ -95,6 +96,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) subjects: Vec<Input<'a>>,
     pub(crate) holdings: &'a Holdings,
     pub(crate) calibrations: &'a Calibrations,
+    /// What people read off meters; it counts where no agent has a reading.
+    pub(crate) meterbook: &'a MeterBook,
 }
 
 impl Inputs<'_> {

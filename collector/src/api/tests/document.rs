@@ -37,6 +37,14 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hubs/isb/flows",
     ),
     (
+        "/v1/hubs/{hub}/diagram",
+        "The single-line diagram in force, in the order of its tree, with the energy that came in at \
+         each point (of a supply: that it gave) in the period; null: nothing was booked of it. \
+         `is_it`: PUE takes the energy of IT there. `doubts` says in words what the diagram leaves open.",
+        "from, to",
+        "hubs/isb/diagram",
+    ),
+    (
         "/v1/hubs/{hub}/entries",
         "The entries of a period by sequence. `after` is the last `seq` already read; `limit` is \
          1 to 10000, 1000 if left out.",
