@@ -33,6 +33,8 @@ pub mod modbus;
 pub mod nvml;
 pub mod rapl;
 pub mod replay;
+pub mod scale;
+pub mod snmp;
 
 mod integrated;
 mod kernel;
@@ -274,6 +276,7 @@ pub struct ProbesConfig {
     pub host: host::HostConfig,
     pub kernel_log: kmsg::KmsgConfig,
     pub modbus: Vec<modbus::ModbusConfig>,
+    pub snmp: Vec<snmp::SnmpConfig>,
     pub replay: Vec<replay::ReplayConfig>,
 }
 
@@ -295,6 +298,9 @@ pub fn build(config: &ProbesConfig, context: &Context) -> Vec<Box<dyn Probe>> {
     }
     for meter in &config.modbus {
         probes.push(Box::new(modbus::ModbusProbe::new(meter, context)));
+    }
+    for device in &config.snmp {
+        probes.push(Box::new(snmp::SnmpProbe::new(device, context)));
     }
     for trace in &config.replay {
         probes.push(Box::new(replay::ReplayProbe::new(trace, context)));
