@@ -322,12 +322,13 @@ fn s8_a_restarted_device_is_read_on_and_another_one_is_told() {
     eventually("its silence", 30, || agent.printed().contains("waiting ").then_some(()));
     pdu.show(&rpdu2(12, 982, "ZA2"));
     pdu.restart();
-    let told = eventually(&format!("another device\nagent: {}", agent.printed()), 90, || {
+    let words = eventually(&format!("another device\nagent: {}", agent.printed()), 90, || {
         told(&site, "meter_changed").pop()
     });
-    assert_eq!(told, "another device answers: serial: ZA1 was, ZA2 is");
+    assert_eq!(words, "another device answers: serial: ZA1 was, ZA2 is");
     read_count(12);
     assert_eq!(shown(&site, "pdu").expect("a meter")["serial"], "ZA2");
+    assert!(told(&site, "meter_reset").is_empty(), "nobody set anything back");
 }
 
 /// A Raritan inlet that shows `value` with `decimals` digits behind the point.

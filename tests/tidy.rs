@@ -90,6 +90,11 @@ const BANS: &[Ban] = &[
         instead: "ask bijli_identity::Certificate",
     },
     Ban { word: "async_snmp", allowed: &["agent/src/probe/snmp/link.rs"], instead: "ask the link" },
+    Ban {
+        word: "influxdb2",
+        allowed: &["collector/src/feed/influx.rs"],
+        instead: "write lines through feed::Store",
+    },
     Ban { word: "sysinfo::", allowed: &["agent/src/probe/host.rs"], instead: "ask the host probe" },
     Ban {
         word: "prometheus::",

@@ -20,7 +20,7 @@ use bijli_wire::{Method, Millis, Milliwatts, Quantity, SubjectId, SubjectKind};
 use self::answer::{Answers, Missing, ObjectId, integer, words};
 use self::link::Link;
 use self::memory::{CODE_SCALE, Memory};
-use self::number::{Number, found, is_main, is_power, label};
+use self::number::{LINES_MAX, Number, found, is_main, is_power, label};
 use self::profile::Profile;
 use crate::clock::Moment;
 use crate::probe::integrated::{PowerRegister, Rule};
@@ -73,6 +73,8 @@ pub struct SnmpProbe {
     is_partial: bool,
     partial_since: Option<Moment>,
     up_time: Option<i128>,
+    /// Of secrets that everybody can read: once is enough.
+    has_warned: bool,
 }
 
 impl SnmpProbe {
@@ -101,6 +103,7 @@ impl SnmpProbe {
             is_partial: false,
             partial_since: None,
             up_time: None,
+            has_warned: false,
         }
     }
 
@@ -148,6 +151,10 @@ impl SnmpProbe {
         let mut notes = vec![Note::new(How::Read, "profile", profile.words())];
         notes.extend(told.words().map(|words| Note::new(How::Read, "identity", words)));
         if let Some(before) = self.memory.take() {
+            if told.serial.is_some() && told.serial != before.serial {
+                // Another device's count may be lower: nobody set it back.
+                self.counts.clear();
+            }
             self.happened.extend(before.changes(&told, Some(&subject)));
             told = told.with(&before);
         }
@@ -156,7 +163,7 @@ impl SnmpProbe {
     }
 
     /// Everything that the configuration asks for, as many lines as the device has.
-    fn wanted(&mut self, profile: &Profile) -> Result<Vec<Number>, ProbeError> {
+    fn wanted(&mut self, profile: &Profile) -> Result<(Vec<Number>, Vec<Note>), ProbeError> {
         let asked = std::cell::RefCell::new(BTreeSet::new());
         let note = |name: &ObjectId| {
             asked.borrow_mut().insert(name.clone());
@@ -166,7 +173,18 @@ impl SnmpProbe {
         let asked = asked.into_inner();
         let answers = if asked.is_empty() { Answers::new() } else { self.get(&asked)? };
         let lines = |name: &ObjectId| u32::try_from(integer(&answers, name).ok()?).ok();
-        self.config.numbers(profile, &lines).map_err(|why| self.refuse(why))
+        let note = |name: &ObjectId| {
+            let why = match integer(&answers, name) {
+                Ok(count) if (1..=i128::from(LINES_MAX)).contains(&count) => return None,
+                Ok(count) => format!("it says {count}"),
+                Err(why) => why.to_string(),
+            };
+            let words = format!("how many lines there are ({name}), so none is read: {why}");
+            Some(Note::new(How::Missing, "lines", words))
+        };
+        let notes: Vec<Note> = asked.iter().filter_map(note).collect();
+        let numbers = self.config.numbers(profile, &lines).map_err(|why| self.refuse(why))?;
+        Ok((numbers, notes))
     }
 
     /// Asks for all of `wanted` once. What the device does not have is dropped, with a note.
@@ -177,7 +195,15 @@ impl SnmpProbe {
         let mut absent: Vec<(Number, Missing)> = Vec::new();
         for mut number in wanted {
             if number.quantity == Quantity::EnergyRegister {
-                number.declared = number.scale_now(&answers).ok();
+                match number.scale_now(&answers) {
+                    Ok(scale) => number.declared = Some(scale),
+                    // Not to be taken for a device without a count.
+                    Err(why @ Missing::Unanswered) => return Err(self.refuse(why)),
+                    Err(why) => {
+                        absent.push((number, why));
+                        continue;
+                    }
+                }
             }
             let shown = number.terms.iter().try_for_each(|name| integer(&answers, name).map(drop));
             let shown = shown.and_then(|()| number.fits(&answers));
@@ -409,12 +435,16 @@ impl Probe for SnmpProbe {
         for file in credentials.files() {
             if bijli_identity::disk::is_open_to_others(file) {
                 let words = format!("every user can read {}: chmod 600", file.display());
-                tracing::warn!("{words}");
+                if !self.has_warned {
+                    tracing::warn!("{words}");
+                }
                 notes.push(Note::new(How::Missing, "secrecy", words));
             }
         }
-        let wanted = self.wanted(&profile)?;
+        self.has_warned = true;
+        let (wanted, uncounted) = self.wanted(&profile)?;
         let (numbers, examined) = self.examine(wanted)?;
+        self.is_partial |= !uncounted.is_empty();
         if numbers.is_empty() {
             let words = format!("it has nothing of profile {}", self.config.profile);
             return Err(self.refuse(words));
@@ -423,6 +453,7 @@ impl Probe for SnmpProbe {
         (self.was_lost, self.must_describe) = (false, false);
         notes.extend(self.integrate());
         notes.extend(examined);
+        notes.extend(uncounted);
         let cadence = Cadence::Every(self.config.every);
         let mut subjects = Vec::new();
         let mut series = Vec::new();

@@ -336,7 +336,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_becomes_one_printable_line(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_text_becomes_one_printable_line(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300)
+        ) {
             let text = text(&bytes);
             prop_assert!(text.len() <= bijli_wire::limits::TEXT_BYTES_MAX);
             prop_assert!(!text.chars().any(char::is_control));

@@ -10,7 +10,7 @@ use crate::probe::scale::{Number as Shown, Scale, units_of};
 use crate::probe::{How, Note};
 
 /// Lines of one device: a UPS has one or three.
-const LINES_MAX: u32 = 6;
+pub(super) const LINES_MAX: u32 = 6;
 /// ENTITY-SENSOR-MIB: a negative precision counts accurate digits, and moves no point.
 const DECIMALS: std::ops::RangeInclusive<i128> = -8..=9;
 /// ENTITY-SENSOR-MIB: 1 is yocto, 17 is yotta.
@@ -162,6 +162,11 @@ impl Number {
         self.fits.iter().try_for_each(|condition| condition.holds(answers))
     }
 
+    /// Devices say -1 for "not supported", also where a negative number could be true.
+    fn may_be_negative(&self) -> bool {
+        self.quantity == Quantity::Temperature
+    }
+
     /// The scale with what the device says of it now.
     pub(super) fn scale_now(&self, answers: &Answers) -> Result<Scale, Missing> {
         let told = |name: &Option<ObjectId>, range: &std::ops::RangeInclusive<i128>| {
@@ -180,8 +185,11 @@ impl Number {
     pub(super) fn value(&self, answers: &Answers) -> Result<i64, Missing> {
         self.fits(answers)?;
         self.works.iter().try_for_each(|condition| condition.holds(answers))?;
-        let terms: Result<Vec<i128>, Missing> =
-            self.terms.iter().map(|name| integer(answers, name)).collect();
+        let term = |name: &ObjectId| match integer(answers, name)? {
+            below if below < 0 && !self.may_be_negative() => Err(Missing::Untrue(below)),
+            value => Ok(value),
+        };
+        let terms: Result<Vec<i128>, Missing> = self.terms.iter().map(term).collect();
         // At most six numbers of 64 bits.
         let sum: i128 = terms?.iter().sum();
         if let Some((yes, no)) = &self.codes {
@@ -301,6 +309,7 @@ mod tests {
             (PowerInstant, 6, 9, 10, 412, 1, Err(Missing::Untrue(10))),
             (PowerInstant, 6, 17, 0, 412, 1, Err(Missing::Untrue(24))),
             (PowerInstant, 6, 9, 0, -1, 1, Err(Missing::Untrue(-1))),
+            (PowerInstant, 6, 9, 9, -1, 1, Err(Missing::Untrue(-1))),
         ] {
             let number = one(&numbers, quantity, 0);
             let got = number.value(&sensor(kind, prefix, precision, value, status));
@@ -341,6 +350,8 @@ mod tests {
             shown.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         assert_eq!(power.value(&answers(&shown)), Ok(3_500_000));
         assert_eq!(power.value(&answers(&shown[..2])), Err(Missing::Unanswered));
+        let unsupported = [shown[0], shown[1], (shown[2].0, -1)];
+        assert_eq!(power.value(&answers(&unsupported)), Err(Missing::Untrue(-1)));
         assert_eq!(one(&numbers, Quantity::PowerInstant, 3).value(&answers(&shown)), Ok(2_500_000));
         let single = super::tests::numbers("ups-mib", "output", "0", 1);
         let of_power = single.iter().filter(|n| n.quantity == Quantity::PowerInstant);

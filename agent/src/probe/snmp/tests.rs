@@ -289,6 +289,15 @@ fn s8_after_a_restart_another_serial_number_is_another_epoch() {
     assert_eq!(told(&mut probe), [(EventKind::MeterChanged, 2)]);
     assert_eq!(read(&mut probe, 10_000), WHOLE);
 
+    // Another one that counts less: nobody set anything back.
+    device.set_raw(SYS_UP_TIME, tlv(0x43, &[1]));
+    device.set_raw(SERIAL, tlv(0x04, b"ZA4"));
+    device.set(ENERGY, 7);
+    assert_eq!(read(&mut probe, 15_000), [None; 3]);
+    probe.describe().expect("answers");
+    assert_eq!(told(&mut probe), [(EventKind::MeterChanged, 2)]);
+    assert_eq!(read(&mut probe, 20_000)[0], Some(7));
+
     device.set_raw(SERIAL, tlv(0x04, b"ZA3"));
     let mut later = device.probe("apc-rpdu2", METER);
     later.describe().expect("answers");
@@ -319,6 +328,29 @@ fn what_was_not_there_is_noted_and_looked_for_again() {
     assert_eq!(row, [&WHOLE[..], &[Some(0), Some(120_000)]].concat());
     // (120 W + 120 W) / 2 for five seconds, in half millijoules.
     assert_eq!(read(&mut probe, 610_000)[3], Some(1_200_000));
+}
+
+/// Guards against a UPS whose power nobody reads, and nobody is told why.
+#[test]
+fn lines_that_nobody_can_count_are_noted() {
+    let device = Device::start();
+    device.set("1.3.6.1.2.1.33.1.2.4.0", 93);
+    let mut probe = device.probe("ups-mib", METER);
+    for (count, words) in [
+        (None, "so none is read: the device has no such object"),
+        (Some(0), "so none is read: it says 0"),
+        (Some(7), "so none is read: it says 7"),
+    ] {
+        if let Some(count) = count {
+            device.set("1.3.6.1.2.1.33.1.4.3.0", count);
+        }
+        let description = probe.describe().expect("it has a battery");
+        let note = description.notes.iter().find(|note| note.what == "lines").expect("noted");
+        assert!(note.how == How::Missing && note.words.ends_with(words), "{}", note.words);
+    }
+    device.set("1.3.6.1.2.1.33.1.4.3.0", 1);
+    let description = probe.describe().expect("answers");
+    assert!(description.notes.iter().all(|note| note.what != "lines"));
 }
 
 /// Goal: a device with nothing of its profile is refused with a reason, not read as empty.
