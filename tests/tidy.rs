@@ -35,6 +35,7 @@ const BANS: &[Ban] = &[
             "collector/src/api/",
             "collector/src/page/",
             "collector/src/export/",
+            "collector/src/feed/influx.rs",
             "collector/src/demo",
             "collector/src/answers/tests.rs",
             "collector/src/ask.rs",
