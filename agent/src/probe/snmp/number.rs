@@ -370,7 +370,7 @@ mod tests {
             (5, Ok(1)),
             (7, Ok(0)),
             (8, Err(Missing::Code(8))),
-            (-1, Err(Missing::Code(-1))),
+            (-1, Err(Missing::Untrue(-1))),
         ] {
             let shown = answers(&[("1.3.6.1.2.1.33.1.4.1.0", code)]);
             assert_eq!(on_battery.value(&shown), expected, "{code}");
