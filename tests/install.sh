@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime victoria-metrics influxdb snmpd snmp)
-commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime victoria-metrics influxd snmpd snmpget)
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl ipmitool openipmi snmpd snmp victoria-metrics influxdb)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl ipmitool ipmi_sim snmpd snmpget victoria-metrics influxd)
 
 root=()
 [ "$(id -u)" -eq 0 ] || root=(sudo)
@@ -27,8 +27,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 python=.venv/bin/python
-if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pysmi, snmpsim' 2>/dev/null; then
+if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi, pysmi, snmpsim' 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv
-  "$python" -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 fi

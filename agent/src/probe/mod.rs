@@ -28,6 +28,8 @@ use crate::clock::Moment;
 use crate::pause::Pause;
 
 pub mod host;
+pub mod hwmon;
+pub mod ipmi;
 pub mod kmsg;
 pub mod modbus;
 pub mod nvml;
@@ -276,6 +278,8 @@ pub struct ProbesConfig {
     pub host: host::HostConfig,
     pub kernel_log: kmsg::KmsgConfig,
     pub modbus: Vec<modbus::ModbusConfig>,
+    pub ipmi: Vec<ipmi::IpmiConfig>,
+    pub hwmon: Vec<hwmon::HwmonConfig>,
     pub snmp: Vec<snmp::SnmpConfig>,
     pub replay: Vec<replay::ReplayConfig>,
 }
@@ -298,6 +302,12 @@ pub fn build(config: &ProbesConfig, context: &Context) -> Vec<Box<dyn Probe>> {
     }
     for meter in &config.modbus {
         probes.push(Box::new(modbus::ModbusProbe::new(meter, context)));
+    }
+    for bmc in &config.ipmi {
+        probes.push(Box::new(ipmi::IpmiProbe::new(bmc, context)));
+    }
+    for sensor in &config.hwmon {
+        probes.push(Box::new(hwmon::HwmonProbe::new(sensor, context)));
     }
     for device in &config.snmp {
         probes.push(Box::new(snmp::SnmpProbe::new(device, context)));

@@ -113,7 +113,7 @@ const fn retries() -> u32 {
 
 impl SnmpConfig {
     /// Secrets' paths are relative to the configuration's.
-    pub fn resolve(&mut self, folder: &Path) {
+    pub fn locate(&mut self, folder: &Path) {
         let files = [
             &mut self.community_file,
             &mut self.auth_password_file,
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(config.resolved(), "profile apc-rpdu2, SNMP version 2c: 1 meter");
         let user = "user = \"u\"\nauth_password_file = \"a\"\nprivacy_password_file = \"/p\"\n";
         let mut config = checked(&format!("{user}{LEAST}")).expect("whole");
-        config.resolve(Path::new("/etc/bijli"));
+        config.locate(Path::new("/etc/bijli"));
         let expected = Credentials::User {
             name: "u".to_owned(),
             auth: (AuthAlgorithm::Sha256, PathBuf::from("/etc/bijli/a")),
