@@ -27,6 +27,7 @@ const BANS: &[Ban] = &[
             "agent/src/uplink/http.rs",
             "agent/src/uplink/connect.rs",
             "agent/src/probe/modbus",
+            "agent/src/probe/snmp/link.rs",
             "agent/src/health.rs",
             "collector/src/main.rs",
             "collector/src/collector.rs",
@@ -99,6 +100,7 @@ const BANS: &[Ban] = &[
         allowed: &["identity/src/certificate.rs"],
         instead: "ask bijli_identity::Certificate",
     },
+    Ban { word: "async_snmp", allowed: &["agent/src/probe/snmp/link.rs"], instead: "ask the link" },
     Ban {
         word: "influxdb2",
         allowed: &["collector/src/feed/influx.rs"],

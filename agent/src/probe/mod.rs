@@ -35,6 +35,8 @@ pub mod modbus;
 pub mod nvml;
 pub mod rapl;
 pub mod replay;
+pub mod scale;
+pub mod snmp;
 
 mod integrated;
 mod kernel;
@@ -278,6 +280,7 @@ pub struct ProbesConfig {
     pub modbus: Vec<modbus::ModbusConfig>,
     pub ipmi: Vec<ipmi::IpmiConfig>,
     pub hwmon: Vec<hwmon::HwmonConfig>,
+    pub snmp: Vec<snmp::SnmpConfig>,
     pub replay: Vec<replay::ReplayConfig>,
 }
 
@@ -305,6 +308,9 @@ pub fn build(config: &ProbesConfig, context: &Context) -> Vec<Box<dyn Probe>> {
     }
     for sensor in &config.hwmon {
         probes.push(Box::new(hwmon::HwmonProbe::new(sensor, context)));
+    }
+    for device in &config.snmp {
+        probes.push(Box::new(snmp::SnmpProbe::new(device, context)));
     }
     for trace in &config.replay {
         probes.push(Box::new(replay::ReplayProbe::new(trace, context)));

@@ -109,7 +109,7 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "What happened over all hubs, newest first: at nodes, and (`node` null) to registers. \
          `severity` is page, ticket or info, our own judgement. `code` is what an event is of its \
          kind: the XID, the bit of a driver's event, or of `meter_changed` 1 word order, 2 serial \
-         number, 3 firmware; null: its kind has no numbers. `count` is \
+         number, 3 firmware, 4 kind of device, 5 scale; null: its kind has no numbers. `count` is \
          how often it happened: an agent tells an XID at once, and what repeats of it within three \
          minutes as one more event with a count. `text` is foreign: escape it.\n\n\
          `xid` says what an XID means and asks for, from NVIDIA's catalogue as this hub has it \
