@@ -57,9 +57,9 @@ fn the_api_says_what_the_registers_say() {
         },
     );
     assert_eq!(millijoules(&pue["it_mj"]), ups_out);
-    let thousandths = (incomer * 1_000 + ups_out / 2) / ups_out;
-    let ratio = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
-    assert_eq!(pue["ratio"], ratio.as_str());
+    let hundredths = (incomer * 100 + ups_out / 2) / ups_out;
+    let value = format!(" = {}.{:02} ± ", hundredths / 100, hundredths % 100);
+    assert!(pue["shown"].as_str().expect("words").contains(&value), "{value}: {pue}");
     assert_eq!(pue["category"], 1);
 
     let balance = site.json("/v1/hubs/lahore/balance");

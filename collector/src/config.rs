@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use bijli_ledger::Rules;
+use bijli_ledger::{Offset, Rules};
 use bijli_wire::{HubId, Millis, UtcMillis, quantity};
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ pub use agents::{AgentsConfig, AgentsOverrides};
 use xids::XidText;
 
 use crate::allocation::PutText;
-use crate::diagram::{Plan, PlanNode, PlanPoint};
+use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::xids::Xids;
 
@@ -141,9 +141,19 @@ struct HubText {
     #[serde(default)]
     pue_category: Option<u8>,
     #[serde(default)]
+    pue_standard: Option<String>,
+    #[serde(default)]
+    pue_estimated_max: Option<String>,
+    #[serde(default)]
+    pue_estimate_doubt: Option<String>,
+    #[serde(default)]
+    utc_offset: Option<String>,
+    #[serde(default)]
     expected_nodes: Option<u32>,
     #[serde(default, rename = "point")]
     points: Vec<PlanPoint>,
+    #[serde(default, rename = "meter")]
+    meters: Vec<PlanMeter>,
     #[serde(default, rename = "node")]
     nodes: Vec<PlanNode>,
     #[serde(default, rename = "xid")]
@@ -327,7 +337,16 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
     let mut hubs = Vec::new();
     for text in texts {
         let place = format!("hub {:?}", text.id);
-        let plan = Plan { pue_category: text.pue_category, points: text.points, nodes: text.nodes };
+        let plan = Plan {
+            pue_category: text.pue_category,
+            pue_standard: text.pue_standard,
+            pue_estimated_max: text.pue_estimated_max,
+            pue_estimate_doubt: text.pue_estimate_doubt,
+            utc_offset: text.utc_offset,
+            points: text.points,
+            meters: text.meters,
+            nodes: text.nodes,
+        };
         if let Err(error) = plan.diagram().and_then(|_| plan.category()) {
             note(problems, &place, error_words(&error), error.remedy());
         }
@@ -401,14 +420,14 @@ impl Config {
             }
         }
         for hub in &self.hubs {
-            text.push_str(&hub.explain());
+            text.push_str(&hub.explain(now));
         }
         text
     }
 }
 
 impl HubConfig {
-    fn explain(&self) -> String {
+    fn explain(&self, now: UtcMillis) -> String {
         let category = match self.plan.category() {
             Ok(Some(category)) => format!("PUE category {}", category.number()),
             Ok(None) | Err(_) => "no PUE: no pue_category is declared".to_owned(),
@@ -422,8 +441,12 @@ impl HubConfig {
         } else {
             self.plan.tree()
         };
+        let warnings = self.plan.warnings(Offset::UTC.date(now)).into_iter();
+        let warnings: String =
+            warnings.map(|warning| format!("    warning: {warning}\n")).collect();
         let xids = xids::explain(&self.xids);
-        format!("\nhub {} ({})\n    {category}, {expected}\n{tree}\n{xids}", self.id, self.title)
+        let (id, title) = (&self.id, &self.title);
+        format!("\nhub {id} ({title})\n    {category}, {expected}\n{tree}\n{warnings}{xids}")
     }
 }
 
