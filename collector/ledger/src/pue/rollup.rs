@@ -143,31 +143,52 @@ fn nano(pue: &Pue) -> u128 {
     rounded(pue.total.saturating_mul(NANO), pue.it)
 }
 
-/// A hub's meters and estimated energy of both terms.
+/// What one term of a hub rests on.
+#[derive(Clone, Default)]
+struct Rests {
+    meters: Vec<Counted>,
+    estimated: u128,
+    doubt_ppm: u32,
+}
+
+impl Rests {
+    fn relative(&self) -> Relative {
+        Relative::of(&self.meters, self.estimated, self.doubt_ppm)
+    }
+
+    /// All meters of all hubs are the meters of one figure. An estimate is doubted as the hub that
+    /// doubts it most.
+    fn with(mut self, other: &Self) -> Self {
+        self.meters.extend(other.meters.iter().copied());
+        self.estimated = self.estimated.saturating_add(other.estimated);
+        self.doubt_ppm = self.doubt_ppm.max(other.doubt_ppm);
+        self
+    }
+}
+
+/// What both terms of a hub rest on.
 struct Terms {
-    total: (Vec<Counted>, u128, u32),
-    it: (Vec<Counted>, u128, u32),
+    total: Rests,
+    it: Rests,
 }
 
 impl Terms {
     fn of(pue: &Pue) -> Result<Self, Unstated> {
-        let doubt = pue.policy.estimate_doubt_ppm;
-        let total = counted(Term::Total, pue.total, &pue.meters)?;
-        let it = counted(Term::It, pue.it, &pue.meters)?;
-        Ok(Self { total: (total, pue.total_estimated(), doubt), it: (it, pue.it_estimated, doubt) })
+        let doubt_ppm = pue.policy.estimate_doubt_ppm;
+        let rests = |term, whole, estimated| -> Result<Rests, Unstated> {
+            Ok(Rests { meters: counted(term, whole, &pue.meters)?, estimated, doubt_ppm })
+        };
+        Ok(Self {
+            total: rests(Term::Total, pue.total, pue.total_estimated())?,
+            it: rests(Term::It, pue.it, pue.it_estimated)?,
+        })
     }
 }
 
-/// All meters of all hubs are the meters of one figure. An estimate is doubted as the hub that
-/// doubts it most.
 fn of_sums(total: u128, it: u128, terms: &[Terms]) -> Uncertainty {
-    let sum = |of: &dyn Fn(&Terms) -> &(Vec<Counted>, u128, u32)| {
-        let meters: Vec<Counted> = terms.iter().flat_map(|term| of(term).0.clone()).collect();
-        let estimated = terms.iter().fold(0, |sum: u128, term| sum.saturating_add(of(term).1));
-        let doubt = terms.iter().map(|term| of(term).2).max().unwrap_or(0);
-        Relative::of(&meters, estimated, doubt)
-    };
-    Uncertainty::of((total, sum(&|term| &term.total)), (it, sum(&|term| &term.it)))
+    let of_total = terms.iter().fold(Rests::default(), |sum, one| sum.with(&one.total));
+    let of_it = terms.iter().fold(Rests::default(), |sum, one| sum.with(&one.it));
+    Uncertainty::of((total, of_total.relative()), (it, of_it.relative()))
 }
 
 /// The mean moves with E_DC of a hub by w (2 P - mean) and with its E_IT by w P, relatively: the
@@ -183,8 +204,7 @@ fn of_mean(all: &RollUp, terms: &[Terms]) -> Uncertainty {
         let moved = |by: u128, relative: u128| {
             divided(divided(weight.saturating_mul(by), TRILLION).saturating_mul(relative), TRILLION)
         };
-        let total = Relative::of(&total.0, total.1, total.2);
-        let it = Relative::of(&it.0, it.1, it.2);
+        let (total, it) = (total.relative(), it.relative());
         squares = squares
             .saturating_add(square(moved(by_total, total.independent)))
             .saturating_add(square(moved(ratio, it.independent)));
