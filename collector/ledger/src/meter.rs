@@ -98,6 +98,15 @@ pub fn percent(text: &str) -> Option<u32> {
     Some(whole.saturating_mul(10_000).saturating_add(part))
 }
 
+/// Millionths as people write a share: `5 %`, `2.5 %`.
+#[must_use]
+pub fn as_percent(ppm: u32) -> String {
+    let (whole, part) = (ppm.div_euclid(10_000), ppm.rem_euclid(10_000));
+    let part = format!("{part:04}");
+    let part = part.trim_end_matches('0');
+    if part.is_empty() { format!("{whole} %") } else { format!("{whole}.{part} %") }
+}
+
 /// One meter as it is declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Meter {
@@ -155,6 +164,9 @@ mod tests {
         }
         assert_eq!(percent("0.75%"), Some(7_500));
         assert_eq!(percent("100 %"), Some(1_000_000));
+        for text in ["5 %", "2.5 %", "0.0001 %", "100 %"] {
+            assert_eq!(percent(text).map(as_percent).as_deref(), Some(text));
+        }
     }
 
     #[test]

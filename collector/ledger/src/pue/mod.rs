@@ -25,7 +25,7 @@ use bijli_wire::units::human_energy;
 use bijli_wire::{Millis, SubjectId, UtcMillis};
 
 use crate::diagram::{Category, Role};
-use crate::meter::Meter;
+use crate::meter::{Meter, as_percent};
 
 pub use doubt::{Counted, Relative, Uncertainty};
 pub use kind::{PueKind, PueStatus};
@@ -205,8 +205,8 @@ pub enum NoPue {
     #[error("IT used no energy in the complete intervals")]
     NoItEnergy,
     #[error(
-        "{estimated} of {of} mJ of {term} are estimated, more than the {limit_ppm} millionths that \
-         this hub allows"
+        "{estimated} of {of} mJ of {term} are estimated, more than the {} that this hub allows",
+        as_percent(*.limit_ppm)
     )]
     TooMuchEstimated { term: Term, estimated: u128, of: u128, limit_ppm: u32 },
 }
