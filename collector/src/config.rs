@@ -446,7 +446,8 @@ impl HubConfig {
             warnings.map(|warning| format!("    warning: {warning}\n")).collect();
         let xids = xids::explain(&self.xids);
         let (id, title) = (&self.id, &self.title);
-        format!("\nhub {id} ({title})\n    {category}, {expected}\n{tree}\n{warnings}{xids}")
+        let facts = self.plan.explained();
+        format!("\nhub {id} ({title})\n    {category}, {expected}\n{tree}\n{facts}{warnings}{xids}")
     }
 }
 
@@ -488,7 +489,10 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8640");
         assert_eq!(config.rules, Rules::default());
         assert_eq!((config.segment_bytes, config.reserve_bytes), (64 << 20, 256 << 20));
-        assert!(config.explain(UtcMillis::ZERO).contains("incomer"), "{config:?}");
+        let explained = config.explain(UtcMillis::ZERO);
+        assert!(explained.contains("incomer"), "{explained}");
+        let warned = "    warning: meter m1 of E_DC has no class: no PUE of this hub can state";
+        assert!(explained.contains(warned), "{explained}");
     }
 
     /// Goal: an error that is the source of another says its words once.

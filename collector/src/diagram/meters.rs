@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bijli_ledger::meter::percent;
+use bijli_ledger::meter::{as_percent, percent};
 use bijli_ledger::pue::{ESTIMATE_DOUBT_PPM, ESTIMATED_PPM_MAX};
 use bijli_ledger::{
     AccuracyClass, Category, CivilError, ClassError, Date, Diagram, Meter, Offset, PuePolicy,
@@ -120,7 +120,7 @@ impl PlanMeter {
     fn checked(&self) -> Result<(SubjectId, Meter), MeterError> {
         let id = SubjectId::new(&self.id).map_err(MeterError::Name)?;
         for (key, value) in self.texts() {
-            if value.as_ref().is_some_and(is_no_text) {
+            if value.as_deref().is_some_and(is_no_text) {
                 return Err(MeterError::Text { key });
             }
         }
@@ -153,7 +153,7 @@ impl PlanMeter {
     }
 }
 
-fn is_no_text(text: &String) -> bool {
+fn is_no_text(text: &str) -> bool {
     text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control)
 }
 
@@ -205,7 +205,7 @@ impl Plan {
             }
         };
         let offset = self.utc_offset.as_deref().map(str::parse).transpose();
-        if self.pue_standard.as_ref().is_some_and(is_no_text) {
+        if self.pue_standard.as_deref().is_some_and(is_no_text) {
             return Err(PlanError::Standard);
         }
         Ok(PuePolicy {
@@ -222,6 +222,37 @@ impl Plan {
             )?,
             offset: offset.map_err(PlanError::Offset)?.unwrap_or(Offset::UTC),
         })
+    }
+
+    /// What PUE is reported under, and what is known of each meter: for `check`.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        let Ok(Some(diagram)) = self.diagram() else { return String::new() };
+        let PuePolicy { standard, estimated_ppm_max, estimate_doubt_ppm, offset } =
+            diagram.policy();
+        let mut text = String::new();
+        if self.pue_category.is_some() {
+            let standard = standard.as_deref().unwrap_or("no declared standard");
+            let (most, doubt) = (as_percent(*estimated_ppm_max), as_percent(*estimate_doubt_ppm));
+            text.push_str(&format!(
+                "    PUE after {standard}; none above {most} estimated, which is doubted by {doubt}; \
+                 days of {offset}\n"
+            ));
+        }
+        for (id, meter) in diagram.meters() {
+            let or = |name: &str, value: Option<String>| {
+                value.map(|value| format!(", {name}{value}")).unwrap_or_default()
+            };
+            let class = meter.class.as_ref().map_or("no class".to_owned(), ToString::to_string);
+            text.push_str(&format!(
+                "    meter {id}: {class}{}{}{}{}\n",
+                or("", meter.standard.clone()),
+                or("CT ", meter.ct_ratio.clone()),
+                or("CT class ", meter.ct_class.as_ref().map(ToString::to_string)),
+                or("calibration due ", meter.calibration_due.map(|date| date.to_string())),
+            ));
+        }
+        text
     }
 
     /// What is not wrong, and costs the figure something: for `check`.
@@ -349,6 +380,10 @@ mod tests {
             calibration_due = \"2026-11-30\"\ncertificate = \"C-17\"\nlaboratory = \"NPSL\"\n";
         let plan = plan(full);
         assert_eq!(Plan::from_toml(&plan.to_toml()), Ok(plan.clone()));
+        let explained = "    PUE after no declared standard; none above 5 % estimated, which is doubted \
+            by 15 %; days of +00:00\n    meter m1: 0.5S, IEC 62053-22:2020, CT 800/5, CT class 0.5S, \
+            calibration due 2026-11-30\n";
+        assert_eq!(plan.explained(), explained);
         let today = |text: &str| text.parse().expect("a date");
         let warnings = plan.warnings(today("2026-11-30"));
         assert_eq!(warnings.len(), 2, "{warnings:?}");

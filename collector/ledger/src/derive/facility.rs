@@ -62,9 +62,7 @@ pub(super) fn pue_parts(
         store_drawn: board.store_drawn,
         estimated,
         it_estimated,
-        unexplained: flowed(
-            &|flow| matches!(&flow.debit, Account::Unmetered(point) if !is_it(diagram, &it_points, point)),
-        ),
+        unexplained: flowed(&|flow| is_unexplained(diagram, &it_points, flow)),
         contradicted: flowed(&|flow| matches!(flow.credit, Account::Dispute(_))),
         outside: flowed(&|flow| matches!(flow.credit, Account::Unplaced(_))),
         category: diagram.category(),
@@ -73,10 +71,12 @@ pub(super) fn pue_parts(
     })
 }
 
-/// Whether what a point takes is IT energy, by the declared category: what nobody explains of it
-/// has its side.
-fn is_it(diagram: &Diagram, it_points: &BTreeSet<&PointId>, point: &PointId) -> bool {
-    it_points.contains(point) || diagram.above(point).any(|above| it_points.contains(&above.id))
+/// Whether no meter explains where a flow went. What goes through a point where IT is measured is
+/// IT energy by the declared category, whatever is known of it below.
+fn is_unexplained(diagram: &Diagram, it_points: &BTreeSet<&PointId>, flow: &Flow) -> bool {
+    let Account::Unmetered(point) = &flow.debit else { return false };
+    let is_it = |id: &PointId| it_points.contains(id);
+    !is_it(point) && !diagram.above(point).any(|above| is_it(&above.id))
 }
 
 /// What the books know of both terms, whether or not the interval counts.
