@@ -491,7 +491,7 @@ mod tests {
         assert_eq!((config.segment_bytes, config.reserve_bytes), (64 << 20, 256 << 20));
         let explained = config.explain(UtcMillis::ZERO);
         assert!(explained.contains("incomer"), "{explained}");
-        let warned = "    warning: meter m1 of E_DC has no class: no PUE of this hub can state";
+        let warned = "    warning: meter m1 of E_DC has no class: no PUE here can state";
         assert!(explained.contains(warned), "{explained}");
     }
 

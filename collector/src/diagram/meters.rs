@@ -235,8 +235,8 @@ impl Plan {
             let standard = standard.as_deref().unwrap_or("no declared standard");
             let (most, doubt) = (as_percent(*estimated_ppm_max), as_percent(*estimate_doubt_ppm));
             text.push_str(&format!(
-                "    PUE after {standard}; none above {most} estimated, which is doubted by {doubt}; \
-                 days of {offset}\n"
+                "    PUE after {standard}, in days of UTC{offset}\n    \
+                 no PUE above {most} estimated; an estimate is doubted by {doubt}\n"
             ));
         }
         for (id, meter) in diagram.meters() {
@@ -277,8 +277,7 @@ impl Plan {
 fn standard_warning(diagram: &Diagram) -> Option<String> {
     match diagram.policy().standard.as_deref() {
         None => Some(
-            "no pue_standard is declared: a report has to name the standard and its edition, \
-             like \"ISO/IEC 30134-2:2026\""
+            "no pue_standard: a report names the standard and its edition, ISO/IEC 30134-2:2026"
                 .to_owned(),
         ),
         Some("ISO/IEC 30134-2:2016") => {
@@ -309,7 +308,7 @@ fn it_meters(diagram: &Diagram) -> Box<dyn Iterator<Item = (&'static str, String
 fn doubt(diagram: &Diagram, term: &str, meter: &str) -> Option<String> {
     let described = SubjectId::new(meter).ok().and_then(|id| diagram.meters().get(&id).cloned());
     let why = described.unwrap_or_default().limits().err()?;
-    Some(format!("meter {meter} of {term} {why}: no PUE of this hub can state its uncertainty"))
+    Some(format!("meter {meter} of {term} {why}: no PUE here can state its uncertainty"))
 }
 
 #[cfg(test)]
@@ -380,15 +379,15 @@ mod tests {
             calibration_due = \"2026-11-30\"\ncertificate = \"C-17\"\nlaboratory = \"NPSL\"\n";
         let plan = plan(full);
         assert_eq!(Plan::from_toml(&plan.to_toml()), Ok(plan.clone()));
-        let explained = "    PUE after no declared standard; none above 5 % estimated, which is doubted \
-            by 15 %; days of +00:00\n    meter m1: 0.5S, IEC 62053-22:2020, CT 800/5, CT class 0.5S, \
+        let explained = "    PUE after no declared standard, in days of UTC+00:00\n    no PUE above 5 % \
+            estimated; an estimate is doubted by 15 %\n    meter m1: 0.5S, IEC 62053-22:2020, CT 800/5, CT class 0.5S, \
             calibration due 2026-11-30\n";
         assert_eq!(plan.explained(), explained);
         let today = |text: &str| text.parse().expect("a date");
         let warnings = plan.warnings(today("2026-11-30"));
         assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].starts_with("no pue_standard is declared"), "{warnings:?}");
-        let words = "meter m2 of E_IT has no class: no PUE of this hub can state its uncertainty";
+        assert!(warnings[0].starts_with("no pue_standard: "), "{warnings:?}");
+        let words = "meter m2 of E_IT has no class: no PUE here can state its uncertainty";
         assert_eq!(warnings[1], words);
         let late = plan.warnings(today("2026-12-01"));
         assert_eq!(late[2], "the calibration of meter m1 was due on 2026-11-30");
