@@ -31,7 +31,7 @@ install:
 
 # Speed and size: results are written down with their command in docs/BENCHMARKS.md.
 bench:
-	./tests/install.sh bench
+	./tests/install.sh
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked -p bijli-tests
 	./target/release/bijli-bench

@@ -1,16 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the tests need on a Debian machine with Rust: packages by apt, Python tools by pip
-# into .venv, each pinned. Does nothing where it is all there already. `install.sh bench` installs
-# the stores too that the bench compares with.
+# into .venv, each pinned. Does nothing where it is all there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime)
-commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime)
-if [ "${1:-}" = bench ]; then
-  packages+=(victoria-metrics influxdb)
-  commands+=(victoria-metrics influxd)
-fi
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime victoria-metrics influxdb)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime victoria-metrics influxd)
 
 missing=()
 for command in "${commands[@]}"; do

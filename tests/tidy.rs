@@ -88,6 +88,11 @@ const BANS: &[Ban] = &[
         allowed: &["identity/src/certificate.rs"],
         instead: "ask bijli_identity::Certificate",
     },
+    Ban {
+        word: "influxdb2",
+        allowed: &["collector/src/feed/influx.rs"],
+        instead: "write lines through feed::Store",
+    },
     Ban { word: "sysinfo::", allowed: &["agent/src/probe/host.rs"], instead: "ask the host probe" },
     Ban {
         word: "prometheus::",
