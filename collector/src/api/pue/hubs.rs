@@ -75,9 +75,12 @@ pub(crate) async fn together(asked: Asked) -> Answer<HubsAnswer> {
     .await
 }
 
-/// `hubs=isb,khi`; left out, all of them. Each once, by id.
+/// `hubs=isb,khi`; left out, all that declare a category. Each once, by id.
 fn named(asked: &Asked, parameters: &Parameters) -> Result<Vec<Arc<Hub>>, Refusal> {
-    let Some(names) = parameters.text("hubs") else { return Ok(asked.state.hubs()) };
+    let Some(names) = parameters.text("hubs") else {
+        let hubs = asked.state.hubs().into_iter();
+        return Ok(hubs.filter(|hub| is_declared(hub)).collect());
+    };
     let mut names: Vec<&str> = names.split(',').take(HUBS_MAX).collect();
     names.sort_unstable();
     names.dedup();

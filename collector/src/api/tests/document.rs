@@ -99,7 +99,7 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "/v1/pue",
-        "One figure of several hubs: `hubs` lists them, all if left out. `sums` is the sum of E_DC \
+        "One figure of several hubs: `hubs` lists them; left out, all that declare a category. `sums` is the sum of E_DC \
          over the sum of E_IT, `weighted` the mean of the hubs' figures by their E_DC, as \
          Regulation (EU) 2024/1364 aggregates; they differ, and each says which it is. Hubs whose \
          figures differ in kind, category, standard or period have none together. Without `from` \
