@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime victoria-metrics influxdb)
-commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime victoria-metrics influxd)
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl ipmitool openipmi victoria-metrics influxdb)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl ipmitool ipmi_sim victoria-metrics influxd)
 
 missing=()
 for command in "${commands[@]}"; do
@@ -21,8 +21,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 python=.venv/bin/python
-if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus' 2>/dev/null; then
+if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi' 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 fi
