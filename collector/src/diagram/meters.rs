@@ -379,10 +379,12 @@ mod tests {
             calibration_due = \"2026-11-30\"\ncertificate = \"C-17\"\nlaboratory = \"NPSL\"\n";
         let plan = plan(full);
         assert_eq!(Plan::from_toml(&plan.to_toml()), Ok(plan.clone()));
-        let explained = "    PUE after no declared standard, in days of UTC+00:00\n    no PUE above 5 % \
-            estimated; an estimate is doubted by 15 %\n    meter m1: 0.5S, IEC 62053-22:2020, CT 800/5, CT class 0.5S, \
-            calibration due 2026-11-30\n";
-        assert_eq!(plan.explained(), explained);
+        let explained = [
+            "    PUE after no declared standard, in days of UTC+00:00",
+            "    no PUE above 5 % estimated; an estimate is doubted by 15 %",
+            "    meter m1: 0.5S, IEC 62053-22:2020, CT 800/5, CT class 0.5S, calibration due 2026-11-30",
+        ];
+        assert_eq!(plan.explained().lines().collect::<Vec<_>>(), explained);
         let today = |text: &str| text.parse().expect("a date");
         let warnings = plan.warnings(today("2026-11-30"));
         assert_eq!(warnings.len(), 2, "{warnings:?}");
