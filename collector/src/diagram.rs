@@ -4,14 +4,17 @@
 //! - [`Plan::to_toml`] is canonical: equal plans give equal bytes. The journal keeps these bytes.
 
 mod doubts;
+mod meters;
 pub mod tree;
 
 use std::collections::BTreeMap;
 
-use bijli_ledger::{Category, Diagram, DiagramError, Point, PointId, Role};
+use bijli_ledger::{Category, CivilError, Diagram, DiagramError, Point, PointId, Role};
 use bijli_wire::id::IdError;
 use bijli_wire::{NodeId, SubjectId};
 use serde::Deserialize;
+
+pub use meters::{MeterError, PlanMeter};
 
 /// The declared diagram. Its canonical TOML text is what the journal keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -20,8 +23,22 @@ pub struct Plan {
     /// PUE category 1 to 3; `None`: no PUE is computed and answers say so.
     #[serde(default)]
     pub pue_category: Option<u8>,
+    /// The standard and edition in which PUE is reported.
+    #[serde(default)]
+    pub pue_standard: Option<String>,
+    /// A figure is withheld where more of a term is estimated, in percent.
+    #[serde(default)]
+    pub pue_estimated_max: Option<String>,
+    /// Standard uncertainty of what is estimated, in percent.
+    #[serde(default)]
+    pub pue_estimate_doubt: Option<String>,
+    /// Where the hub's days and months begin; `None`: in UTC.
+    #[serde(default)]
+    pub utc_offset: Option<String>,
     #[serde(default, rename = "point")]
     pub points: Vec<PlanPoint>,
+    #[serde(default, rename = "meter")]
+    pub meters: Vec<PlanMeter>,
     #[serde(default, rename = "node")]
     pub nodes: Vec<PlanNode>,
 }
@@ -72,6 +89,14 @@ pub enum PlanError {
     Category { found: u8 },
     #[error("node {node} is declared twice")]
     NodeTwice { node: String },
+    #[error("meter {meter}")]
+    Meter { meter: String, source: MeterError },
+    #[error("{key} = {found:?} is no share")]
+    Share { key: &'static str, found: String },
+    #[error("utc_offset")]
+    Offset(#[source] CivilError),
+    #[error("pue_standard needs 1 to 128 bytes")]
+    Standard,
     #[error(transparent)]
     Rule(#[from] DiagramError),
     #[error("the journalled text is no diagram: {reason}")]
@@ -86,6 +111,10 @@ impl PlanError {
             Self::Name { .. } => "use 1 to 96 letters, digits and . _ - : /",
             Self::Category { .. } => "write pue_category = 1, 2 or 3, or leave the line out",
             Self::NodeTwice { .. } => "keep one [[hub.node]] section per node",
+            Self::Meter { source, .. } => source.remedy(),
+            Self::Share { .. } => "write it like \"5 %\", at most 100 %",
+            Self::Offset(_) => "write it like \"+05:00\": hours and minutes ahead of UTC",
+            Self::Standard => "name the standard and its edition: \"ISO/IEC 30134-2:2026\"",
             Self::Text { .. } => "the journal was written by another version: upgrade",
             Self::Rule(rule) => match rule {
                 DiagramError::PointTwice { .. } => "give each point an id of its own",
@@ -109,6 +138,9 @@ impl PlanError {
                 DiagramError::NoSupplyMeter { .. } => {
                     "give a grid, generator or solar point its meter: without one no PUE can be true"
                 }
+                DiagramError::UnknownMeter { .. } => {
+                    "write the meter's id at its point, or correct it in [[hub.meter]]"
+                }
             },
         }
     }
@@ -128,6 +160,16 @@ impl Plan {
         if let Some(category) = self.pue_category {
             text.push_str(&format!("pue_category = {category}\n"));
         }
+        for (key, value) in [
+            ("pue_standard", &self.pue_standard),
+            ("pue_estimated_max", &self.pue_estimated_max),
+            ("pue_estimate_doubt", &self.pue_estimate_doubt),
+            ("utc_offset", &self.utc_offset),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!("{key} = {}\n", quoted(value)));
+            }
+        }
         for point in &self.points {
             let (id, role) = (quoted(&point.id), point.role.word());
             text.push_str(&format!("\n[[point]]\nid = {id}\nrole = \"{role}\"\n"));
@@ -138,6 +180,7 @@ impl Plan {
                 }
             }
         }
+        self.meters.iter().for_each(|meter| text.push_str(&meter.to_toml()));
         for node in &self.nodes {
             let (id, feeder) = (quoted(&node.id), quoted(&node.fed_by));
             text.push_str(&format!("\n[[node]]\nid = {id}\nfed_by = {feeder}\n"));
@@ -176,7 +219,8 @@ impl Plan {
                 return Err(PlanError::NodeTwice { node: node.id.clone() });
             }
         }
-        Ok(Some(Diagram::new(points, nodes, category)?))
+        let diagram = Diagram::new(points, nodes, category)?;
+        Ok(Some(diagram.with(self.described()?, self.policy()?)?))
     }
 
     /// The declared category; `None`: none is declared.

@@ -103,6 +103,8 @@ impl Answer {
             pue_category: self.pue_category,
             points: self.points.iter().map(point).collect(),
             nodes: self.nodes.iter().map(node).collect(),
+            // Nothing else of a plan is drawn.
+            ..Plan::default()
         }
     }
 }

@@ -18,6 +18,7 @@ mod meterbook;
 mod pue;
 #[cfg(test)]
 mod tests;
+mod together;
 mod when;
 
 use clap::{Args, Subcommand};
@@ -84,7 +85,7 @@ struct Scope {
 
 const URL: &str = "http://127.0.0.1:8640";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Period {
     /// A time with its offset (2026-08-01T05:00:00+05:00) or a date, which is midnight UTC
     /// [default: without --to the last closed day of UTC, or all while no day is closed; with

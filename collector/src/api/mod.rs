@@ -59,6 +59,7 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/nodes/{node}", get(nodes::one))
         .route("/v1/hubs/{hub}/devices", get(nodes::devices))
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
+        .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)

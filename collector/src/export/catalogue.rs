@@ -212,6 +212,12 @@ catalogue! {
     PUE "bijli_pue_ratio" Gauge "ratio" ["hub" "window" "category"]
         "Interim PUE of the last closed hour (1h) or day (1d), cut to 6 decimals; no line where \
         there is no PUE."
+    PUE_UNCERTAINTY "bijli_pue_uncertainty_ratio" Gauge "ratio" ["hub" "window" "category" "bound"]
+        "Expanded uncertainty (k = 2) of that PUE, in its unit: bound independent, if no two \
+        meters of a term shared a cause of error; correlated, if all were off to the same side. \
+        No line where a meter's class is not declared."
+    PUE_ESTIMATED "bijli_pue_estimated_ratio" Gauge "ratio" ["hub" "window"]
+        "Share of E_DC or of E_IT that is estimated, of the two the larger, cut to 6 decimals."
     PUE_COVERAGE "bijli_pue_coverage_ratio" Gauge "ratio" ["hub" "window"]
         "Share of the window's intervals whose metering is complete."
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bijli_ledger::pue::Uncertainty;
 use bijli_ledger::{Account, Books, Nature};
 use bijli_wire::{NodeId, UtcMillis};
 
@@ -46,6 +47,10 @@ pub(super) struct Window {
     pub(super) word: &'static str,
     pub(super) category: Option<u8>,
     pub(super) ratio_micro: Option<i128>,
+    /// Expanded, k = 2: independent and correlated.
+    pub(super) uncertainty_micro: Option<[i128; 2]>,
+    /// Of the term that has more of it.
+    pub(super) estimated_micro: Option<i128>,
     pub(super) coverage_micro: Option<i128>,
 }
 
@@ -108,7 +113,14 @@ fn sums(hub: &Hub, is_declared: bool) -> Sums {
 }
 
 fn window(books: &Books, is_declared: bool, word: &'static str, length: i64) -> Window {
-    let none = Window { word, category: None, ratio_micro: None, coverage_micro: None };
+    let none = Window {
+        word,
+        category: None,
+        ratio_micro: None,
+        uncertainty_micro: None,
+        estimated_micro: None,
+        coverage_micro: None,
+    };
     let Some(to) = books.closed_until() else { return none };
     let period = Period { from: UtcMillis::new(to.get().saturating_sub(length)), to };
     match pue::of(books, period, is_declared) {
@@ -116,6 +128,9 @@ fn window(books: &Books, is_declared: bool, word: &'static str, length: i64) -> 
             word,
             category: Some(pue.category.number()),
             ratio_micro: micro(pue.total, pue.it),
+            uncertainty_micro: pue.uncertainty.as_ref().ok().and_then(bounds),
+            estimated_micro: micro(pue.total_estimated(), pue.total)
+                .max(micro(pue.it_estimated, pue.it)),
             coverage_micro: micro(
                 u128::from(pue.intervals_complete),
                 u128::from(pue.intervals_expected),
@@ -124,6 +139,11 @@ fn window(books: &Books, is_declared: bool, word: &'static str, length: i64) -> 
         // No complete interval is a coverage of zero; no declared category is no question.
         Err(_) => Window { coverage_micro: is_declared.then_some(0), ..none },
     }
+}
+
+fn bounds(known: &Uncertainty) -> Option<[i128; 2]> {
+    let independent = i128::try_from(known.independent_micro).ok()?;
+    Some([independent, i128::try_from(known.correlated_micro).ok()?])
 }
 
 /// In millionths, cut.

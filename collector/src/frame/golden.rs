@@ -79,6 +79,7 @@ fn plan() -> Plan {
             point("pdu-a", PlanRole::Pdu, None),
         ],
         nodes: vec![PlanNode { id: "lhe-n001".into(), fed_by: "pdu-a".into() }],
+        ..Plan::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The page itself, from a [`View`].
 
-use bijli_ledger::{Category, Pue};
+use bijli_ledger::{Category, Pue, PueKind};
 use bijli_wire::UtcMillis;
 use bijli_wire::units::{human_energy, human_power};
 use maud::{DOCTYPE, Markup, html};
@@ -12,7 +12,6 @@ use super::svg::{share, svg};
 use super::tables::{self, Ends};
 use super::view::{Day, HubView, Note, Open, View, minute, span};
 use crate::api::Period;
-use crate::api::pue::headline;
 use crate::state::Readiness;
 
 pub(super) fn page(view: &View) -> Markup {
@@ -153,14 +152,19 @@ fn pue_tile(day: Option<&Day>) -> Markup {
 
 fn pue_figure(pue: &Pue) -> Markup {
     let period = Period { from: pue.from, to: pue.to };
+    let interim = html! {
+        " " span.tag.interim title="not of a whole measured year" { "interim" }
+    };
     html! {
-        h4 { "PUE, category " (pue.category.number()) " " span.tag.interim title="of less than a \
-            year" { "interim" } }
-        p.big { (headline(pue)) }
+        h4 { "PUE, category " (pue.category.number())
+            @if pue.kind == PueKind::Interim { (interim) } }
+        p.big { (pue.value()) }
+        @if let Err(why) = &pue.uncertainty { p { "uncertainty not stated: " (why) } }
         p { (human_energy(pue.total)) " supplied ÷ " (human_energy(pue.it)) " of IT, "
             (measured_at(pue.category)) }
         p { (span(period)) ", coverage " (pue.intervals_complete) " of "
-            (pue.intervals_expected) " intervals" }
+            (pue.intervals_expected) " intervals, " (pue.status().word()) }
+        @if let Some(standard) = &pue.policy.standard { p { "after " (standard) } }
         @if pue.store_drawn > 0 {
             p { "UPS batteries gave " (human_energy(pue.store_drawn)) " beyond what they took" }
         }

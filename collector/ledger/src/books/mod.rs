@@ -10,10 +10,11 @@
 //! - Entries, and what intervals are derived from, are kept for `Rules::keep`; older entries are
 //!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
-//! Facts are in this file, closing in `close`, questions in `query`, what leaves say in
-//! `statement`, readings that a person typed in `typed`.
+//! Facts are in this file, closing in `close`, questions in `query`, PUE in `figure`, what leaves
+//! say in `statement`, readings that a person typed in `typed`.
 
 mod close;
+mod figure;
 mod query;
 mod statement;
 mod typed;
@@ -43,7 +44,7 @@ use crate::event::{EventKind, Events};
 use crate::interpolate::Ramp;
 use crate::meterbook::MeterBook;
 use crate::profile::Step;
-use crate::pue::{PueParts, Withheld};
+use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
 use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
 use crate::subject::{Declared, RegisterHandle, SubjectState};
@@ -87,6 +88,7 @@ struct Interval {
     postings: Vec<Range<u64>>,
     reasons: BTreeSet<Reason>,
     pue: Result<PueParts, Withheld>,
+    known: Terms,
     adjustments: u64,
 }
 

@@ -12,7 +12,8 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     (
         "/v1/hubs/{hub}/pue",
         "PUE of a period: the sums over its complete intervals, or `no_pue` with a code and words. \
-         `ratio` is cut to three decimals, `shown` is the only form in which it may be printed.",
+         `shown` is the only form in which it may be printed; beside it stand the two integers. \
+         `docs/pue.md` says what every field means.",
         "from, to",
         "hubs/isb/pue",
     ),
@@ -103,6 +104,16 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "Meters that report, and meters that the diagram declares and nobody reads.",
         "",
         "hubs/isb/meters",
+    ),
+    (
+        "/v1/pue",
+        "One figure of several hubs: `hubs` lists them; left out, all that declare a category. `sums` is the sum of E_DC \
+         over the sum of E_IT, `weighted` the mean of the hubs' figures by their E_DC, as \
+         Regulation (EU) 2024/1364 aggregates; they differ, and each says which it is. Hubs whose \
+         figures differ in kind, category, standard or period have none together. Without `from` \
+         and `to`: what all of them have closed.",
+        "hubs, from, to",
+        "pue?hubs=isb",
     ),
     (
         "/v1/events",
