@@ -142,6 +142,7 @@ fn batch(id: SchemaId, number: u64, matrix: Matrix) -> Batch {
         uptime: None,
         matrices: vec![matrix],
         events: Vec::new(),
+        holds: Vec::new(),
     }
 }
 
@@ -355,6 +356,7 @@ impl Source {
             uptime: None,
             matrices: vec![matrix],
             events: Vec::new(),
+            holds: Vec::new(),
         }
     }
 

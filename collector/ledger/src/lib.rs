@@ -48,6 +48,7 @@ pub mod register;
 pub mod rules;
 mod split;
 pub mod subject;
+mod witnessed;
 
 pub use account::{Account, AccountError, Nature, Share};
 pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
@@ -67,3 +68,4 @@ pub use pue::{NoPue, Pue, PueKind, Withheld};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};
 pub use subject::{Declared, RegisterHandle, SubjectStatus};
+pub use witnessed::HoldVerdict;

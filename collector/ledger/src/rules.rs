@@ -70,6 +70,11 @@ pub const ALLOCATION_DEVICES_MAX: usize = 8_192;
 pub const ALLOCATION_ID_BYTES_MAX: usize = 96;
 /// Bytes of an allocation's `who` and `why`.
 pub const ALLOCATION_TEXT_BYTES_MAX: usize = 256;
+/// Jobs that one node's witnesses may have told of within what can still be corrected: more than
+/// one a minute for the default 35 days.
+pub const JOBS_PER_NODE_MAX: usize = 65_536;
+/// Begins and ends that may be told of one job of one node.
+pub const TIMES_PER_JOB_MAX: usize = 2_048;
 /// Least and most of a calibration's gain. A register further off is not calibrated, it is
 /// replaced: the agent integrates its power.
 pub const GAIN_PPM_MIN: u32 = 500_000;

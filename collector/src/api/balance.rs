@@ -369,5 +369,8 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::RegisterTrusted => "register_trusted",
         NodeEventKind::ProbePaused => "probe_paused",
         NodeEventKind::MeterChanged => "meter_changed",
+        NodeEventKind::HoldRefused => "hold_refused",
+        NodeEventKind::HoldUnresolved => "hold_unresolved",
+        NodeEventKind::WitnessChanged => "witness_changed",
     }
 }
