@@ -50,14 +50,6 @@ pub struct Grant {
     pub devices: Vec<SubjectId>,
 }
 
-impl JobId {
-    /// Not above any other, for ranges.
-    #[must_use]
-    pub fn least() -> Self {
-        Self::new("-").expect("a name; no allowed character comes before it")
-    }
-}
-
 impl Hold {
     /// What was granted, where this fact says so.
     #[must_use]

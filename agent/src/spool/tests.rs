@@ -60,7 +60,14 @@ pub(super) fn draft_of(bytes: usize, seed: u64) -> Draft {
             bijli_wire::batch::Event::plain(NOW, None, EventKind::AgentStarted, text)
         })
         .collect();
-    Draft { schema: schema("test"), created: NOW, uptime: None, matrices: Vec::new(), events, holds: Vec::new() }
+    Draft {
+        schema: schema("test"),
+        created: NOW,
+        uptime: None,
+        matrices: Vec::new(),
+        events,
+        holds: Vec::new(),
+    }
 }
 
 fn store(spool: &mut Spool<ModelDisk>, number: u64) {

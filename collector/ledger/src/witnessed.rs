@@ -53,9 +53,9 @@ struct Look {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Witnessed {
     jobs: BTreeMap<Key, Job>,
-    looks: BTreeMap<(NodeId, ClusterId), Look>,
-    /// Jobs whose end depends on further looks.
-    watched: BTreeSet<Key>,
+    looks: BTreeMap<NodeId, Look>,
+    /// By node the jobs whose end depends on further looks.
+    watched: BTreeMap<NodeId, BTreeSet<Key>>,
     /// Jobs of each node.
     counts: BTreeMap<NodeId, usize>,
     /// By node and device: the runs that have it.
@@ -72,13 +72,12 @@ impl Witnessed {
         let at = told.at.get();
         let job = match &told.fact {
             Fact::Looked { every } => {
-                let key = (node.clone(), told.cluster.clone());
-                let look = self.looks.entry(key).or_default();
+                let look = self.looks.entry(node.clone()).or_default();
                 if at <= look.last {
                     return (HoldVerdict::Unchanged, None);
                 }
                 *look = Look { last: at, every_ms: every.get() };
-                return self.look(node, &told.cluster);
+                return self.look(node);
             }
             Fact::Began { job, .. } | Fact::Ended { job, .. } | Fact::Seen { job, .. } => job,
         };
@@ -93,10 +92,8 @@ impl Witnessed {
     }
 
     /// Everything that ends by this look, or does not any more.
-    fn look(&mut self, node: &NodeId, cluster: &ClusterId) -> (HoldVerdict, Option<Touched>) {
-        let first = Key { node: node.clone(), cluster: cluster.clone(), job: JobId::least() };
-        let is_its = |key: &&Key| key.node == *node && key.cluster == *cluster;
-        let keys: Vec<Key> = self.watched.range(first..).take_while(is_its).cloned().collect();
+    fn look(&mut self, node: &NodeId) -> (HoldVerdict, Option<Touched>) {
+        let keys = self.watched.get(node).cloned().unwrap_or_default();
         let (mut verdict, mut touched) = (HoldVerdict::Unchanged, None);
         for key in keys {
             let known = self.take(&key);
@@ -125,8 +122,7 @@ impl Witnessed {
     }
 
     fn looked(&self, key: &Key) -> Option<i64> {
-        let look = self.looks.get(&(key.node.clone(), key.cluster.clone()));
-        look.map(|look| look.last)
+        self.looks.get(&key.node).map(|look| look.last)
     }
 
     /// Puts a job back, with the lines that follow from it now.
@@ -134,9 +130,9 @@ impl Witnessed {
         let looked = self.looked(&key);
         let after = job.placed(looked);
         if job.is_watched(looked) {
-            self.watched.insert(key.clone());
+            self.watched.entry(key.node.clone()).or_default().insert(key.clone());
         } else {
-            self.watched.remove(&key);
+            self.unwatch(&key);
         }
         let mut touched = None;
         if before != after.as_slice() {
@@ -156,6 +152,15 @@ impl Witnessed {
         self.jobs.insert(key, job);
         let is_changed = touched.is_some();
         (if is_changed { HoldVerdict::Changed } else { HoldVerdict::Unchanged }, touched)
+    }
+
+    fn unwatch(&mut self, key: &Key) {
+        if let Some(keys) = self.watched.get_mut(&key.node) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.watched.remove(&key.node);
+            }
+        }
     }
 
     fn each_line(&mut self, node: &NodeId, placed: &Placed, change: impl Fn(&mut Line)) {
@@ -233,7 +238,7 @@ impl Witnessed {
         });
         let to = ends.max().unwrap_or(placed.to);
         let is_cut = placed.to == i64::MAX && to != i64::MAX;
-        let look = self.looks.get(&(key.node.clone(), key.cluster.clone()));
+        let look = self.looks.get(&key.node);
         let every_s = look.map_or(0, |look| look.every_ms.div_ceil(1_000));
         let ended = match run.end {
             End::Running if is_cut => "its end was not told: another job began there".to_owned(),
@@ -282,7 +287,7 @@ impl Witnessed {
             for gone in &job.held {
                 self.each_line(&key.node, gone, |line| line.remove(gone.from, &id));
             }
-            self.watched.remove(&key);
+            self.unwatch(&key);
             if let Some(count) = self.counts.get_mut(&key.node) {
                 *count = count.saturating_sub(1);
             }
