@@ -119,6 +119,12 @@ impl Slurm {
         })
     }
 
+    /// What the controller has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log/slurmctld.log")).unwrap_or_default()
+    }
+
     /// Every call so far.
     ///
     /// # Panics

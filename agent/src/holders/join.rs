@@ -66,7 +66,11 @@ impl Joiner<'_> {
             State::Over { at_ms } => {
                 (Fact::Ended { job: id, began: Some(began) }, UtcMillis::new(*at_ms))
             }
-            State::Holds(_) if is_known => (Fact::Seen { job: id, began, grant: None }, at),
+            State::Holds(_) | State::Leaves if is_known => {
+                (Fact::Seen { job: id, began, grant: None }, at)
+            }
+            // What it had was never seen.
+            State::Leaves => return None,
             State::Holds(numbers) => {
                 let who = (job.account.as_str(), job.user.as_str());
                 let grant = self.grant(&id, who, numbers, &mut troubles);

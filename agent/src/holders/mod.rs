@@ -262,6 +262,7 @@ impl Holders {
                 }
                 true
             }
+            State::Leaves => self.told.contains_key(&key),
             State::Holds(_) | State::Unclear(_) => {
                 let is_fresh = |(state, told): &&(State, Moment)| {
                     *state == job.state && now.since(*told) < AGAIN

@@ -52,7 +52,8 @@ pub struct When {
 }
 
 impl Record {
-    /// From a hook's environment; `None`: this is no job, or it has no GPUs here.
+    /// From a hook's environment; `None`: this is no job, or it begins without GPUs here. An epilog
+    /// does not always tell them: after slurmctld was restarted it does not (22.05.8).
     #[must_use]
     pub fn of(edge: Edge, when: When, env: &dyn Fn(&str) -> Option<String>) -> Option<Self> {
         let text = |name: &str| {
@@ -63,9 +64,10 @@ impl Record {
             text
         };
         // More than eight GPUs in seven instances each fit by far.
-        let gpus = env("SLURM_JOB_GPUS").filter(|gpus| gpus.len() <= 4 * TEXT_BYTES_MAX)?;
+        let gpus = env("SLURM_JOB_GPUS").filter(|gpus| gpus.len() <= 4 * TEXT_BYTES_MAX);
+        let gpus = gpus.unwrap_or_default();
         let job = text("SLURM_JOB_ID");
-        if gpus.is_empty() || job.is_empty() {
+        if (gpus.is_empty() && edge == Edge::Start) || job.is_empty() {
             return None;
         }
         let array = [text("SLURM_ARRAY_JOB_ID"), text("SLURM_ARRAY_TASK_ID")];
@@ -137,6 +139,8 @@ mod tests {
         assert_eq!(of(&[("SLURM_JOB_ID", "3")]), None);
         assert_eq!(of(&[("SLURM_JOB_ID", "3"), ("SLURM_JOB_GPUS", "")]), None);
         assert_eq!(of(&[("SLURM_JOB_GPUS", "1")]), None);
+        let env = |name: &str| (name == "SLURM_JOB_ID").then(|| "3".to_owned());
+        assert!(Record::of(Edge::End, when(), &env).is_some(), "an end is an end");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct Job {
 pub(super) enum State {
     /// It has these GPUs of this node, by their numbers.
     Holds(Vec<u32>),
+    /// It is on its way out: what it has is not told any more.
+    Leaves,
     /// It had let go of everything at this moment.
     Over { at_ms: i64 },
     /// It runs here, and which GPUs it has cannot be made out.
@@ -136,8 +138,11 @@ impl Told {
         let state = if self.job_state.is_over() {
             State::Over { at_ms: self.end_time.ms()? }
         } else if self.gres_detail.is_empty() {
-            // A job without GPUs, or one on its way in or out.
-            return None;
+            // Or it has no GPUs, or none yet.
+            if !self.job_state.has("COMPLETING") {
+                return None;
+            }
+            State::Leaves
         } else if self.gres_detail.len() != nodes.len() {
             let (told, count) = (self.gres_detail.len(), nodes.len());
             State::Unclear(format!("GPUs of {told} nodes are told, the job has {count}"))
@@ -252,7 +257,9 @@ mod tests {
       {"job_id":8,"account":"two","cluster":"hubtest","nodes":"","gres_detail":[],
        "job_state":"PENDING","start_time":0,"end_time":0},
       {"job_id":9,"account":"two","cluster":"hubtest","nodes":"n1","job_state":"RUNNING",
-       "gres_detail":["gpu:h100:1(IDX:5)"],"start_time":1795771500,"end_time":0}]}"#;
+       "gres_detail":["gpu:h100:1(IDX:5)"],"start_time":1795771500,"end_time":0},
+      {"job_id":10,"account":"two","cluster":"hubtest","nodes":"n1","job_state":"COMPLETING",
+       "gres_detail":[],"start_time":1795771500,"end_time":1795771509}]}"#;
 
     /// The same two jobs in the shape of data_parser/v0.0.43.
     const NEW: &str = r#"{"meta":{},"errors":[],"warnings":[],"jobs":[
@@ -284,7 +291,8 @@ mod tests {
         ];
         assert_eq!(read(OLD.as_bytes(), "n2").expect("old"), expected);
         assert_eq!(read(NEW.as_bytes(), "n2").expect("new"), expected);
-        assert_eq!(read(OLD.as_bytes(), "n1").expect("old").len(), 2);
+        let others = read(OLD.as_bytes(), "n1").expect("old");
+        assert_eq!((others.len(), &others[2].state), (3, &State::Leaves), "not over yet");
         assert_eq!(read(OLD.as_bytes(), "n3"), Ok(Vec::new()));
     }
 

@@ -1,3 +1,5 @@
+//! Facts of witnesses: by table, in any order, and within bounds.
+
 use bijli_wire::Millis;
 use bijli_wire::hold::Grant;
 use bijli_wire::message::Witness;
@@ -220,7 +222,7 @@ fn nobody_fills_memory_with_jobs_or_times() {
 fn any_fact() -> impl Strategy<Value = HoldFact> {
     let gpus = proptest::sample::subsequence(vec![0_u32, 1, 2], 0..=3);
     (0_u32..5, 1_i64..40, 0_u32..3, 0_i64..8, gpus).prop_map(|(kind, at, number, since, gpus)| {
-        let (at, since) = (at * 3_000, since * 15_000);
+        let (at, since) = (at.saturating_mul(3_000), since.saturating_mul(15_000));
         let project = ["a", "b", "c"][usize::try_from(number).expect("few")];
         match kind {
             0 => began(at, number, project, &gpus),
@@ -294,7 +296,8 @@ fn books_of(books: &Witnessed, end: i64) -> Vec<Moments> {
     let of = |number: u32| {
         let holds = books.of_device(&gpu(number), &node(), 0, end);
         let at = |second: i64| {
-            let has_it = |hold: &&Hold<'_>| hold.from <= second * 1_000 && second * 1_000 < hold.to;
+            let at = i64::saturating_mul(second, 1_000);
+            let has_it = |hold: &&Hold<'_>| hold.from <= at && at < hold.to;
             holds.iter().find(has_it).map(|hold| hold.project.to_string())
         };
         (0..150).map(at).collect()
