@@ -315,7 +315,7 @@ fn c1_c4_a_cut_while_letting_go_loses_nothing() {
 /// what is kept must give it another number. They still read, and lead to the same books.
 #[test]
 fn what_version_2_keeps_is_pinned_and_still_reads() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/snapshots/v2");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/snapshots/v3");
     let disk = ModelDisk::new(1);
     let mut machine = Machine::boot(&disk).expect("opens");
     machine.live_through(&told());
