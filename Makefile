@@ -1,5 +1,5 @@
 # Few targets; CI calls `make test` and nothing cleverer.
-.PHONY: run build test tests check install bench sim fuzz
+.PHONY: run build test units system check install bench sim fuzz
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
@@ -13,12 +13,19 @@ build:
 
 # Everything: installs what the tests need (Debian packages, PyPI tools), then runs all checks.
 test: install check
+	$(CARGO) test --workspace --locked --no-run
 	$(CARGO) build --workspace --locked
-	$(MAKE) --jobs=2 tests sim SEEDS=2000
+	$(MAKE) --jobs=3 units system sim SEEDS=2000
 
-# They wait a good deal, for intervals to close and for clocks; the simulation has that time.
-tests:
-	$(CARGO) test --workspace --locked
+# What needs no program but itself.
+units:
+	$(CARGO) test --workspace --locked --lib --bins
+	$(CARGO) test --workspace --locked --doc
+
+# The real programs, and those of others. They wait a good deal, for intervals to close and for
+# clocks; units and simulation have that time.
+system:
+	$(CARGO) test --workspace --locked --test '*'
 
 # Style and lints.
 check:
@@ -31,7 +38,7 @@ install:
 
 # Speed and size: results are written down with their command in docs/BENCHMARKS.md.
 bench:
-	./tests/install.sh bench
+	./tests/install.sh
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked -p bijli-tests
 	./target/release/bijli-bench

@@ -62,6 +62,9 @@ mutant "CertificateEnds believes the better of two" 's/min by (hub, node) (/max 
 mutant "LedgerDiffers does not wait"                '/alert: BijliLedgerDiffers/,/labels:/ s/for: 2m/for: 0s/' ledger_log
 mutant "LedgerDiffers does not keep firing"         '/alert: BijliLedgerDiffers/,/labels:/ s/keep_firing_for: 1h/keep_firing_for: 1m/' ledger_log
 mutant "LedgerDiffers never fires"                  's/(bijli_collector_ledger_differs) > 0/(bijli_collector_ledger_differs) > 1/' ledger_log
+mutant "FeedLate fires at 20 minutes"               's/feed_lag_seconds) > 1800/feed_lag_seconds) > 1200/' ledger_log
+mutant "FeedLate does not wait"                     '/alert: BijliFeedLate/,/labels:/ s/for: 10m/for: 1m/' ledger_log
+mutant "FeedLate keeps firing for long"             '/alert: BijliFeedLate/,/labels:/ s/keep_firing_for: 10m/keep_firing_for: 5h/' ledger_log
 mutant "SnapshotFails counts for ever"              's/increase(bijli_collector_snapshot_failures_total\[6h\])/bijli_collector_snapshot_failures_total/' ledger_log
 mutant "SnapshotFails forgets in an hour"           's/snapshot_failures_total\[6h\]/snapshot_failures_total[10m]/' ledger_log
 mutant "FatalXid forgets XID 79"                    's/|79|/|/' gpu_health
@@ -101,6 +104,7 @@ if command -v amtool >/dev/null; then
     route tickets         alertname=BijliCertificateEnds severity=ticket team=platform hub=isb
     route auditor         alertname=BijliLedgerDiffers   severity=ticket team=audit    hub=isb
     route tickets         alertname=BijliSnapshotFails   severity=ticket team=platform hub=isb
+    route tickets         alertname=BijliFeedLate        severity=ticket team=platform hub=isb
     echo "alerts: example routing checked"
 elif [ "${BIJLI_REQUIRE_AMTOOL:-0}" = 1 ]; then
     fail "amtool is not installed (apt-get install prometheus-alertmanager)"

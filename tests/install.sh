@@ -1,16 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the tests need on a Debian machine with Rust: packages by apt, Python tools by pip
-# into .venv, each pinned. Does nothing where it is all there already. `install.sh bench` installs
-# the stores too that the bench compares with.
+# into .venv, each pinned. Does nothing where it is all there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime slurmctld slurmd slurm-client munge)
-commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime slurmctld slurmd squeue munged)
-if [ "${1:-}" = bench ]; then
-  packages+=(victoria-metrics influxdb)
-  commands+=(victoria-metrics influxd)
-fi
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl ipmitool openipmi victoria-metrics influxdb slurmctld slurmd slurm-client munge)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl ipmitool ipmi_sim victoria-metrics influxd slurmctld slurmd squeue munged)
 
 missing=()
 for command in "${commands[@]}"; do
@@ -29,8 +24,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 python=.venv/bin/python
-if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus' 2>/dev/null; then
+if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi' 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 fi

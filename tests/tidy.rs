@@ -34,6 +34,7 @@ const BANS: &[Ban] = &[
             "collector/src/api/",
             "collector/src/page/",
             "collector/src/export/",
+            "collector/src/feed/influx.rs",
             "collector/src/demo",
             "collector/src/answers/tests.rs",
             "collector/src/ask.rs",
@@ -67,6 +68,7 @@ const BANS: &[Ban] = &[
         allowed: &[
             "identity/src/",
             "agent/src/uplink/connect.rs",
+            "agent/src/probe/modbus/connection.rs",
             "collector/src/ingest/tls.rs",
             "tests/bench/",
             "tests/hostile/slow.rs",
@@ -75,18 +77,32 @@ const BANS: &[Ban] = &[
     },
     Ban {
         word: "tokio_rustls",
-        allowed: &["agent/src/uplink/connect.rs", "collector/src/ingest/tls.rs"],
+        allowed: &[
+            "agent/src/uplink/connect.rs",
+            "agent/src/probe/modbus/connection.rs",
+            "collector/src/ingest/tls.rs",
+        ],
         instead: "wrap the socket where it is opened or accepted",
     },
     Ban {
         word: "rcgen",
-        allowed: &["collector/src/ca/", "identity/src/testing.rs", "tests/identity.rs"],
+        allowed: &[
+            "collector/src/ca/",
+            "identity/src/testing.rs",
+            "tests/identity.rs",
+            "tests/meters_tls.rs",
+        ],
         instead: "issue with collector/src/ca",
     },
     Ban {
         word: "x509_parser",
         allowed: &["identity/src/certificate.rs"],
         instead: "ask bijli_identity::Certificate",
+    },
+    Ban {
+        word: "influxdb2",
+        allowed: &["collector/src/feed/influx.rs"],
+        instead: "write lines through feed::Store",
     },
     Ban { word: "sysinfo::", allowed: &["agent/src/probe/host.rs"], instead: "ask the host probe" },
     Ban {

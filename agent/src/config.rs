@@ -15,7 +15,7 @@ use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
 
 use crate::holders::SlurmConfig;
-use crate::probe::{ProbesConfig, host, kmsg, modbus, nvml, rapl, replay};
+use crate::probe::{ProbesConfig, host, hwmon, ipmi, kmsg, modbus, nvml, rapl, replay};
 use crate::spool::{BYTES_MIN, Limits};
 use bijli_wire::quantity::{de_duration, de_size};
 
@@ -152,6 +152,10 @@ struct File {
     #[serde(default)]
     modbus: Vec<modbus::ModbusConfig>,
     #[serde(default)]
+    ipmi: Vec<ipmi::IpmiConfig>,
+    #[serde(default)]
+    hwmon: Vec<hwmon::HwmonConfig>,
+    #[serde(default)]
     replay: Vec<replay::ReplayConfig>,
 }
 
@@ -206,7 +210,7 @@ fn parse(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
-    let file: File = toml::from_str(text).map_err(|e| ConfigError::Parse {
+    let mut file: File = toml::from_str(text).map_err(|e| ConfigError::Parse {
         path: path.to_owned(),
         words: e.to_string().trim_end().to_owned(),
     })?;
@@ -219,8 +223,21 @@ fn parse(
     let node = env("NODE").or(file.node).ok_or_else(|| missing("node", "isb-n01"))?;
     let collector = env("COLLECTOR").unwrap_or(file.collector);
     let collector = CollectorUrl::parse(&collector).map_err(|e| rule("collector", e))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    file.modbus.iter_mut().for_each(|meter| meter.locate(folder));
+    file.ipmi.iter_mut().for_each(|bmc| bmc.locate(folder));
     let host = file.host.enabled.then_some(node.as_str());
-    check_subjects(&file.modbus, &file.replay, host).map_err(|(key, words)| rule(key, words))?;
+    let probes = ProbesConfig {
+        nvml: file.nvml,
+        rapl: file.rapl,
+        host: file.host,
+        kernel_log: file.kernel_log,
+        modbus: file.modbus,
+        ipmi: file.ipmi,
+        hwmon: file.hwmon,
+        replay: file.replay,
+    };
+    check_subjects(&probes, host).map_err(|(key, words)| rule(key, words))?;
     let tls = check_tls(&collector, file.tls, path).map_err(|e| rule("tls", e))?;
     let is_abroad = !collector.is_tls && !collector.is_loopback();
     if is_abroad && !file.allow_plain_http {
@@ -254,14 +271,7 @@ fn parse(
         batch: file.batch,
         listen,
         slurm: file.slurm,
-        probes: ProbesConfig {
-            nvml: file.nvml,
-            rapl: file.rapl,
-            host: file.host,
-            kernel_log: file.kernel_log,
-            modbus: file.modbus,
-            replay: file.replay,
-        },
+        probes,
     })
 }
 
@@ -292,18 +302,23 @@ fn check_tls(
 
 /// What no type can say of the configured meters and traces, and that each has a name of its own:
 /// two of one name would be booked as one register that jumps.
-fn check_subjects(
-    meters: &[modbus::ModbusConfig],
-    traces: &[replay::ReplayConfig],
-    host: Option<&str>,
-) -> Result<(), (&'static str, String)> {
-    for meter in meters {
-        meter.check().map_err(|why| ("modbus", format!("meter {:?}: {why}", meter.meter)))?;
+fn check_subjects(probes: &ProbesConfig, host: Option<&str>) -> Result<(), (&'static str, String)> {
+    let wrong = |key, id: &str, why: String| (key, format!("meter {id:?}: {why}"));
+    for meter in &probes.modbus {
+        meter.check().map_err(|why| wrong("modbus", &meter.meter, why))?;
     }
-    let meters = meters.iter().map(|meter| ("modbus", meter.meter.as_str()));
-    let traces = traces.iter().map(|trace| ("replay", trace.subject.as_str()));
+    for bmc in &probes.ipmi {
+        bmc.check().map_err(|why| wrong("ipmi", &bmc.meter, why))?;
+    }
+    for sensor in &probes.hwmon {
+        sensor.check().map_err(|why| wrong("hwmon", &sensor.meter, why))?;
+    }
+    let meters = probes.modbus.iter().map(|meter| ("modbus", meter.meter.as_str()));
+    let bmcs = probes.ipmi.iter().map(|bmc| ("ipmi", bmc.meter.as_str()));
+    let sensors = probes.hwmon.iter().map(|sensor| ("hwmon", sensor.meter.as_str()));
+    let traces = probes.replay.iter().map(|trace| ("replay", trace.subject.as_str()));
     let mut seen: BTreeSet<&str> = host.into_iter().collect();
-    for (key, subject) in meters.chain(traces) {
+    for (key, subject) in meters.chain(bmcs).chain(sensors).chain(traces) {
         if !seen.insert(subject) {
             let whose =
                 if Some(subject) == host { "is the node's own name" } else { "is named twice" };
@@ -386,7 +401,8 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let config = read(&text).unwrap();
-        assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (2, 1));
+        assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (3, 1));
+        assert_eq!((config.probes.ipmi.len(), config.probes.hwmon.len()), (2, 1));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::feed::Feed;
 use crate::frame::Frame;
 use crate::health::Health;
 use crate::index;
@@ -63,6 +64,8 @@ pub enum CollectorError {
     NoBegin(#[from] NoBegin),
     #[error("the ledger log failed; start again, it recovers from disk")]
     LedgerFailed(#[source] LogError),
+    #[error("cannot hand readings on to the time-series store")]
+    Feed(#[source] std::io::Error),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
     #[error("the journal failed; start again, the journal recovers from disk")]
@@ -324,11 +327,15 @@ struct Threads {
     ledger: std::thread::JoinHandle<()>,
     snapshots: std::thread::JoinHandle<()>,
     index: (index::Index, std::thread::JoinHandle<()>),
+    feed: Option<Feed>,
 }
 
 impl Threads {
     /// Waits until everything is booked, and every leaf of it durable.
     fn join(self) -> Result<(), CollectorError> {
+        if let Some(feed) = self.feed {
+            feed.stop();
+        }
         self.bookkeeper.join().map_err(|_| CollectorError::Ended)?;
         self.ledger.join().map_err(|_| CollectorError::Ended)?;
         self.snapshots.join().map_err(|_| CollectorError::Ended)?;
@@ -407,12 +414,24 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
         Journal::start(log, intake, setting, ended.journal).map_err(CollectorError::Thread)?;
     begin(config, ingest, &journal)?;
     barrier(&facts);
+    let feed = start_feed(config, &journal, &state.health)?;
     if ingest.journal.set(journal).is_ok() {
         state.set_ready();
     }
     let index = (index, index_thread);
     let (ledger, snapshots) = (started.thread, snapshots_thread);
-    Ok(Threads { bookkeeper: thread, ledger, snapshots, index })
+    Ok(Threads { bookkeeper: thread, ledger, snapshots, index, feed })
+}
+
+fn start_feed(
+    config: &Config,
+    journal: &Journal,
+    health: &Health,
+) -> Result<Option<Feed>, CollectorError> {
+    let Some(target) = &config.influx else { return Ok(None) };
+    let dir = config.dir.join("feed");
+    let feed = Feed::start(target, &dir, journal.clone(), health.clone());
+    feed.map(Some).map_err(CollectorError::Feed)
 }
 
 fn open_ledger(config: &Config) -> Result<Log<RealDisk>, CollectorError> {

@@ -2,6 +2,7 @@
 //! with its line; everything else that is wrong is listed at once, each with what to do.
 
 mod agents;
+mod influx;
 mod xids;
 
 use std::collections::BTreeSet;
@@ -15,11 +16,13 @@ use serde::Deserialize;
 
 use agents::AgentsText;
 pub use agents::{AgentsConfig, AgentsOverrides};
+use influx::InfluxText;
 use xids::XidText;
 
 use crate::allocation::PutText;
 use crate::diagram::{Plan, PlanNode, PlanPoint};
 use crate::disk;
+use crate::feed;
 use crate::xids::Xids;
 
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
@@ -50,6 +53,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     pub hubs: Vec<HubConfig>,
     pub allocations: Vec<PutText>,
+    /// Where readings are handed on to; `None`: nowhere.
+    pub influx: Option<feed::Target>,
 }
 
 /// One hub.
@@ -117,6 +122,8 @@ struct Text {
     journal: JournalText,
     #[serde(default)]
     agents: Option<AgentsText>,
+    #[serde(default)]
+    influx: Option<InfluxText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
 }
@@ -214,6 +221,7 @@ impl Config {
         let listen = overrides.listen.as_deref().unwrap_or(&text.listen);
         let listen = check_listen(listen, text.allow_plain_http, &mut problems);
         let agents = agents::check(text.agents.clone(), folder, overrides, &mut problems);
+        let influx = influx::check(text.influx.clone(), folder, &mut problems);
         let rules = check_rules(&text, &mut problems);
         let segment_bytes = text.journal.segment.unwrap_or(64 << 20);
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
@@ -245,6 +253,7 @@ impl Config {
                 reserve_bytes,
                 hubs,
                 allocations,
+                influx,
             }),
             Some(_) | None => Err(problems),
         }
@@ -399,6 +408,9 @@ impl Config {
             None => {
                 text.push_str("agents            on listen, believed by the names they claim\n")
             }
+        }
+        if let Some(target) = &self.influx {
+            text.push_str(&influx::explain(target));
         }
         for hub in &self.hubs {
             text.push_str(&hub.explain());

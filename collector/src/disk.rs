@@ -45,6 +45,18 @@ pub fn replace_text(path: &Path, text: &str) -> io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
+/// Appends to a file that may grow to `bytes_max`; beyond it nothing is written.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn append_text(path: &Path, text: &str, bytes_max: u64) -> io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    if file.metadata()?.len() >= bytes_max {
+        return Ok(());
+    }
+    file.write_all(text.as_bytes())
+}
+
 /// An empty file for a child's log.
 ///
 /// # Errors

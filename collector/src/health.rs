@@ -31,6 +31,7 @@ pub struct Health {
     pub ledger: LedgerHealth,
     pub scrub: ScrubHealth,
     pub snapshots: SnapshotHealth,
+    pub feed: FeedHealth,
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
@@ -180,6 +181,48 @@ impl ScrubHealth {
     }
 }
 
+/// Readings handed on to a time-series store.
+#[derive(Clone, Debug)]
+pub struct FeedHealth {
+    pub points: IntCounter,
+    pub lag_seconds: IntGauge,
+    pub retries: IntCounter,
+    pub refused: IntCounter,
+    pub missed_records: IntCounter,
+    pub unusable: IntCounter,
+}
+
+impl FeedHealth {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            points: made.counter(
+                "bijli_collector_feed_values_total",
+                "Values that the time-series store has taken, or that were set apart.",
+            ),
+            lag_seconds: made.gauge(
+                "bijli_collector_feed_lag_seconds",
+                "Age of the eldest batch that the time-series store has not taken; 0: it has all.",
+            ),
+            retries: made.counter(
+                "bijli_collector_feed_retries_total",
+                "Times the time-series store could not take what it was sent.",
+            ),
+            refused: made.counter(
+                "bijli_collector_feed_refused_lines_total",
+                "Lines that the time-series store refuses for ever; they are set apart.",
+            ),
+            missed_records: made.counter(
+                "bijli_collector_feed_missed_records_total",
+                "Records that were gone from the journal before the time-series store had them.",
+            ),
+            unusable: made.counter(
+                "bijli_collector_feed_unusable_batches_total",
+                "Batches that could not be read for the time-series store.",
+            ),
+        }
+    }
+}
+
 const COMMIT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
 const GROUP_FRAMES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0];
 
@@ -245,6 +288,7 @@ impl Health {
             ledger: LedgerHealth::new(&made),
             scrub: ScrubHealth::new(&made),
             snapshots: SnapshotHealth::new(&made),
+            feed: FeedHealth::new(&made),
             connections: made.gauge("bijli_collector_connections", "Open connections."),
             disk_free_bytes: made
                 .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),

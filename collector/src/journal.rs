@@ -64,8 +64,21 @@ pub struct Request {
 /// A request that is in the log, with its record.
 type Appended = (RecordSeq, FrameDigest, Request);
 
+/// A record of the log, or why there is none.
+pub type Read = Result<(RecordSeq, Vec<u8>), LogError>;
+
+/// What is durable from some record on.
+pub struct Stretch {
+    /// The last record that is.
+    pub through: RecordSeq,
+    /// Begins later where the first ones were let go: compare.
+    pub records: Box<dyn Iterator<Item = Read> + Send>,
+}
+
 enum Message {
     Append(Box<Request>),
+    /// Somebody wants to read what is durable, from this record on.
+    Read(RecordSeq, SyncSender<Stretch>),
     Close,
 }
 
@@ -154,6 +167,15 @@ impl Journal {
         }
     }
 
+    /// What is durable from `seq` on, to be read elsewhere; `None`: the thread has ended. Waits for
+    /// the group that is being written.
+    #[must_use]
+    pub fn read_from(&self, seq: RecordSeq) -> Option<Stretch> {
+        let (sender, receiver) = sync_channel(1);
+        self.sender.send(Message::Read(seq, sender)).ok()?;
+        receiver.recv().ok()
+    }
+
     /// Ends the thread after everything that was handed over before. Waits for room.
     pub fn close(&self) {
         // A thread that has ended is closed.
@@ -163,6 +185,12 @@ impl Journal {
     /// The lanes and schemas. Held briefly: the journal thread needs it too.
     pub fn intake(&self) -> MutexGuard<'_, Intake> {
         lock(&self.intake)
+    }
+}
+
+impl std::fmt::Debug for Stretch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stretch").field("through", &self.through).finish_non_exhaustive()
     }
 }
 
@@ -196,9 +224,16 @@ impl<D: Disk> Writer<D> {
     }
 
     fn run(&mut self, receiver: &Receiver<Message>) -> JournalEnd {
+        let mut written = self.setting.clock.instant();
         loop {
-            let (group, is_last) = match receiver.recv_timeout(TICK_AFTER) {
+            // Readers that come in between make no tick late.
+            let wait = TICK_AFTER.saturating_sub(written.elapsed());
+            let (group, is_last) = match receiver.recv_timeout(wait) {
                 Ok(Message::Append(first)) => self.gather(*first, receiver),
+                Ok(Message::Read(seq, reader)) => {
+                    self.lend(seq, &reader);
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => (vec![tick(self.setting.clock.now())], false),
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => (Vec::new(), true),
             };
@@ -207,6 +242,7 @@ impl<D: Disk> Writer<D> {
             {
                 return JournalEnd::Failed(error);
             }
+            written = self.setting.clock.instant();
             if let Err(error) = self.tend() {
                 return JournalEnd::Failed(error);
             }
@@ -219,17 +255,44 @@ impl<D: Disk> Writer<D> {
         }
     }
 
+    fn lend(&self, seq: RecordSeq, reader: &SyncSender<Stretch>) {
+        let records = Box::new(self.log.read_from(seq));
+        // Who asked may have gone.
+        let _heard = reader.try_send(Stretch { through: self.log.durable_seq(), records });
+    }
+
     /// The frames that come with the first one; true if the journal is to close after them. Between
     /// a look and the next it sleeps, so that a frame that comes wakes nobody.
     fn gather(&self, first: Request, receiver: &Receiver<Message>) -> (Vec<Request>, bool) {
         let mut bytes = weight(&first);
         let mut group = vec![first];
-        let mut is_last = take_waiting(receiver, &mut group, &mut bytes);
+        let mut is_last = self.take_waiting(receiver, &mut group, &mut bytes);
         if !is_last && has_room(group.len(), bytes) {
             std::thread::sleep(GROUP_WAIT);
-            is_last = take_waiting(receiver, &mut group, &mut bytes);
+            is_last = self.take_waiting(receiver, &mut group, &mut bytes);
         }
         (group, is_last)
+    }
+
+    /// Takes what waits already; true if the journal is to close after it.
+    fn take_waiting(
+        &self,
+        receiver: &Receiver<Message>,
+        group: &mut Vec<Request>,
+        bytes: &mut usize,
+    ) -> bool {
+        while has_room(group.len(), *bytes) {
+            match receiver.try_recv() {
+                Ok(Message::Append(request)) => {
+                    *bytes = bytes.saturating_add(weight(&request));
+                    group.push(*request);
+                }
+                Ok(Message::Read(seq, reader)) => self.lend(seq, &reader),
+                Err(TryRecvError::Empty) => return false,
+                Ok(Message::Close) | Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+        false
     }
 
     /// Makes a group durable and answers everybody in it.
@@ -347,20 +410,6 @@ const fn has_room(frames: usize, bytes: usize) -> bool {
 }
 
 /// Takes what waits already, as far as the group has room; true if the journal is to close.
-fn take_waiting(receiver: &Receiver<Message>, group: &mut Vec<Request>, bytes: &mut usize) -> bool {
-    while has_room(group.len(), *bytes) {
-        match receiver.try_recv() {
-            Ok(Message::Append(request)) => {
-                *bytes = bytes.saturating_add(weight(&request));
-                group.push(*request);
-            }
-            Err(TryRecvError::Empty) => return false,
-            Ok(Message::Close) | Err(TryRecvError::Disconnected) => return true,
-        }
-    }
-    false
-}
-
 fn len(record: &[u8]) -> u64 {
     u64::try_from(record.len()).expect("a length fits")
 }

@@ -43,6 +43,7 @@ pub mod diagram;
 pub mod disk;
 pub mod events;
 pub mod export;
+pub mod feed;
 pub mod frame;
 pub mod health;
 pub mod index;

@@ -15,7 +15,7 @@ use harness::http::get;
 use harness::program::{Program, binary, free_port};
 use harness::site::Site;
 
-use crate::process::{cpu_ns, cpu_ns_of_threads, median, status_kb, thousandths};
+use crate::process::{cpu_ns, cpu_ns_of_threads, median, status_kb, thousandths, threads};
 
 /// Rounds of this many seconds each: the median round is quoted.
 const ROUNDS: usize = 5;
@@ -52,6 +52,9 @@ pub(crate) fn run() {
     let idle = Program::start(&mut idle, &site.path("idle.log"));
     contenders.push(contender("idle tokio program, one timer".into(), idle, None));
     sleep(WARM_UP);
+    for (one, gpus) in contenders.iter().zip([8, 16]) {
+        assert_eq!(threads(one.program.pid(), GPU_THREADS), gpus, "{}", one.name);
+    }
 
     for round in 0..ROUNDS {
         eprintln!("agent: round {} of {ROUNDS}", round + 1);

@@ -20,6 +20,16 @@ pub(crate) fn cpu_ns_of_threads(pid: u32, name: &str) -> u64 {
     tasks.filter_map(ran).sum()
 }
 
+/// How many threads have names that begin so.
+pub(crate) fn threads(pid: u32, name: &str) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
+    let named = |entry: std::io::Result<fs::DirEntry>| {
+        let comm = fs::read_to_string(entry.ok()?.path().join("comm")).ok()?;
+        comm.starts_with(name).then_some(())
+    };
+    tasks.filter_map(named).count()
+}
+
 /// CPU time of the thread that asks, in nanoseconds.
 pub(crate) fn own_cpu_ns() -> u64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").expect("a running thread");

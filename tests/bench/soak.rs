@@ -45,6 +45,7 @@ pub(crate) fn run(minutes: Option<&str>) -> ExitCode {
         let size = Size::of(agent.pid());
         println!("| {minute} | {} kB | {} | {} |", size.resident_kb, size.threads, size.files);
         if minute >= SETTLED {
+            assert!(size.threads > 16, "a thread for each GPU");
             sizes.push(size);
         }
     }

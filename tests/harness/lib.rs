@@ -15,6 +15,7 @@ pub mod rng;
 pub mod schema;
 pub mod site;
 pub mod slurm;
+pub mod stores;
 pub mod truth;
 
 use std::time::{Duration, Instant};

@@ -88,12 +88,13 @@ fn how_words(how: How) -> &'static str {
 }
 
 fn summary(findings: &[Finding]) -> String {
-    let (mut hardware, mut integrated, mut without) = (0, 0, 0);
+    let (mut hardware, mut integrated, mut sampled, mut without) = (0, 0, 0, 0);
     let descriptions = findings.iter().filter_map(|finding| finding.outcome.as_ref().ok());
     for subject in descriptions.flat_map(|description| &description.subjects) {
         match subject.register.map(|register| register.method) {
             Some(Method::Hardware) => hardware += 1,
-            Some(Method::Integrated | Method::Sampled) => integrated += 1,
+            Some(Method::Integrated) => integrated += 1,
+            Some(Method::Sampled) => sampled += 1,
             // A node without a meter of its own is the sum of its devices.
             None if subject.kind == SubjectKind::Node => {}
             Some(Method::Unspecified) | None => without += 1,
@@ -101,8 +102,8 @@ fn summary(findings: &[Finding]) -> String {
     }
     let failed = findings.iter().filter(|finding| finding.outcome.is_err()).count();
     format!(
-        "Energy: {hardware} by hardware register, {integrated} integrated from power, {without} \
-         watched without energy. Probes that cannot read now: {failed}."
+        "Energy: {hardware} by hardware register, {integrated} integrated, {sampled} sampled, \
+         {without} watched without energy. Probes that cannot read now: {failed}."
     )
 }
 
@@ -216,7 +217,7 @@ modbus:isb/incomer
   cannot read                       isb/incomer at 10.0.0.7:502: connection
                                     refused
 
-Energy: 2 by hardware register, 0 integrated from power, 0 watched without
+Energy: 2 by hardware register, 0 integrated, 0 sampled, 0 watched without
 energy. Probes that cannot read now: 1.
 ";
         let report = text(&findings());

@@ -81,7 +81,7 @@ fn remark(offer: &Offer, subject: &Subject) -> &'static str {
     }
     match subject.register.map(|register| register.method) {
         Some(Method::Hardware) => "hardware register",
-        Some(Method::Integrated) => "integrated from power",
+        Some(Method::Integrated) => "from average power",
         Some(Method::Sampled) => "from power at moments",
         Some(Method::Unspecified) | None => "",
     }

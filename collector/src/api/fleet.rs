@@ -151,6 +151,18 @@ impl Subject {
         latest.value.filter(|_| age(latest.at, now) <= FRESH)
     }
 
+    /// Each part of a series that was read and is fresh: phases, channels; 0 is the whole.
+    pub(crate) fn fresh_parts(
+        &self,
+        quantity: Quantity,
+        now: UtcMillis,
+    ) -> impl Iterator<Item = (u32, i64)> {
+        let of = self.readings.iter().filter(move |(found, ..)| *found == quantity);
+        of.filter_map(move |(_, part, latest)| {
+            latest.value.filter(|_| age(latest.at, now) <= FRESH).map(|value| (*part, value))
+        })
+    }
+
     pub(crate) fn fresh(&self, quantity: Quantity, now: UtcMillis) -> Option<u64> {
         self.fresh_signed(quantity, now).and_then(|value| u64::try_from(value).ok())
     }

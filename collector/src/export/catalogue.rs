@@ -167,6 +167,24 @@ catalogue! {
         "Times the register began again."
     METER_IMPLAUSIBLE "bijli_meter_implausible_total" Counter "readings" ["hub" "meter"]
         "Readings that no power of this meter explains; not booked."
+    METER_FREQUENCY "bijli_meter_frequency_hertz" Gauge "Hz" ["hub" "meter"]
+        "Frequency of the mains at a meter."
+    METER_POWER_FACTOR "bijli_meter_power_factor_ratio" Gauge "ratio" ["hub" "meter"]
+        "Power factor at a meter, below 0 as the meter tells it."
+    UPS_ON_BATTERY "bijli_ups_on_battery" Gauge "0 or 1" ["hub" "meter"]
+        "1: this UPS feeds from its batteries."
+    UPS_CHARGE "bijli_ups_charge_ratio" Gauge "ratio" ["hub" "meter"]
+        "Charge of a UPS's batteries."
+    COOLING_SUPPLY "bijli_cooling_supply_temperature_celsius" Gauge "°C" ["hub" "meter"]
+        "Temperature of what a cooling loop supplies."
+    COOLING_RETURN "bijli_cooling_return_temperature_celsius" Gauge "°C" ["hub" "meter"]
+        "Temperature of what comes back to a cooling loop."
+    COOLING_FLOW "bijli_cooling_flow_cubic_meters_per_second" Gauge "m³/s" ["hub" "meter"]
+        "Flow of a cooling loop."
+    METER_VOLTAGE "bijli_meter_voltage_volts" Gauge "V" ["hub" "meter" "phase"]
+        "Voltage at a meter, line to neutral; phase 1 to 3, none for the meter as a whole."
+    METER_CURRENT "bijli_meter_current_amperes" Gauge "A" ["hub" "meter" "phase"]
+        "Current at a meter; phase 1 to 3, none for the meter as a whole."
     FACILITY_TOTAL "bijli_facility_total_energy_joules_total" Counter "J" ["hub" "source"]
         "Energy that entered the hub, closed intervals: grid, generator, solar; apart from them \
         store (batteries gave more than they took), missing (used while the meters above were \

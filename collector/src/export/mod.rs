@@ -11,6 +11,7 @@
 pub mod catalogue;
 mod events;
 mod gpus;
+mod meters;
 mod scene;
 mod text;
 mod write;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use bijli_wire::{HubId, NodeId, SubjectKind, UtcMillis};
+use bijli_wire::{HubId, NodeId, Quantity, SubjectKind, UtcMillis};
 
 use super::catalogue::{CATALOGUE, Metric, Type};
 use crate::api::fleet::{Node, Subject};
@@ -86,6 +86,12 @@ async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
         let is_told = of_gpus.is_none_or(|name| told.contains(&name));
         let is_inventory = ["_gpus_seen", "_gpus_expected", "_kernel_lines_total"];
         let is_told = is_told && !is_inventory.iter().any(|end| row.name.ends_with(end));
+        let of_plant = ["_hertz", "_power_factor_ratio", "_volts", "_amperes"];
+        let is_plant = row.name.starts_with("bijli_meter")
+            && of_plant.iter().any(|end| row.name.ends_with(end))
+            || row.name.starts_with("bijli_ups_")
+            || row.name.starts_with("bijli_cooling_");
+        let is_told = is_told && !is_plant;
         assert_eq!(seen.contains(&row.name), is_told, "{}", row.name);
     }
 }
@@ -194,6 +200,47 @@ async fn a_node_that_is_silent_is_down_and_one_that_left_is_gone() {
     }
     let left = at(25 * 3_600_000);
     assert!(!left.contains("node=") && left.contains("bijli_meter_energy_joules_total"));
+}
+
+/// Goal: whatever a meter of the plant reads is shown, each phase of it, while it is fresh.
+#[test]
+fn a_meter_tells_its_phases_its_ups_and_its_loop() {
+    let now = UtcMillis::new(NINE);
+    let read = |quantity, part, value| (quantity, part, Latest { at: now, value: Some(value) });
+    let mut readings: Vec<_> =
+        super::meters::tests_quantities().map(|quantity| read(quantity, 0, 950_000)).collect();
+    readings.push(read(Quantity::Voltage, 2, 231_400));
+    let silent = Latest { at: UtcMillis::new(NINE - 600_000), value: Some(229_000) };
+    readings.push((Quantity::Voltage, 3, silent));
+    let meter = Subject {
+        id: hub::subject_id("isb/ups-a"),
+        kind: SubjectKind::Meter,
+        label: String::new(),
+        model: String::new(),
+        serial: String::new(),
+        readings,
+    };
+    let mut scene = large();
+    scene.nodes.truncate(1);
+    scene.nodes[0].subjects = vec![meter];
+    let mut text = super::Text::default();
+    super::write::write(&mut text, &[scene]);
+    let text = text.finish();
+    for line in [
+        "bijli_meter_frequency_hertz{hub=\"isb\",meter=\"isb/ups-a\"} 950.000",
+        "bijli_meter_power_factor_ratio{hub=\"isb\",meter=\"isb/ups-a\"} 0.950000",
+        "bijli_ups_on_battery{hub=\"isb\",meter=\"isb/ups-a\"} 950000",
+        "bijli_ups_charge_ratio{hub=\"isb\",meter=\"isb/ups-a\"} 0.950000",
+        "bijli_cooling_supply_temperature_celsius{hub=\"isb\",meter=\"isb/ups-a\"} 950.000",
+        "bijli_cooling_return_temperature_celsius{hub=\"isb\",meter=\"isb/ups-a\"} 950.000",
+        "bijli_cooling_flow_cubic_meters_per_second{hub=\"isb\",meter=\"isb/ups-a\"} 0.950000",
+        "bijli_meter_voltage_volts{hub=\"isb\",meter=\"isb/ups-a\",phase=\"\"} 950.000",
+        "bijli_meter_voltage_volts{hub=\"isb\",meter=\"isb/ups-a\",phase=\"2\"} 231.400",
+        "bijli_meter_current_amperes{hub=\"isb\",meter=\"isb/ups-a\",phase=\"\"} 950.000",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("phase=\"3\""), "nothing is held");
 }
 
 /// A hub of 1,000 nodes with 8 GPUs each, every GPU with all its series.

@@ -7,18 +7,17 @@ use bijli_wire::{Quantity, SubjectKind};
 
 use super::catalogue as c;
 use super::catalogue::Metric;
-use super::gpus;
 use super::scene::{Scene, role};
 use super::text::{Text, Unit, Value};
+use super::{gpus, meters};
 use crate::api::fleet::{Node, Subject};
-use crate::api::nodes::{point_of, role_word};
 
 pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
     hubs(text, scenes);
     nodes(text, scenes);
     node_energies(text, scenes);
     gpus::write(text, scenes);
-    meters(text, scenes);
+    meters::write(text, scenes);
     facility(text, scenes);
     projects(text, scenes);
     ledger(text, scenes);
@@ -148,52 +147,6 @@ fn place<'a>(node: &Node, subject: &'a Subject) -> &'a str {
     let own = id.strip_prefix(node.id.as_str()).map_or(id, |rest| rest.trim_start_matches('/'));
     own.trim_start_matches(|c: char| c.is_ascii_alphabetic())
 }
-
-/// Meters that report, and those that only the diagram knows, by id.
-fn meter_roles(scene: &Scene) -> BTreeMap<&str, &'static str> {
-    let reporting = scene.nodes.iter().flat_map(|node| node.of_kind(SubjectKind::Meter));
-    let reporting = reporting.map(|meter| {
-        let id = meter.id.as_str();
-        (id, point_of(&scene.plan, id).map_or("none", role_word))
-    });
-    let declared = scene.plan.points.iter();
-    let declared = declared.filter_map(|point| Some((point.meter.as_deref()?, role_word(point))));
-    reporting.chain(declared).collect()
-}
-
-fn meters(text: &mut Text, scenes: &[Scene]) {
-    for scene in scenes {
-        for (meter, role) in meter_roles(scene) {
-            text.line(&c::METER_INFO, &[&scene.hub, meter, role], Value::Count(1));
-        }
-    }
-    each_node(text, scenes, |text, scene, node| {
-        for meter in node.of_kind(SubjectKind::Meter) {
-            let power = meter.power(scene.now);
-            let power = power.or_else(|| meter.register_power(&scene.registers, scene.now));
-            let power = power.filter(|_| node.is_up).map(|power| milli(u128::from(power)));
-            text.line_if(&c::METER_POWER, &[&scene.hub, meter.id.as_str()], power);
-        }
-    });
-    for (metric, value) in METER_SUMS {
-        for scene in scenes {
-            for (id, (_, register)) in &scene.registers {
-                if register.kind == SubjectKind::Meter {
-                    text.line_if(metric, &[&scene.hub, id.as_str()], value(register));
-                }
-            }
-        }
-    }
-}
-
-type OfRegister = fn(&crate::api::fleet::Register) -> Option<Value>;
-
-const METER_SUMS: &[(Metric, OfRegister)] = &[
-    (c::METER_ENERGY, |register| Some(milli(register.booked.total()))),
-    (c::METER_LAST, |register| register.last.map(|(at, _)| Value::Milli(i128::from(at.get())))),
-    (c::METER_RESETS, |register| Some(Value::Count(register.counts.resets))),
-    (c::METER_IMPLAUSIBLE, |register| Some(Value::Count(register.counts.implausible))),
-];
 
 fn facility(text: &mut Text, scenes: &[Scene]) {
     for scene in scenes {

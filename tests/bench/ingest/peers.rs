@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use harness::http::ask;
 use harness::program::{Program, free_port};
+use harness::stores::{influx, victoria};
 use harness::{eventually, now, utc_ms};
 
 use super::load::{BATCH_SAMPLES, NODES};
@@ -86,13 +87,6 @@ pub(crate) const PEERS: [Peer; 4] = [
     },
 ];
 
-fn victoria(folder: &Path, port: u16) -> Command {
-    let mut command = Command::new("victoria-metrics");
-    command.arg(format!("-storageDataPath={}", folder.join("data").display()));
-    command.arg(format!("-httpListenAddr=127.0.0.1:{port}"));
-    command
-}
-
 fn prometheus(folder: &Path, port: u16) -> Command {
     let config = folder.join("prometheus.yml");
     std::fs::write(&config, "global: {}\n").expect("written");
@@ -101,23 +95,6 @@ fn prometheus(folder: &Path, port: u16) -> Command {
     command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
     command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
     command.arg("--web.enable-remote-write-receiver");
-    command
-}
-
-fn influx(folder: &Path, port: u16) -> Command {
-    let (config, data) = (folder.join("influxdb.conf"), folder.join("data"));
-    let data = data.display();
-    let text = format!(
-        "reporting-disabled = true\nbind-address = \"127.0.0.1:{}\"\n\
-         [meta]\ndir = \"{data}/meta\"\n[data]\ndir = \"{data}/data\"\nwal-dir = \"{data}/wal\"\n\
-         index-version = \"inmem\"\nmax-series-per-database = 0\n\
-         [http]\nbind-address = \"127.0.0.1:{port}\"\nlog-enabled = false\n[monitor]\n\
-         store-enabled = false\n",
-        free_port()
-    );
-    std::fs::write(&config, text).expect("written");
-    let mut command = Command::new("influxd");
-    command.arg("-config").arg(config);
     command
 }
 

@@ -91,15 +91,17 @@ pub use energy::{
 pub use scenario::Scenario;
 
 /// The library itself, to be loaded: Cargo leaves it beside the tests of every crate that depends
-/// on this one.
+/// on this one, and in `deps/` beside its programs.
 ///
 /// # Panics
 ///
-/// If the running program has no path.
+/// If it is in neither place: an agent without it would run without GPUs.
 #[must_use]
 pub fn library_path() -> std::path::PathBuf {
-    let this_test = std::env::current_exe().expect("a running program has a path");
-    this_test.with_file_name("libfakenvml.so")
+    let this_program = std::env::current_exe().expect("a running program has a path");
+    let places = ["libfakenvml.so", "deps/libfakenvml.so"];
+    let mut places = places.map(|place| this_program.with_file_name(place)).into_iter();
+    places.find(|place| place.is_file()).expect("libfakenvml.so is built with this program")
 }
 
 #[cfg(test)]

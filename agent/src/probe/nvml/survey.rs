@@ -250,15 +250,10 @@ impl Survey<'_> {
         let hardware = self.register()?;
         self.plan.register = hardware;
         let note = match (hardware, self.plan.power) {
-            (Some(source), Some(_)) if is_distrusted => {
+            (Some(source), Some(power)) if is_distrusted => {
                 self.step(Cadence::Hot, Quantity::EnergyRegister, Source::Own);
                 self.step(Cadence::Hot, Quantity::DistrustedRegister, source);
-                Note::new(
-                    How::Integrated,
-                    "energy",
-                    "class integrated: the GPU's register disagrees with its power and is not \
-                     believed; power is integrated each second instead",
-                )
+                Note::new(How::Integrated, "energy", distrusted_words(power))
             }
             (Some(source), power) => {
                 self.step(Cadence::Hot, Quantity::EnergyRegister, source);
@@ -373,6 +368,19 @@ impl Survey<'_> {
     }
 }
 
+const fn distrusted_words(power: PowerSource) -> &'static str {
+    match power {
+        PowerSource::Average(_) => {
+            "class integrated: the GPU's register disagrees with its power and is not believed; \
+             its average power is integrated each second instead"
+        }
+        PowerSource::Instant(_) | PowerSource::Usage => {
+            "class sampled: the GPU's register disagrees with its power and is not believed; its \
+             present power is integrated each second instead"
+        }
+    }
+}
+
 const fn integrated_words(power: PowerSource) -> &'static str {
     match power {
         PowerSource::Average(_) => {
@@ -380,9 +388,9 @@ const fn integrated_words(power: PowerSource) -> &'static str {
              each second; nothing is counted while the agent is down"
         }
         PowerSource::Instant(_) | PowerSource::Usage => {
-            "class integrated: neither register nor average power answers, so the present power \
-             is integrated each second, which can be far off for a load that changes faster; \
-             nothing is counted while the agent is down"
+            "class sampled: neither register nor average power answers, so the present power is \
+             integrated each second, which can be far off for a load that changes faster; nothing \
+             is counted while the agent is down"
         }
     }
 }
