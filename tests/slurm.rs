@@ -1,4 +1,4 @@
-//! Who held which GPU, told by a real Slurm's prolog and epilog, by asking it, and by both; the books
+//! Who held which GPU, told by a real Slurm's hooks, by asking it, and by both; the books
 //! then have each project's energy. The GPUs are fake and know what they drew.
 
 use std::collections::BTreeMap;
@@ -247,7 +247,7 @@ fn s12_each_project_is_booked_what_the_gpus_of_its_jobs_drew() {
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert!(stage.slurm.ask("scontrol", &["requeue", &again]).is_some());
     stage.slurm.calls(&again, 2);
-    // Slurm waits two minutes before it begins again, unless it is told not to; and a slurmd refuses
+    // Slurm waits two minutes before it begins again, unless it is told otherwise; a slurmd refuses
     // a credential of the second in which it revoked the one before.
     std::thread::sleep(std::time::Duration::from_secs(3));
     let now = format!("JobId={again}");

@@ -230,7 +230,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Leaves a record for the agent. A job never fails by it: what goes wrong is said, and that is all.
+/// Leaves a record for the agent. A job never fails by it: what goes wrong is said, that is all.
 fn hold(edge: holders::Edge, dir: &std::path::Path) -> ExitCode {
     let clock = Clock::new();
     let when = holders::When {

@@ -1,4 +1,4 @@
-//! A real Slurm on loopback: munge, slurmctld and one slurmd for each node, private files and ports,
+//! A real Slurm on loopback: munge, slurmctld, one slurmd for each node, private files and ports,
 //! no accounting database. It needs root, as a slurmd does that runs jobs.
 //!
 //! What had to be found out: device files of gres.conf must be devices, or Slurm places the job and

@@ -156,15 +156,9 @@ fn thin(schema: &Schema, batches: &[Batch], cut: usize) -> Vec<Thinned> {
     }
     let mut again = Thinner::default();
     for (number, part) in (1..).zip(thinner.finish()) {
-        let Thinned { schema: id, created, uptime, first, since, matrices, events, holds } = part;
-        let whole = Batch {
-            created,
-            uptime,
-            matrices,
-            events,
-            holds,
-            ..batch(id, number, Matrix::default())
-        };
+        let bare = batch(part.schema, number, Matrix::default());
+        let Thinned { created, uptime, first, since, matrices, events, .. } = part;
+        let whole = Batch { created, uptime, matrices, events, ..bare };
         again.take(Input { schema, first, since, batch: whole });
     }
     for batch in rest {
