@@ -350,14 +350,9 @@ impl Source {
                 self.edges.insert(self.at, self.counts.clone());
             }
         }
-        Draft {
-            schema: Arc::clone(&self.encoded),
-            created: UtcMillis::new(self.at),
-            uptime: None,
-            matrices: vec![matrix],
-            events: Vec::new(),
-            holds: Vec::new(),
-        }
+        let (schema, created) = (Arc::clone(&self.encoded), UtcMillis::new(self.at));
+        let (matrices, events, holds) = (vec![matrix], Vec::new(), Vec::new());
+        Draft { schema, created, uptime: None, matrices, events, holds }
     }
 
     /// What the ledger books of all that waits in a spool, in the order in which it is sent.
