@@ -202,8 +202,8 @@ fn the_page_is_what_a_newcomer_sees() {
     let booked = eventually("the chiller's energy", 60, || {
         let balance = reader.json("/v1/hubs/isb/balance")?;
         assert_eq!(balance["imbalance_mj"], "0");
-        let accounts = balance["accounts"].as_array()?.iter();
-        let chiller = accounts.filter(|line| line["account"] == "cooling:chiller").last()?;
+        let mut accounts = balance["accounts"].as_array()?.iter();
+        let chiller = accounts.rfind(|line| line["account"] == "cooling:chiller")?;
         let booked = chiller["debits_mj"].as_str()?.to_owned();
         (booked.len() == "72000000".len() && booked.as_str() >= "72000000").then_some(booked)
     });

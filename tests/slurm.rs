@@ -14,7 +14,7 @@ const HUB: &str = "[[hub]]\nid = \"lahore\"\ntitle = \"Lahore\"\n";
 const GPUS: u64 = 8;
 /// Every GPU draws nothing, then its own power, then nothing: its register's total is known.
 const STILL_S: u64 = 25;
-const BUSY_S: u64 = 110;
+const BUSY_S: u64 = 130;
 /// A reading is of its tick to within the 600 ms in which it counts, and the fake's register moves
 /// each 100 ms: so far may energy at an edge lie on its other side.
 const READ_MS: u64 = 700;
@@ -212,9 +212,17 @@ fn uuids(node: u64, numbers: &str) -> Vec<String> {
 #[test]
 fn s12_each_project_is_booked_what_the_gpus_of_its_jobs_drew() {
     let mut stage = Stage::start();
-
     // Without hooks: asking Slurm alone.
     let polled = stage.slurm.submit("polled", "n2", 2, &["--wrap", "sleep 12"]);
+    side_by_side(&stage);
+    again_and_again(&stage);
+    asked_alone(&stage, &polled);
+    while_one_is_down(&mut stage);
+    the_books_have_it(&stage);
+}
+
+/// Jobs of a whole node, of parts of it, and one that is cancelled.
+fn side_by_side(stage: &Stage) {
     // Without asking: hooks alone, and the epilog of a cancelled job in the middle of an interval.
     let cancelled = stage.slurm.submit("cancelled", "n3", 1, &["--wrap", "sleep 120"]);
 
@@ -237,7 +245,10 @@ fn s12_each_project_is_booked_what_the_gpus_of_its_jobs_drew() {
         assert_eq!(held[0].devices, uuids(node, &calls[0].gpus), "{project}: {calls:?}");
         is_between(&held[0], calls, 0);
     }
+}
 
+/// Jobs that run several times under one number.
+fn again_and_again(stage: &Stage) {
     // Short jobs of one array, two GPUs each, one after the other where there is no room.
     let array = stage.slurm.submit("array", "n1", 4, &["--array=0-3", "--wrap", "sleep 1"]);
     // A job that runs again under its number: the epilog of the first run tells the second's count.
@@ -272,19 +283,23 @@ fn s12_each_project_is_booked_what_the_gpus_of_its_jobs_drew() {
         is_between(held, &calls, 0);
     }
     assert!(tasks.iter().any(|held| held.id.contains(&format!("/{array}/"))), "{tasks:?}");
+}
 
-    // No hook told of it: Slurm's own times, whole seconds, and the GPUs while it ran.
+/// No hook told of it: Slurm's own times, whole seconds, and the GPUs while it ran.
+fn asked_alone(stage: &Stage, polled: &str) {
     let is_told = |held: &[Held]| held.iter().any(|one| one.why.contains("ended as the scheduler"));
     let held = stage.held("polled", is_told);
     assert_eq!(held.len(), 1, "{held:?}");
-    let calls = stage.slurm.calls(&polled, 2);
+    let calls = stage.slurm.calls(polled, 2);
     assert_eq!(held[0].devices, uuids(2, &calls[0].gpus));
     assert!((held[0].from - calls[0].before).abs() < 2_000, "{held:?} {calls:?}");
     assert!((held[0].to.expect("an end") - calls[1].before).abs() < 3_000, "{held:?} {calls:?}");
     assert!(held[0].why.contains("as the scheduler told, to the second"), "{held:?}");
+}
 
-    // An agent that is down when a job begins and ends has not missed it. A controller that is down
-    // ends nothing.
+/// An agent that is down when a job begins and ends has not missed it. A controller that is down
+/// ends nothing.
+fn while_one_is_down(stage: &mut Stage) {
     let long = stage.slurm.submit("long", "n1", 1, &["--wrap", "sleep 120"]);
     stage.slurm.calls(&long, 1);
     stage.held("long", |held| held.len() == 1);
@@ -307,8 +322,6 @@ fn s12_each_project_is_booked_what_the_gpus_of_its_jobs_drew() {
     let held = stage.ended("unseen", 1);
     assert_eq!(held[0].devices, uuids(3, &unseen_calls[0].gpus));
     is_between(&held[0], &unseen_calls, 0);
-
-    the_books_have_it(&stage);
 }
 
 /// Every project's energy, and every millijoule of every register.
