@@ -9,7 +9,6 @@ cd "$(dirname "$0")"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 processors=$(nproc)
-started=0
 
 # reduced FILE ALERT: only those tests of tests/FILE_test.yml that name the alert, over the rules beside them. A test begins at its list item.
 reduced() {
@@ -44,6 +43,7 @@ $3
 
 # at_once ALERT WHAT SED-SCRIPT: as many as there are processors.
 running=0
+started=0
 at_once() {
     break_one "$@" &
     running=$((running + 1))
@@ -130,6 +130,7 @@ mutant UnattributedHigh     "needs a project"                                   
 mutant UnattributedHigh     "fires at half a percent"                                       's/> 0\.02/> 0.005/'
 mutant HeldIdleHigh         "minds 2 MJ"                                                    's/> 36e6/> 1e5/'
 mutant HeldIdleHigh         "fires at a third"                                              's/> 0\.5/> 0.3/'
+mutant MeterBookDue         "waits five weeks"                                              's/> 28 \* 86400/> 35 * 86400/'
 mutant MeterSilent          "waits longer"                                                  's/) > 300/) > 600/'
 mutant MeterSilent          "is quicker than a slow meter"                                  's/) > 300/) > 60/'
 mutant MeterSilent          "misses a meter never read"                                     's/(bijli_meter_info) \* Inf/(bijli_meter_info) * 0/'

@@ -119,7 +119,9 @@ fn assert_promises(result: &Value) {
     let pue = &lahore["pue"];
     let (total, it) = (millijoules(&pue["total_mj"]), millijoules(&pue["it_mj"]));
     assert!(it < total && total < 2 * it, "a PUE between 1 and 2: {pue}");
-    assert_eq!(millijoules(&pue["milli"]), (total * 2_000 + it) / (2 * it), "half up: {pue}");
+    let hundredths = (total * 200 + it) / (2 * it);
+    let value = format!(" = {}.{:02} ± ", hundredths / 100, hundredths % 100);
+    assert!(pue["words"].as_str().expect("words").contains(&value), "{value} half up: {pue}");
     assert_eq!(pue["category"], 1);
     let count = |key: &str| pue[key].as_u64().expect("a count");
     assert!(count("intervals_complete") >= 27, "half an hour of whole minutes: {pue}");
@@ -149,6 +151,9 @@ fn the_demo_keeps_what_it_promises() {
     });
     for words in ["Lahore (simulated)", "interim", "coverage", "SIMULATED", "books balance to 0 mJ"]
     {
+        assert!(dom.contains(words), "{words}:\n{dom}");
+    }
+    for words in ["Single-line diagram: what feeds what", "ups-out: ups out · IT of PUE"] {
         assert!(dom.contains(words), "{words}:\n{dom}");
     }
     assert!(demo.wait(), "{}", demo.printed("stderr"));

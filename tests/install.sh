@@ -4,25 +4,31 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime victoria-metrics influxdb)
-commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime victoria-metrics influxd)
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl ipmitool openipmi snmpd snmp victoria-metrics influxdb)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl ipmitool ipmi_sim snmpd snmpget victoria-metrics influxd)
 
+root=()
+[ "$(id -u)" -eq 0 ] || root=(sudo)
 missing=()
 for command in "${commands[@]}"; do
-  command -v "$command" >/dev/null || missing+=("$command")
+  # Servers are in sbin, which is not everybody's path.
+  PATH="$PATH:/usr/sbin" command -v "$command" >/dev/null || missing+=("$command")
 done
+# The package of snmpd would start one for the whole machine; the tests start their own.
+if [[ " ${missing[*]} " == *" snmpd "* ]]; then
+  "${root[@]}" mkdir -p /etc/systemd/system
+  "${root[@]}" ln -sf /dev/null /etc/systemd/system/snmpd.service
+fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing Debian packages for: ${missing[*]}"
-  root=()
-  [ "$(id -u)" -eq 0 ] || root=(sudo)
   "${root[@]}" apt-get update -qq
   DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends \
     "${packages[@]}" >/dev/null
 fi
 
 python=.venv/bin/python
-if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus' 2>/dev/null; then
+if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi, pysmi, snmpsim' 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 fi

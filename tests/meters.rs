@@ -22,6 +22,15 @@ id = "ups-out"
 role = "ups_out"
 meter = "lahore/ups-out"
 fed_by = "ups-in"
+[[hub.meter]]
+id = "lahore/incomer"
+class = "0.5S"
+standard = "IEC 62053-22:2020"
+serial = "50 123 456"
+[[hub.meter]]
+id = "lahore/ups-out"
+class = "1"
+standard = "IEC 62053-21:2020"
 [[hub.node]]
 id = "gateway"
 fed_by = "ups-out"
@@ -57,10 +66,18 @@ fn the_api_says_what_the_registers_say() {
         },
     );
     assert_eq!(millijoules(&pue["it_mj"]), ups_out);
-    let thousandths = (incomer * 1_000 + ups_out / 2) / ups_out;
-    let ratio = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
-    assert_eq!(pue["ratio"], ratio.as_str());
+    let hundredths = (incomer * 100 + ups_out / 2) / ups_out;
+    let value = format!(" = {}.{:02} ± ", hundredths / 100, hundredths % 100);
+    assert!(pue["shown"].as_str().expect("words").contains(&value), "{value}: {pue}");
     assert_eq!(pue["category"], 1);
+    // One meter on either side: u^2 is a third of the sum of the squares of their limits.
+    let relative = ((0.005_f64.powi(2) + 0.01_f64.powi(2)) / 3.0).sqrt();
+    let float = |millijoules: u128| millijoules.to_string().parse::<f64>().expect("a number");
+    let expected = 2.0 * relative * float(incomer) / float(ups_out);
+    let stated = pue["uncertainty"]["correlated"].as_str().expect("stated").parse::<f64>();
+    let stated = stated.expect("a number");
+    assert!((stated - expected).abs() < 2e-6, "{stated} {expected}");
+    assert_eq!(pue["meters"][0]["serial"], "50 123 456");
 
     let balance = site.json("/v1/hubs/lahore/balance");
     assert_eq!(balance["imbalance_mj"], "0");

@@ -27,6 +27,7 @@ const BANS: &[Ban] = &[
             "agent/src/uplink/http.rs",
             "agent/src/uplink/connect.rs",
             "agent/src/probe/modbus",
+            "agent/src/probe/snmp/link.rs",
             "agent/src/health.rs",
             "collector/src/main.rs",
             "collector/src/collector.rs",
@@ -34,6 +35,7 @@ const BANS: &[Ban] = &[
             "collector/src/api/",
             "collector/src/page/",
             "collector/src/export/",
+            "collector/src/feed/influx.rs",
             "collector/src/demo",
             "collector/src/answers/tests.rs",
             "collector/src/ask.rs",
@@ -67,6 +69,7 @@ const BANS: &[Ban] = &[
         allowed: &[
             "identity/src/",
             "agent/src/uplink/connect.rs",
+            "agent/src/probe/modbus/connection.rs",
             "collector/src/ingest/tls.rs",
             "tests/bench/",
             "tests/hostile/slow.rs",
@@ -75,12 +78,21 @@ const BANS: &[Ban] = &[
     },
     Ban {
         word: "tokio_rustls",
-        allowed: &["agent/src/uplink/connect.rs", "collector/src/ingest/tls.rs"],
+        allowed: &[
+            "agent/src/uplink/connect.rs",
+            "agent/src/probe/modbus/connection.rs",
+            "collector/src/ingest/tls.rs",
+        ],
         instead: "wrap the socket where it is opened or accepted",
     },
     Ban {
         word: "rcgen",
-        allowed: &["collector/src/ca/", "identity/src/testing.rs", "tests/identity.rs"],
+        allowed: &[
+            "collector/src/ca/",
+            "identity/src/testing.rs",
+            "tests/identity.rs",
+            "tests/meters_tls.rs",
+        ],
         instead: "issue with collector/src/ca",
     },
     Ban {
@@ -88,6 +100,7 @@ const BANS: &[Ban] = &[
         allowed: &["identity/src/certificate.rs"],
         instead: "ask bijli_identity::Certificate",
     },
+    Ban { word: "async_snmp", allowed: &["agent/src/probe/snmp/link.rs"], instead: "ask the link" },
     Ban {
         word: "influxdb2",
         allowed: &["collector/src/feed/influx.rs"],

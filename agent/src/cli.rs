@@ -358,6 +358,10 @@ fn settings(config: &Config) -> String {
             text.push_str(&format!("meter      {}\n           {words}\n", meter.meter));
         }
     }
+    for device in &config.probes.snmp {
+        let words = device.resolved();
+        text.push_str(&format!("device     {}\n           {words}\n", device.address));
+    }
     for line in certificate(config) {
         text.push_str(&format!("           {line}\n"));
     }

@@ -14,7 +14,7 @@ use bijli_wire::id::IdError;
 use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
 
-use crate::probe::{ProbesConfig, host, kmsg, modbus, nvml, rapl, replay};
+use crate::probe::{ProbesConfig, host, hwmon, ipmi, kmsg, modbus, nvml, rapl, replay, snmp};
 use crate::spool::{BYTES_MIN, Limits};
 use bijli_wire::quantity::{de_duration, de_size};
 
@@ -148,6 +148,12 @@ struct File {
     #[serde(default)]
     modbus: Vec<modbus::ModbusConfig>,
     #[serde(default)]
+    ipmi: Vec<ipmi::IpmiConfig>,
+    #[serde(default)]
+    hwmon: Vec<hwmon::HwmonConfig>,
+    #[serde(default)]
+    snmp: Vec<snmp::SnmpConfig>,
+    #[serde(default)]
     replay: Vec<replay::ReplayConfig>,
 }
 
@@ -202,7 +208,7 @@ fn parse(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
-    let file: File = toml::from_str(text).map_err(|e| ConfigError::Parse {
+    let mut file: File = toml::from_str(text).map_err(|e| ConfigError::Parse {
         path: path.to_owned(),
         words: e.to_string().trim_end().to_owned(),
     })?;
@@ -211,12 +217,27 @@ fn parse(
     let name = |key| move |source| ConfigError::Name { path: path.to_owned(), key, source };
     let missing = |key, example: &str| rule(key, format!("is missing: write {key} = {example:?}"));
 
-    let hub = env("HUB").or(file.hub).ok_or_else(|| missing("hub", "isb"))?;
-    let node = env("NODE").or(file.node).ok_or_else(|| missing("node", "isb-n01"))?;
-    let collector = env("COLLECTOR").unwrap_or(file.collector);
+    let hub = env("HUB").or(file.hub.take()).ok_or_else(|| missing("hub", "isb"))?;
+    let node = env("NODE").or(file.node.take()).ok_or_else(|| missing("node", "isb-n01"))?;
+    let collector = env("COLLECTOR").unwrap_or_else(|| file.collector.clone());
     let collector = CollectorUrl::parse(&collector).map_err(|e| rule("collector", e))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    file.modbus.iter_mut().for_each(|meter| meter.locate(folder));
+    file.ipmi.iter_mut().for_each(|bmc| bmc.locate(folder));
     let host = file.host.enabled.then_some(node.as_str());
-    check_subjects(&file.modbus, &file.replay, host).map_err(|(key, words)| rule(key, words))?;
+    file.snmp.iter_mut().for_each(|device| device.locate(folder));
+    let probes = ProbesConfig {
+        nvml: file.nvml,
+        rapl: file.rapl,
+        host: file.host,
+        kernel_log: file.kernel_log,
+        modbus: file.modbus,
+        ipmi: file.ipmi,
+        hwmon: file.hwmon,
+        snmp: file.snmp,
+        replay: file.replay,
+    };
+    check_subjects(&probes, host).map_err(|(key, words)| rule(key, words))?;
     let tls = check_tls(&collector, file.tls, path).map_err(|e| rule("tls", e))?;
     let is_abroad = !collector.is_tls && !collector.is_loopback();
     if is_abroad && !file.allow_plain_http {
@@ -248,14 +269,7 @@ fn parse(
         limits: Limits { bytes_max: file.spool.bytes_max, keep_acked: file.spool.keep_acked },
         batch: file.batch,
         listen,
-        probes: ProbesConfig {
-            nvml: file.nvml,
-            rapl: file.rapl,
-            host: file.host,
-            kernel_log: file.kernel_log,
-            modbus: file.modbus,
-            replay: file.replay,
-        },
+        probes,
     })
 }
 
@@ -286,18 +300,29 @@ fn check_tls(
 
 /// What no type can say of the configured meters and traces, and that each has a name of its own:
 /// two of one name would be booked as one register that jumps.
-fn check_subjects(
-    meters: &[modbus::ModbusConfig],
-    traces: &[replay::ReplayConfig],
-    host: Option<&str>,
-) -> Result<(), (&'static str, String)> {
-    for meter in meters {
-        meter.check().map_err(|why| ("modbus", format!("meter {:?}: {why}", meter.meter)))?;
+fn check_subjects(probes: &ProbesConfig, host: Option<&str>) -> Result<(), (&'static str, String)> {
+    let wrong = |key, id: &str, why: String| (key, format!("meter {id:?}: {why}"));
+    for meter in &probes.modbus {
+        meter.check().map_err(|why| wrong("modbus", &meter.meter, why))?;
     }
-    let meters = meters.iter().map(|meter| ("modbus", meter.meter.as_str()));
-    let traces = traces.iter().map(|trace| ("replay", trace.subject.as_str()));
+    for bmc in &probes.ipmi {
+        bmc.check().map_err(|why| wrong("ipmi", &bmc.meter, why))?;
+    }
+    for sensor in &probes.hwmon {
+        sensor.check().map_err(|why| wrong("hwmon", &sensor.meter, why))?;
+    }
+    for device in &probes.snmp {
+        let why = |why| ("snmp", format!("device {:?}: {why}", device.address));
+        device.check().map_err(why)?;
+    }
+    let meters = probes.modbus.iter().map(|meter| ("modbus", meter.meter.as_str()));
+    let bmcs = probes.ipmi.iter().map(|bmc| ("ipmi", bmc.meter.as_str()));
+    let sensors = probes.hwmon.iter().map(|sensor| ("hwmon", sensor.meter.as_str()));
+    let of_devices = probes.snmp.iter().flat_map(|device| &device.meters);
+    let of_devices = of_devices.map(|meter| ("snmp", meter.meter.as_str()));
+    let traces = probes.replay.iter().map(|trace| ("replay", trace.subject.as_str()));
     let mut seen: BTreeSet<&str> = host.into_iter().collect();
-    for (key, subject) in meters.chain(traces) {
+    for (key, subject) in meters.chain(bmcs).chain(sensors).chain(of_devices).chain(traces) {
         if !seen.insert(subject) {
             let whose =
                 if Some(subject) == host { "is the node's own name" } else { "is named twice" };
@@ -380,7 +405,9 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let config = read(&text).unwrap();
-        assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (2, 1));
+        assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (3, 1));
+        assert_eq!((config.probes.ipmi.len(), config.probes.hwmon.len()), (2, 1));
+        assert_eq!(config.probes.snmp.iter().map(|one| one.meters.len()).sum::<usize>(), 3);
     }
 
     #[test]
@@ -423,7 +450,15 @@ mod tests {
         let good = meter("m", "energy_register");
         let trace = "[[replay]]\nsubject = \"m\"\nfile = \"f\"\nformat = \"csv\"\n\
                      integrate = \"previous\"\npower_max = \"1 kW\"\n";
+        let device = |meters: &str| {
+            format!(
+                "[[snmp]]\naddress = \"10.0.0.9\"\nprofile = \"ups-mib\"\n\
+                 community_file = \"c\"\nmeters = [{meters}]\n"
+            )
+        };
+        let of_device = "{ meter = \"m\", power_max = \"1 MW\" }";
         assert!(read(&format!("{LEAST}{good}")).is_ok());
+        assert!(read(&format!("{LEAST}{}", device(of_device))).is_ok());
         // Where nothing else is called after the node, its meter may be.
         let apart =
             format!("{LEAST}{}[host]\nenabled = false\n", meter("isb-n01", "energy_register"));
@@ -431,6 +466,8 @@ mod tests {
         for (text, expected) in [
             (good.repeat(2), "modbus: \"m\" is named twice: give each"),
             (format!("{good}{trace}"), "replay: \"m\" is named twice"),
+            (format!("{good}{}", device(of_device)), "snmp: \"m\" is named twice"),
+            (device(""), "snmp: device \"10.0.0.9\": it has no meters"),
             (meter("isb-n01", "energy_register"), "is the node's own name"),
             (meter("m", "enrgy"), "modbus: meter \"m\": register 1: \"enrgy\" is no quantity"),
         ] {

@@ -3,7 +3,9 @@
 //! The journal keeps the canonical JSON of [`PutText`] and [`EndText`], so that a replay reads what
 //! the first run read. Field order and names are on disk: append only.
 
-use bijli_ledger::{Allocation, AllocationError, CalibrationError, EndVerdict, Holds, PutVerdict};
+use bijli_ledger::{
+    Allocation, AllocationError, CalibrationError, EndVerdict, Holds, MeterBookError, PutVerdict,
+};
 use bijli_wire::id::IdError;
 use bijli_wire::{HubId, NodeId, ProjectId, SubjectId};
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,7 @@ pub enum Verdict {
     Ended(EndVerdict),
     Refused(AllocationError),
     Calibrated(Result<PutVerdict, CalibrationError>),
+    Typed(Result<PutVerdict, MeterBookError>),
     /// The journalled text cannot be read; nothing was booked.
     Unreadable(TextError),
 }
@@ -87,16 +90,20 @@ impl Verdict {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Put(PutVerdict::New) | Self::Calibrated(Ok(PutVerdict::New)) => "new",
-            Self::Put(PutVerdict::Unchanged)
-            | Self::Calibrated(Ok(PutVerdict::Unchanged))
-            | Self::Ended(EndVerdict::Unchanged) => "unchanged",
-            Self::Put(PutVerdict::Replaced) | Self::Calibrated(Ok(PutVerdict::Replaced)) => {
-                "replaced"
+            Self::Put(verdict) | Self::Calibrated(Ok(verdict)) | Self::Typed(Ok(verdict)) => {
+                match verdict {
+                    PutVerdict::New => "new",
+                    PutVerdict::Unchanged => "unchanged",
+                    PutVerdict::Replaced => "replaced",
+                }
             }
+            Self::Ended(EndVerdict::Unchanged) => "unchanged",
             Self::Ended(EndVerdict::Ended) => "ended",
             Self::Ended(EndVerdict::Moved) => "moved",
-            Self::Refused(_) | Self::Calibrated(Err(_)) | Self::Unreadable(_) => "refused",
+            Self::Refused(_)
+            | Self::Calibrated(Err(_))
+            | Self::Typed(Err(_))
+            | Self::Unreadable(_) => "refused",
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bijli_wire::ErrorBody;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::Method;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -38,12 +39,32 @@ pub enum AskError {
 /// # Errors
 /// When nobody answers, not a collector, or it refuses.
 pub async fn ask<T: DeserializeOwned>(url: &str, path: &str) -> Result<(String, T), AskError> {
+    send(url, path, (Method::GET, Bytes::new())).await
+}
+
+/// `PUT path` with a JSON; as [`ask`].
+///
+/// # Errors
+/// As [`ask`].
+pub async fn put<T: DeserializeOwned>(
+    url: &str,
+    path: &str,
+    json: Vec<u8>,
+) -> Result<(String, T), AskError> {
+    send(url, path, (Method::PUT, Bytes::from(json))).await
+}
+
+async fn send<T: DeserializeOwned>(
+    url: &str,
+    path: &str,
+    what: (Method, Bytes),
+) -> Result<(String, T), AskError> {
     let refused = || AskError::Url { url: url.to_owned() };
     let authority = url.strip_prefix("http://").ok_or_else(refused)?.trim_end_matches('/');
     if authority.is_empty() || authority.contains('/') {
         return Err(refused());
     }
-    let answer = tokio::time::timeout(ANSWER_TIME_MAX, fetch(authority, path)).await;
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, fetch(authority, path, what)).await;
     let late = |_| AskError::TimeOut { authority: authority.to_owned() };
     let (status, text) = answer.map_err(late)??;
     if let Ok(ErrorBody { error }) = serde_json::from_str(&text) {
@@ -58,7 +79,11 @@ fn not_ours(authority: &str, path: &str, status: u16) -> AskError {
     AskError::Answer { authority: authority.to_owned(), path: path.to_owned(), status }
 }
 
-async fn fetch(authority: &str, path: &str) -> Result<(u16, String), AskError> {
+async fn fetch(
+    authority: &str,
+    path: &str,
+    (method, body): (Method, Bytes),
+) -> Result<(u16, String), AskError> {
     let failed = |reason: String| AskError::Http { authority: authority.to_owned(), reason };
     let stream = TcpStream::connect(authority)
         .await
@@ -68,9 +93,11 @@ async fn fetch(authority: &str, path: &str) -> Result<(u16, String), AskError> {
         .map_err(|error| failed(error.to_string()))?;
     // Its failure is the request's failure.
     tokio::spawn(async move { drop(connection.await) });
-    let request = hyper::Request::get(path)
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
         .header(hyper::header::HOST, authority)
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(body))
         .map_err(|error| failed(error.to_string()))?;
     let answer = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
     let status = answer.status().as_u16();

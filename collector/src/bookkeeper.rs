@@ -22,13 +22,14 @@ use bijli_wire::{Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMil
 use serde::{Deserialize, Serialize};
 
 use crate::activity::Activities;
-use crate::allocation::{EndText, PutText, Verdict};
+use crate::allocation::{EndText, PutText, TextError, Verdict};
 use crate::calibration::{CalibrationText, Unbooked};
 use crate::diagram::Plan;
 use crate::ingest::correction;
 use crate::intake::{Fact, Reply};
 use crate::journal::chain;
 use crate::leaves::{Lot, Trail};
+use crate::meterbook::{TypedText, Untyped};
 use crate::snapshot::Taken;
 use crate::state::{Hub, State};
 
@@ -137,6 +138,11 @@ impl Bookkeeper {
             }
             Fact::Calibration { received, json, reply } => {
                 let verdict = self.calibrate(&json);
+                self.answer(verdict, reply);
+                self.advance(received);
+            }
+            Fact::Typed { received, json, reply } => {
+                let verdict = self.put_typed(&json, received);
                 self.answer(verdict, reply);
                 self.advance(received);
             }
@@ -251,12 +257,26 @@ impl Bookkeeper {
         }
     }
 
+    fn put_typed(&mut self, json: &[u8], received: UtcMillis) -> Verdict {
+        match TypedText::from_json(json).map_err(Untyped::from).and_then(|text| text.read()) {
+            Ok((hub, reading)) => {
+                Verdict::Typed(self.hub(&hub).books_mut().put_typed(reading, received))
+            }
+            Err(Untyped::Refused(error)) => Verdict::Typed(Err(error)),
+            Err(Untyped::Text(error)) => Verdict::Unreadable(error),
+            Err(error) => Verdict::Unreadable(TextError::Json {
+                what: "a typed reading",
+                reason: error.to_string(),
+            }),
+        }
+    }
+
     fn answer(&self, verdict: Verdict, reply: Reply<Verdict>) {
         if let Verdict::Unreadable(error) = &verdict {
             self.state.health.frames_unusable.inc();
             tracing::error!(
                 error = chain(error),
-                "a journalled allocation or calibration cannot be read"
+                "a journalled allocation, calibration or typed reading cannot be read"
             );
         }
         reply.send(verdict);

@@ -507,6 +507,7 @@ fn put_from_file(
         crate::allocation::Verdict::Put(_)
         | crate::allocation::Verdict::Ended(_)
         | crate::allocation::Verdict::Calibrated(_)
+        | crate::allocation::Verdict::Typed(_)
         | crate::allocation::Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();

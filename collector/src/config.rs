@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use bijli_ledger::Rules;
+use bijli_ledger::{Offset, Rules};
 use bijli_wire::{HubId, Millis, UtcMillis, quantity};
 use serde::Deserialize;
 
@@ -20,7 +20,8 @@ use influx::InfluxText;
 use xids::XidText;
 
 use crate::allocation::PutText;
-use crate::diagram::{Plan, PlanNode, PlanPoint};
+use crate::answers::layout::wrapped;
+use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
 use crate::xids::Xids;
@@ -148,9 +149,19 @@ struct HubText {
     #[serde(default)]
     pue_category: Option<u8>,
     #[serde(default)]
+    pue_standard: Option<String>,
+    #[serde(default)]
+    pue_estimated_max: Option<String>,
+    #[serde(default)]
+    pue_estimate_doubt: Option<String>,
+    #[serde(default)]
+    utc_offset: Option<String>,
+    #[serde(default)]
     expected_nodes: Option<u32>,
     #[serde(default, rename = "point")]
     points: Vec<PlanPoint>,
+    #[serde(default, rename = "meter")]
+    meters: Vec<PlanMeter>,
     #[serde(default, rename = "node")]
     nodes: Vec<PlanNode>,
     #[serde(default, rename = "xid")]
@@ -336,7 +347,16 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
     let mut hubs = Vec::new();
     for text in texts {
         let place = format!("hub {:?}", text.id);
-        let plan = Plan { pue_category: text.pue_category, points: text.points, nodes: text.nodes };
+        let plan = Plan {
+            pue_category: text.pue_category,
+            pue_standard: text.pue_standard,
+            pue_estimated_max: text.pue_estimated_max,
+            pue_estimate_doubt: text.pue_estimate_doubt,
+            utc_offset: text.utc_offset,
+            points: text.points,
+            meters: text.meters,
+            nodes: text.nodes,
+        };
         if let Err(error) = plan.diagram().and_then(|_| plan.category()) {
             note(problems, &place, error_words(&error), error.remedy());
         }
@@ -413,14 +433,14 @@ impl Config {
             text.push_str(&influx::explain(target));
         }
         for hub in &self.hubs {
-            text.push_str(&hub.explain());
+            text.push_str(&hub.explain(now));
         }
         text
     }
 }
 
 impl HubConfig {
-    fn explain(&self) -> String {
+    fn explain(&self, now: UtcMillis) -> String {
         let category = match self.plan.category() {
             Ok(Some(category)) => format!("PUE category {}", category.number()),
             Ok(None) | Err(_) => "no PUE: no pue_category is declared".to_owned(),
@@ -432,10 +452,24 @@ impl HubConfig {
         let tree = if self.plan.is_empty() {
             "    no diagram: every node is booked apart, as unplaced".to_owned()
         } else {
-            self.plan.tree()
+            self.plan.tree() + &self.doubts()
         };
+        let warnings = self.plan.warnings(Offset::UTC.date(now)).into_iter();
+        let warnings: String =
+            warnings.map(|warning| format!("    warning: {warning}\n")).collect();
         let xids = xids::explain(&self.xids);
-        format!("\nhub {} ({})\n    {category}, {expected}\n{tree}\n{xids}", self.id, self.title)
+        let (id, title) = (&self.id, &self.title);
+        let facts = self.plan.explained();
+        format!("\nhub {id} ({title})\n    {category}, {expected}\n{tree}\n{facts}{warnings}{xids}")
+    }
+}
+
+impl HubConfig {
+    /// What the diagram leaves open, for people.
+    fn doubts(&self) -> String {
+        let doubts = self.plan.doubts().into_iter();
+        let wrapped = doubts.map(|words| wrapped(&words, 72).join("\n      "));
+        wrapped.map(|words| format!("\n    ! {words}")).collect()
     }
 }
 
@@ -477,7 +511,10 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8640");
         assert_eq!(config.rules, Rules::default());
         assert_eq!((config.segment_bytes, config.reserve_bytes), (64 << 20, 256 << 20));
-        assert!(config.explain(UtcMillis::ZERO).contains("incomer"), "{config:?}");
+        let explained = config.explain(UtcMillis::ZERO);
+        assert!(explained.contains("incomer"), "{explained}");
+        let warned = "    warning: meter m1 of E_DC has no class: no PUE here can state";
+        assert!(explained.contains(warned), "{explained}");
     }
 
     /// Goal: an error that is the source of another says its words once.

@@ -3,13 +3,18 @@
 //! # Invariants
 //! - [`Plan::to_toml`] is canonical: equal plans give equal bytes. The journal keeps these bytes.
 
+mod doubts;
+mod meters;
+pub mod tree;
+
 use std::collections::BTreeMap;
 
-use bijli_ledger::diagram::MAIN;
-use bijli_ledger::{Category, Diagram, DiagramError, Point, PointId, Role};
+use bijli_ledger::{Category, CivilError, Diagram, DiagramError, Point, PointId, Role};
 use bijli_wire::id::IdError;
 use bijli_wire::{NodeId, SubjectId};
 use serde::Deserialize;
+
+pub use meters::{MeterError, PlanMeter};
 
 /// The declared diagram. Its canonical TOML text is what the journal keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -18,8 +23,22 @@ pub struct Plan {
     /// PUE category 1 to 3; `None`: no PUE is computed and answers say so.
     #[serde(default)]
     pub pue_category: Option<u8>,
+    /// The standard and edition in which PUE is reported.
+    #[serde(default)]
+    pub pue_standard: Option<String>,
+    /// A figure is withheld where more of a term is estimated, in percent.
+    #[serde(default)]
+    pub pue_estimated_max: Option<String>,
+    /// Standard uncertainty of what is estimated, in percent.
+    #[serde(default)]
+    pub pue_estimate_doubt: Option<String>,
+    /// Where the hub's days and months begin; `None`: in UTC.
+    #[serde(default)]
+    pub utc_offset: Option<String>,
     #[serde(default, rename = "point")]
     pub points: Vec<PlanPoint>,
+    #[serde(default, rename = "meter")]
+    pub meters: Vec<PlanMeter>,
     #[serde(default, rename = "node")]
     pub nodes: Vec<PlanNode>,
 }
@@ -70,6 +89,14 @@ pub enum PlanError {
     Category { found: u8 },
     #[error("node {node} is declared twice")]
     NodeTwice { node: String },
+    #[error("meter {meter}")]
+    Meter { meter: String, source: MeterError },
+    #[error("{key} = {found:?} is no share")]
+    Share { key: &'static str, found: String },
+    #[error("utc_offset")]
+    Offset(#[source] CivilError),
+    #[error("pue_standard needs 1 to 128 bytes")]
+    Standard,
     #[error(transparent)]
     Rule(#[from] DiagramError),
     #[error("the journalled text is no diagram: {reason}")]
@@ -84,6 +111,10 @@ impl PlanError {
             Self::Name { .. } => "use 1 to 96 letters, digits and . _ - : /",
             Self::Category { .. } => "write pue_category = 1, 2 or 3, or leave the line out",
             Self::NodeTwice { .. } => "keep one [[hub.node]] section per node",
+            Self::Meter { source, .. } => source.remedy(),
+            Self::Share { .. } => "write it like \"5 %\", at most 100 %",
+            Self::Offset(_) => "write it like \"+05:00\": hours and minutes ahead of UTC",
+            Self::Standard => "name the standard and its edition: \"ISO/IEC 30134-2:2026\"",
             Self::Text { .. } => "the journal was written by another version: upgrade",
             Self::Rule(rule) => match rule {
                 DiagramError::PointTwice { .. } => "give each point an id of its own",
@@ -107,6 +138,9 @@ impl PlanError {
                 DiagramError::NoSupplyMeter { .. } => {
                     "give a grid, generator or solar point its meter: without one no PUE can be true"
                 }
+                DiagramError::UnknownMeter { .. } => {
+                    "write the meter's id at its point, or correct it in [[hub.meter]]"
+                }
             },
         }
     }
@@ -126,6 +160,16 @@ impl Plan {
         if let Some(category) = self.pue_category {
             text.push_str(&format!("pue_category = {category}\n"));
         }
+        for (key, value) in [
+            ("pue_standard", &self.pue_standard),
+            ("pue_estimated_max", &self.pue_estimated_max),
+            ("pue_estimate_doubt", &self.pue_estimate_doubt),
+            ("utc_offset", &self.utc_offset),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!("{key} = {}\n", quoted(value)));
+            }
+        }
         for point in &self.points {
             let (id, role) = (quoted(&point.id), point.role.word());
             text.push_str(&format!("\n[[point]]\nid = {id}\nrole = \"{role}\"\n"));
@@ -136,6 +180,7 @@ impl Plan {
                 }
             }
         }
+        self.meters.iter().for_each(|meter| text.push_str(&meter.to_toml()));
         for node in &self.nodes {
             let (id, feeder) = (quoted(&node.id), quoted(&node.fed_by));
             text.push_str(&format!("\n[[node]]\nid = {id}\nfed_by = {feeder}\n"));
@@ -174,7 +219,8 @@ impl Plan {
                 return Err(PlanError::NodeTwice { node: node.id.clone() });
             }
         }
-        Ok(Some(Diagram::new(points, nodes, category)?))
+        let diagram = Diagram::new(points, nodes, category)?;
+        Ok(Some(diagram.with(self.described()?, self.policy()?)?))
     }
 
     /// The declared category; `None`: none is declared.
@@ -189,48 +235,6 @@ impl Plan {
             }
         }
     }
-
-    /// The diagram as an indented tree with aligned columns, for `check`.
-    #[must_use]
-    pub fn tree(&self) -> String {
-        let mut rows: Vec<[String; 3]> = Vec::new();
-        for point in self.points.iter().filter(|point| point.role.is_supply()) {
-            rows.push(point.row(0));
-        }
-        rows.push(["main board".into(), String::new(), String::new()]);
-        self.branch(None, 1, &mut rows);
-        let widths = [0, 1].map(|column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(String::len).max().unwrap_or(0)
-        });
-        let [first, second] = widths;
-        let lines = rows.iter().map(|[place, role, meter]| {
-            format!("    {place:first$}  {role:second$}  {meter}").trim_end().to_owned()
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    fn branch(&self, feeder: Option<&str>, depth: usize, rows: &mut Vec<[String; 3]>) {
-        // A circle would never end; no honest diagram is so deep.
-        if depth > 32 {
-            return;
-        }
-        let is_below = |fed_by: Option<&str>| match (fed_by, feeder) {
-            (None | Some(MAIN), None) => true,
-            (Some(fed_by), Some(feeder)) => fed_by == feeder,
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        for point in &self.points {
-            if !point.role.is_supply() && is_below(point.fed_by.as_deref()) {
-                rows.push(point.row(depth));
-                self.branch(Some(&point.id), depth + 1, rows);
-            }
-        }
-        for node in self.nodes.iter().filter(|node| is_below(Some(&node.fed_by))) {
-            let place = format!("{}{}", "  ".repeat(depth), node.id);
-            rows.push([place, "node".into(), String::new()]);
-        }
-    }
 }
 
 /// A JSON string is a TOML basic string.
@@ -239,15 +243,6 @@ fn quoted(text: &str) -> String {
 }
 
 impl PlanPoint {
-    fn row(&self, depth: usize) -> [String; 3] {
-        let place = format!("{}{}", "  ".repeat(depth), self.id);
-        let meter = match &self.meter {
-            Some(meter) => format!("meter {meter}"),
-            None => "no meter".to_owned(),
-        };
-        [place, self.role.word().to_owned(), meter]
-    }
-
     fn checked(&self) -> Result<Point, PlanError> {
         let name = |source| PlanError::Name { place: format!("point {:?}", self.id), source };
         Ok(Point {
@@ -321,12 +316,13 @@ mod tests {
         assert_eq!(diagram.category(), Category::UpsOutput);
         assert_eq!(Plan::from_toml(&plan.to_toml()), Ok(plan.clone()));
         let tree = [
-            "    incomer      grid     meter m-incomer",
+            "    incomer        grid         m-incomer",
             "    main board",
-            "      ups-in     ups_in   meter m-ups-in",
-            "        ups-out  ups_out  meter m-ups-out",
-            "          n01    node",
-            "      chiller    cooling  no meter",
+            "    ├─ ups-in      ups_in       m-ups-in",
+            "    │  └─ ups-out  ups_out  IT  m-ups-out",
+            "    │     └─ node n01",
+            "    └─ chiller     cooling      ! no meter",
+            "    IT: here PUE category 1 measures IT energy",
         ];
         assert_eq!(plan.tree().lines().collect::<Vec<_>>(), tree);
     }

@@ -16,7 +16,7 @@
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
 //! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
-//! JSON.
+//! JSON. 14 typed reading: JSON.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -50,6 +50,10 @@ pub enum Frame {
         json: Vec<u8>,
     },
     Calibration {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    Typed {
         received: UtcMillis,
         json: Vec<u8>,
     },
@@ -169,6 +173,7 @@ const KIND_INCIDENT: u8 = 10;
 const KIND_SNAPSHOT: u8 = 11;
 const KIND_PRUNED: u8 = 12;
 const KIND_CALIBRATION: u8 = 13;
+const KIND_TYPED: u8 = 14;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -180,6 +185,7 @@ impl Frame {
             | Self::AllocationPut { received, .. }
             | Self::AllocationEnd { received, .. }
             | Self::Calibration { received, .. }
+            | Self::Typed { received, .. }
             | Self::Diagram { received, .. }
             | Self::Tick { received }
             | Self::Rules { received, .. }
@@ -207,6 +213,7 @@ impl Frame {
                 framed(KIND_ALLOCATION_END, *received, &[json])
             }
             Self::Calibration { received, json } => framed(KIND_CALIBRATION, *received, &[json]),
+            Self::Typed { received, json } => framed(KIND_TYPED, *received, &[json]),
             Self::Diagram { received, from, hub, toml } => {
                 let hub = hub.as_str().as_bytes();
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
@@ -259,6 +266,7 @@ impl Frame {
             KIND_ALLOCATION_PUT => Ok(Self::AllocationPut { received, json: body.to_vec() }),
             KIND_ALLOCATION_END => Ok(Self::AllocationEnd { received, json: body.to_vec() }),
             KIND_CALIBRATION => Ok(Self::Calibration { received, json: body.to_vec() }),
+            KIND_TYPED => Ok(Self::Typed { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),

@@ -70,7 +70,8 @@ pub enum Note {
         /// As the door read it; `None`: it is decoded when it is booked.
         carried: Option<Carried>,
     },
-    /// Of an allocation or a calibration: whoever put it waits for what the books say.
+    /// Of an allocation, a calibration or a typed reading: whoever put it waits for what the
+    /// books say.
     Answer {
         reply: Reply<Verdict>,
     },
@@ -117,6 +118,11 @@ pub enum Fact {
         reply: Reply<Verdict>,
     },
     Calibration {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
+    Typed {
         received: UtcMillis,
         json: Vec<u8>,
         reply: Reply<Verdict>,
@@ -306,6 +312,9 @@ impl Intake {
             Frame::Calibration { received, json } => {
                 facts.push(Fact::Calibration { received, json, reply });
             }
+            Frame::Typed { received, json } => {
+                facts.push(Fact::Typed { received, json, reply });
+            }
             Frame::Schema { .. }
             | Frame::Batch { .. }
             | Frame::Corrected { .. }
@@ -455,7 +464,8 @@ impl Note {
             }
             Frame::AllocationPut { .. }
             | Frame::AllocationEnd { .. }
-            | Frame::Calibration { .. } => Ok(Self::Answer { reply: Reply::none() }),
+            | Frame::Calibration { .. }
+            | Frame::Typed { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }

@@ -64,12 +64,15 @@ pub struct Request {
 /// A request that is in the log, with its record.
 type Appended = (RecordSeq, FrameDigest, Request);
 
+/// A record of the log, or why there is none.
+pub type Read = Result<(RecordSeq, Vec<u8>), LogError>;
+
 /// What is durable from some record on.
 pub struct Stretch {
     /// The last record that is.
     pub through: RecordSeq,
     /// Begins later where the first ones were let go: compare.
-    pub records: Box<dyn Iterator<Item = Result<(RecordSeq, Vec<u8>), LogError>> + Send>,
+    pub records: Box<dyn Iterator<Item = Read> + Send>,
 }
 
 enum Message {
@@ -424,7 +427,8 @@ fn weight(request: &Request) -> usize {
         }
         Frame::AllocationPut { json, .. }
         | Frame::AllocationEnd { json, .. }
-        | Frame::Calibration { json, .. } => json.len(),
+        | Frame::Calibration { json, .. }
+        | Frame::Typed { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. }

@@ -52,6 +52,7 @@ pub mod intake;
 pub mod journal;
 pub mod leaves;
 pub mod live;
+pub mod meterbook;
 pub mod page;
 pub mod replay;
 pub mod scrub;

@@ -53,7 +53,9 @@ impl Severity {
             | EventKind::InventoryChanged
             | EventKind::RegisterDistrusted
             // Somebody compares the books with the meter's display.
-            | EventKind::MeterChanged => Self::Ticket,
+            | EventKind::MeterChanged
+            // Who did it, and what was counted until then?
+            | EventKind::MeterReset => Self::Ticket,
             EventKind::Unspecified
             | EventKind::AgentStarted
             | EventKind::ProbeRecovered

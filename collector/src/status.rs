@@ -56,9 +56,8 @@ pub struct HubStatus {
 /// A PUE with everything it must be printed with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PueStatus {
+    pub kind: String,
     pub category: u8,
-    /// In thousandths, rounded to nearest.
-    pub milli: String,
     pub total_mj: String,
     pub it_mj: String,
     pub estimated_mj: String,
@@ -220,8 +219,8 @@ impl HubStatus {
 impl PueStatus {
     fn of(pue: &bijli_ledger::Pue) -> Self {
         Self {
+            kind: pue.kind.to_string(),
             category: pue.category.number(),
-            milli: pue.milli().to_string(),
             total_mj: pue.total.to_string(),
             it_mj: pue.it.to_string(),
             estimated_mj: pue.estimated.to_string(),

@@ -29,16 +29,21 @@ impl KeyHash {
     /// From 64 hexadecimal digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        let digits = text.as_bytes();
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        bytes_of_hex(text).map(Self)
     }
+}
+
+/// 32 bytes from 64 hexadecimal digits.
+pub(crate) fn bytes_of_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let digits = text.as_bytes();
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 impl fmt::Display for KeyHash {
@@ -86,16 +91,10 @@ impl Certificate {
     /// # Errors
     /// When it is malformed, or is called by a URI that is no name of this system.
     pub fn read(der: &[u8]) -> Result<Self, CertificateError> {
-        let malformed = |reason: String| CertificateError::Malformed { reason };
-        let (rest, parsed) =
-            X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
-        if !rest.is_empty() {
-            return Err(malformed("bytes follow it".to_owned()));
-        }
+        let parsed = parsed(der)?;
         let names = parsed.subject_alternative_name();
-        let names = names.map_err(|error| malformed(error.to_string()))?;
+        let names = names.map_err(malformed)?;
         let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
-        let millis = |seconds: i64| UtcMillis::new(seconds.saturating_mul(1_000));
         Ok(Self {
             holder: holder(names)?,
             hosts: names.iter().filter_map(host).collect(),
@@ -107,14 +106,21 @@ impl Certificate {
         })
     }
 
+    /// The first moment of a certificate of others, whose names are none of this system.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(crate) fn not_before(der: &[u8]) -> Result<UtcMillis, CertificateError> {
+        Ok(millis(parsed(der)?.validity().not_before.timestamp()))
+    }
+
     /// Reads the first certificate of a PEM text.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
     pub fn first_of_pem(pem: &[u8]) -> Result<Self, CertificateError> {
         let der = CertificateDer::from_pem_slice(pem);
-        let der = der.map_err(|error| CertificateError::Malformed { reason: error.to_string() })?;
-        Self::read(&der)
+        Self::read(&der.map_err(malformed)?)
     }
 
     /// How long it is valid from `now` on; `None`: it is over.
@@ -122,6 +128,20 @@ impl Certificate {
     pub fn left(&self, now: UtcMillis) -> Option<bijli_wire::Millis> {
         self.not_after.since(now)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it")]
+fn malformed(error: impl ToString) -> CertificateError {
+    CertificateError::Malformed { reason: error.to_string() }
+}
+
+fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
+    let (rest, parsed) = X509Certificate::from_der(der).map_err(malformed)?;
+    if rest.is_empty() { Ok(parsed) } else { Err(malformed("bytes follow it")) }
+}
+
+fn millis(seconds: i64) -> UtcMillis {
+    UtcMillis::new(seconds.saturating_mul(1_000))
 }
 
 /// A certificate of a stranger may have any URI; ours has one, and it is a name of ours.

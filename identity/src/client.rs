@@ -104,7 +104,7 @@ fn would_be_taken(material: &Material) -> Result<(), IdentityError> {
     }
 }
 
-fn unix(at: UtcMillis) -> UnixTime {
+pub(crate) fn unix(at: UtcMillis) -> UnixTime {
     let seconds = u64::try_from(at.get().max(0) / 1_000).unwrap_or(0);
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
 }
@@ -115,7 +115,7 @@ fn millis(at: UnixTime) -> UtcMillis {
 
 /// Shows the certificate to whoever asks: which authorities he names does not matter.
 #[derive(Debug)]
-struct Shown(CertifiedKey);
+pub(crate) struct Shown(pub(crate) CertifiedKey);
 
 impl rustls::client::ResolvesClientCert for Shown {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {

@@ -4,14 +4,16 @@
 //! # Invariants
 //! - A node's hub and id come from the one URI in its certificate, `spiffe://bijli/hub/H/node/N`.
 //! - A hub's authority vouches for nodes of its own hub only.
-//! - Only TLS 1.3, only the authorities of the file, never those of the operating system.
+//! - Only TLS 1.3 between our programs (a meter may have no more than 1.2: [`device`]), only the
+//!   authorities of the file, never those of the operating system.
 //! - Files that do not fit together are never put into force: the old ones stay.
 //!
-//! Sockets are the programs' (`collector/src/ingest/tls.rs`, `agent/src/uplink/tls.rs`); this
-//! crate hands them rustls configurations.
+//! Sockets are the programs' (`collector/src/ingest/tls.rs`, `agent/src/uplink/connect.rs`,
+//! `agent/src/probe/modbus/connection.rs`); this crate hands them rustls configurations.
 
 pub mod certificate;
 pub mod client;
+pub mod device;
 pub mod disk;
 mod error;
 pub mod files;

@@ -126,6 +126,15 @@ impl Authority {
     }
 }
 
+/// As many devices ship: self-signed, calls itself an authority, names nobody.
+pub(crate) fn self_signed() -> Made {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let made = params.self_signed(&key).expect("signed");
+    Made { der: made.der().to_vec(), pem: made.pem(), key: key.serialize_pem() }
+}
+
 /// A certificate to damage.
 pub(crate) fn sample() -> &'static [u8] {
     static SAMPLE: OnceLock<Vec<u8>> = OnceLock::new();

@@ -3,7 +3,7 @@
 //! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
 //!
-//! `bijli-bench [accuracy | agent | collector | snapshot |
+//! `bijli-bench [accuracy | agent | collector | snapshot | pue |
 //! ingest [bijli | victoria | prometheus | influx] | kill9 [the same] | soak [MINUTES]]`; the soak
 //! runs when it is named only.
 
@@ -13,6 +13,7 @@ mod collector;
 mod ingest;
 mod kill9;
 mod process;
+mod pue;
 mod snapshot;
 mod soak;
 
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
     }
     if wants("snapshot") {
         snapshot::run();
+    }
+    if wants("pue") {
+        pue::run();
     }
     if wants("kill9") {
         kill9::run(part_of_it.as_deref());

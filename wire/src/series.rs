@@ -171,6 +171,8 @@ catalogue! {
     66 ReadTime           "read_time"            "us"     Gauge 0 3_600_000_000 "nothing was read"
     67 DistrustedRegister "distrusted_register"  "count"  Counter 0 4_611_686_018_427_387_904 "the register is believed, or the read failed; never booked"
     68 KernelLines        "kernel_lines"         "lines"  Counter 0 4_611_686_018_427_387_904 "the kernel's log cannot be read: XIDs come from the driver only"
+    69 SecondsOnBattery   "seconds_on_battery"   "s"      Gauge 0 31_536_000 "the UPS does not tell"
+    70 BatteryTimeLeft    "battery_time_left"    "s"      Gauge 0 31_536_000 "the UPS does not tell"
 }
 
 #[cfg(test)]

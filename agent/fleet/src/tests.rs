@@ -349,7 +349,7 @@ fn the_diagram_as_the_collector_reads_it() {
     let spec = FleetSpec { nodes: 2, gpus_per_node: 1, pdus: 1, ..FleetSpec::demo(START) };
     let fleet = fleet(FleetSpec { hub: HubId::new("sim-x").expect("a name"), ..spec });
     let text = fleet.diagram_toml();
-    let begins = "[[hub]]\nid = \"sim-x\"\ntitle = \"Lahore (simulated)\"\npue_category = 1\nexpected_nodes = 3\n\n\
+    let begins = "[[hub]]\nid = \"sim-x\"\ntitle = \"Lahore (simulated)\"\npue_category = 1\npue_standard = \"ISO/IEC 30134-2:2026\"\nexpected_nodes = 3\n\n\
                   [[hub.point]]\nid = \"incomer\"\nrole = \"grid\"\nmeter = \"sim-x/incomer\"\n\n";
     assert!(text.starts_with(begins), "{text}");
     for part in [
@@ -362,6 +362,7 @@ fn the_diagram_as_the_collector_reads_it() {
     ] {
         assert!(text.contains(&format!("[[hub.point]]\n{part}")), "{part} in {text}");
     }
+    assert_eq!(text.matches("[[hub.meter]]").count(), 3, "incomer, generator, UPS output: {text}");
     let ends = "[[hub.node]]\nid = \"sim-n01\"\nfed_by = \"pdu-1\"\n\n\
                 [[hub.node]]\nid = \"sim-n02\"\nfed_by = \"pdu-1\"\n";
     assert!(text.ends_with(ends), "{text}");

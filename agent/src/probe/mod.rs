@@ -28,11 +28,15 @@ use crate::clock::Moment;
 use crate::pause::Pause;
 
 pub mod host;
+pub mod hwmon;
+pub mod ipmi;
 pub mod kmsg;
 pub mod modbus;
 pub mod nvml;
 pub mod rapl;
 pub mod replay;
+pub mod scale;
+pub mod snmp;
 
 mod integrated;
 mod kernel;
@@ -274,6 +278,9 @@ pub struct ProbesConfig {
     pub host: host::HostConfig,
     pub kernel_log: kmsg::KmsgConfig,
     pub modbus: Vec<modbus::ModbusConfig>,
+    pub ipmi: Vec<ipmi::IpmiConfig>,
+    pub hwmon: Vec<hwmon::HwmonConfig>,
+    pub snmp: Vec<snmp::SnmpConfig>,
     pub replay: Vec<replay::ReplayConfig>,
 }
 
@@ -295,6 +302,15 @@ pub fn build(config: &ProbesConfig, context: &Context) -> Vec<Box<dyn Probe>> {
     }
     for meter in &config.modbus {
         probes.push(Box::new(modbus::ModbusProbe::new(meter, context)));
+    }
+    for bmc in &config.ipmi {
+        probes.push(Box::new(ipmi::IpmiProbe::new(bmc, context)));
+    }
+    for sensor in &config.hwmon {
+        probes.push(Box::new(hwmon::HwmonProbe::new(sensor, context)));
+    }
+    for device in &config.snmp {
+        probes.push(Box::new(snmp::SnmpProbe::new(device, context)));
     }
     for trace in &config.replay {
         probes.push(Box::new(replay::ReplayProbe::new(trace, context)));

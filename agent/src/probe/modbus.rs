@@ -23,6 +23,7 @@ use self::link::{Failure, Identification, Link, Span};
 use self::memory::Memory;
 use self::number::{Number, found, is_main, is_power, label};
 use self::profile::Profile;
+use self::sunspec::Block;
 use crate::probe::integrated::{PowerRegister, Rule};
 use crate::probe::{
     Cadence, Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick,
@@ -31,7 +32,9 @@ use crate::probe::{
 
 pub use self::profile::known as profiles;
 pub use self::settings::{ModbusConfig, RegisterConfig};
+pub use self::tls::TlsConfig;
 
+mod connection;
 pub mod decode;
 mod enrol;
 mod link;
@@ -39,6 +42,8 @@ mod memory;
 mod number;
 mod profile;
 mod settings;
+mod sunspec;
+mod tls;
 
 /// Reads one meter.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub struct ModbusProbe {
     /// What is read, in the order of the series; an own register comes first.
     numbers: Vec<Number>,
     own_register: Option<PowerRegister>,
+    /// Of a SunSpec meter: read whole.
+    block: Option<Block>,
     trouble: Option<String>,
     /// The order that was found; `None`: it was configured.
     enrolled: Option<WordOrder>,
@@ -74,11 +81,12 @@ impl ModbusProbe {
         let memory = config.profile.as_ref().and_then(|_| Memory::load(state_dir, &config.meter));
         Self {
             name: format!("modbus:{}", config.meter),
-            link: Link::new(&config.address, config.unit_id, config.timeout),
+            link: Link::new(config),
             config: config.clone(),
             start: context.start,
             numbers: Vec::new(),
             own_register: None,
+            block: None,
             trouble: None,
             enrolled: None,
             kept: memory.clone(),
@@ -99,6 +107,18 @@ impl ModbusProbe {
     fn serial(&self) -> &str {
         let told = self.memory.as_ref().and_then(|memory| memory.serial.as_deref());
         told.unwrap_or(&self.config.serial)
+    }
+
+    /// How the way to it is secured; `None`: it is not.
+    fn secured(&self) -> Option<Note> {
+        let (tls, peer) = (self.config.tls.as_ref()?, self.link.peer()?);
+        let words = format!(
+            "{}, its certificate {}: sha256 {}",
+            peer.version,
+            tls.ground(),
+            peer.certificate
+        );
+        Some(Note::new(How::Read, "the way to it", words))
     }
 
     /// Three missed readings.
@@ -233,8 +253,31 @@ impl ModbusProbe {
         Ok(notes)
     }
 
+    /// Finds what a SunSpec meter lists, and who it is.
+    fn meet_sunspec(
+        &mut self,
+        model: &mut String,
+        notes: &mut Vec<Note>,
+    ) -> Result<Vec<Number>, ProbeError> {
+        let found = sunspec::discover(&mut self.link).map_err(|why| self.refuse(why))?;
+        let numbers = self.config.with_found(&found.registers).map_err(|why| self.refuse(why))?;
+        let subject =
+            SubjectId::new(&self.config.meter).map_err(|source| ProbeError::Name { source })?;
+        notes.extend(found.notes);
+        notes.extend(found.told.note());
+        if let (true, Some(product)) = (model.is_empty(), &found.told.product) {
+            model.clone_from(product);
+        }
+        self.remember(found.told, &subject);
+        self.block = Some(found.block);
+        Ok(numbers)
+    }
+
     /// Why this row is not to be believed; `None`: nothing speaks against it.
     fn contradiction(&self, words: &BTreeMap<Span, Vec<u16>>) -> Option<String> {
+        if let Some(why) = self.block.as_ref().and_then(|block| block.contradiction(words)) {
+            return Some(why);
+        }
         let order = self.enrolled?;
         let guards: Option<Vec<Guard>> = self
             .numbers
@@ -252,7 +295,11 @@ impl ModbusProbe {
 
     /// Reads every span once; words by their first register.
     fn words(&mut self, now: Tick) -> BTreeMap<Span, Vec<u16>> {
-        let mut spans = link::group(self.numbers.iter().map(|number| number.span).collect());
+        let block = self.block.as_ref().map(|block| block.span);
+        let is_apart = |span: &Span| block.is_none_or(|block| !block.has(*span));
+        let apart = self.numbers.iter().map(|number| number.span).filter(is_apart);
+        let mut spans = link::group(apart.collect());
+        spans.extend(block);
         // Last: what vouches for the word order vouches for all that was read before.
         let vouches = |span: &Span| {
             self.numbers.iter().any(|number| enrol::is_guard(number) && span.has(number.span))
@@ -287,7 +334,12 @@ impl Probe for ModbusProbe {
     }
 
     fn describe(&mut self) -> Result<Description, ProbeError> {
-        let configured = self.config.numbers().map_err(|why| self.refuse(why))?;
+        let mut notes = Vec::new();
+        let mut model = self.config.model.clone();
+        let configured = match self.config.is_sunspec() {
+            true => self.meet_sunspec(&mut model, &mut notes)?,
+            false => self.config.numbers().map_err(|why| self.refuse(why))?,
+        };
         let wants_own = !configured.iter().any(|n| is_main(n, Quantity::EnergyRegister))
             && configured.iter().any(is_power);
         let profile = self.config.profile().map_err(|why| self.refuse(why))?;
@@ -297,10 +349,13 @@ impl Probe for ModbusProbe {
         if answered.is_empty() {
             return Err(self.refuse("it refuses every configured register"));
         }
-        let mut notes = match &profile {
-            Some(profile) => self.meet(profile, &mut answered)?,
-            None => Vec::new(),
-        };
+        if let Some(profile) = &profile {
+            notes.extend(self.meet(profile, &mut answered)?);
+            if model.is_empty() {
+                model.clone_from(&profile.model);
+            }
+        }
+        notes.extend(self.secured());
         notes.extend(answered.iter().map(|(number, words)| found(number, number.value(words))));
         notes.extend(refused);
         self.numbers = answered.into_iter().map(|(number, _)| number).collect();
@@ -322,10 +377,7 @@ impl Probe for ModbusProbe {
             id: SubjectId::new(&self.config.meter).map_err(|source| ProbeError::Name { source })?,
             kind: SubjectKind::Meter,
             label: short(&self.config.address),
-            model: short(match (&profile, self.config.model.as_str()) {
-                (Some(profile), "") => &profile.model,
-                (_, model) => model,
-            }),
+            model: short(&model),
             serial: short(self.serial()),
             register: self.register(),
         };
@@ -376,6 +428,10 @@ impl Probe for ModbusProbe {
         {
             memory.store(self.state_dir.as_deref());
             self.kept = self.memory.clone();
+        }
+        if let Some(why) = self.link.take_untrusted() {
+            let subject = SubjectId::new(&self.config.meter).ok();
+            self.happened.push(memory::untrusted(subject, &why));
         }
         std::mem::take(&mut self.happened)
     }

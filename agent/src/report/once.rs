@@ -113,6 +113,7 @@ fn shown(quantity: Quantity, value: i64, register: Option<Register>) -> String {
         "mA" => decimal(value, 1_000, "A"),
         "mHz" => decimal(value, 1_000, "Hz"),
         "mL/s" => decimal(value, 1_000, "L/s"),
+        "s" => format!("{value} s"),
         "bits" => format!("{value:#x}"),
         "0/1" if value == 0 => "no".to_owned(),
         "0/1" => "yes".to_owned(),

@@ -13,6 +13,9 @@ use std::str::FromStr;
 use bijli_wire::id::IdError;
 use bijli_wire::{NodeId, SubjectId};
 
+use crate::meter::Meter;
+use crate::pue::PuePolicy;
+
 /// A point of the diagram. The same characters as any other name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PointId(SubjectId);
@@ -173,6 +176,8 @@ pub enum DiagramError {
     NodeFedBySupply { node: NodeId, feeder: PointId },
     #[error("PUE category {} is declared, but no grid, generator or solar point has a meter", .category.number())]
     NoSupplyMeter { category: Category },
+    #[error("meter {meter} is described, but it counts at no point, and is no placed node's own")]
+    UnknownMeter { meter: SubjectId },
 }
 
 fn circle(points: &[PointId]) -> String {
@@ -193,6 +198,9 @@ pub struct Diagram {
     /// Every fed point, children before their feeders.
     upward: Vec<PointId>,
     main: PointId,
+    /// What is declared of meters, of those that anything is.
+    meters: BTreeMap<SubjectId, Meter>,
+    policy: PuePolicy,
 }
 
 impl Diagram {
@@ -222,7 +230,38 @@ impl Diagram {
         for (node, feeder) in &nodes {
             nodes_of.entry(feeder.clone()).or_default().push(node.clone());
         }
-        Ok(Self { points, nodes, category, children, nodes_of, upward, main })
+        let (meters, policy) = (BTreeMap::new(), PuePolicy::default());
+        Ok(Self { points, nodes, category, children, nodes_of, upward, main, meters, policy })
+    }
+
+    /// The same with what is declared of its meters, and of its PUE.
+    ///
+    /// # Errors
+    /// A meter is described that is none of the diagram's.
+    pub fn with(
+        self,
+        meters: BTreeMap<SubjectId, Meter>,
+        policy: PuePolicy,
+    ) -> Result<Self, DiagramError> {
+        let counts = |meter: &SubjectId| {
+            self.points.values().any(|point| point.meter.as_ref() == Some(meter))
+                || self.nodes.keys().any(|node| node.as_str() == meter.as_str())
+        };
+        match meters.keys().find(|meter| !counts(meter)) {
+            Some(meter) => Err(DiagramError::UnknownMeter { meter: meter.clone() }),
+            None => Ok(Self { meters, policy, ..self }),
+        }
+    }
+
+    /// What is declared of meters, of those that anything is.
+    #[must_use]
+    pub fn meters(&self) -> &BTreeMap<SubjectId, Meter> {
+        &self.meters
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> &PuePolicy {
+        &self.policy
     }
 
     #[must_use]
@@ -278,7 +317,9 @@ impl Diagram {
     }
 
     /// The points where IT energy is measured: of the category's role, and none above another.
-    pub(crate) fn it_points(&self) -> Vec<&Point> {
+    /// None of category 3, which measures at the nodes.
+    #[must_use]
+    pub fn it_points(&self) -> Vec<&Point> {
         let role = match self.category {
             Category::UpsOutput => Role::UpsOut,
             Category::PduOutput => Role::Pdu,

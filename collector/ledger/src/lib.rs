@@ -35,6 +35,7 @@ pub mod allocation;
 pub mod balance;
 pub mod books;
 pub mod calibration;
+pub mod civil;
 pub mod class;
 mod derive;
 pub mod diagram;
@@ -42,6 +43,8 @@ pub mod entry;
 pub mod event;
 mod interpolate;
 pub mod leaf;
+pub mod meter;
+pub mod meterbook;
 mod profile;
 pub mod pue;
 pub mod register;
@@ -54,16 +57,19 @@ pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict}
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
     Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
-    Statement,
+    Statement, TypedStatus, TypedUse,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
+pub use civil::{CivilError, Date, Offset};
 pub use class::{Activity, ByClass, Class};
 pub use derive::{Flow, Reason};
 pub use diagram::{Category, Diagram, DiagramError, Point, PointId, Role};
 pub use entry::{Adjusts, Entry};
 pub use event::{EventKind, RegisterEvent};
 pub use leaf::{Leaf, LeafError, LeafMaker};
-pub use pue::{NoPue, Pue, PueKind, Withheld};
+pub use meter::{AccuracyClass, ClassError, Limits, Meter};
+pub use meterbook::{Compared, MeterBookError, Shown, TypedReading};
+pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, Withheld, roll_up};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};
 pub use subject::{Declared, RegisterHandle, SubjectStatus};

@@ -70,6 +70,12 @@ pub const ALLOCATION_DEVICES_MAX: usize = 8_192;
 pub const ALLOCATION_ID_BYTES_MAX: usize = 96;
 /// Bytes of an allocation's `who` and `why`.
 pub const ALLOCATION_TEXT_BYTES_MAX: usize = 256;
+/// Meters with typed readings, and readings of one of them: one a day for eleven years. Beyond it
+/// the eldest is let go, once it can change nothing.
+pub const TYPED_METERS_MAX: usize = 1_024;
+pub const TYPED_PER_METER_MAX: usize = 4_096;
+/// A wristwatch may be ahead of the collector's clock by this much.
+pub const TYPED_AHEAD_MS_MAX: i64 = 5 * 60 * 1_000;
 /// Least and most of a calibration's gain. A register further off is not calibrated, it is
 /// replaced: the agent integrates its power.
 pub const GAIN_PPM_MIN: u32 = 500_000;

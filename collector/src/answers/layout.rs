@@ -119,7 +119,7 @@ pub(super) fn period(from: &str, to: &str) -> String {
 }
 
 /// Lines of at most `width` characters; a longer word is cut where it must be.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in printable(text).split_whitespace() {
         let letters: Vec<char> = word.chars().collect();

@@ -1,5 +1,5 @@
-//! Answers at the command line: `pue`, `balance`, `energy` and `events`, asked of a running
-//! collector over its JSON API.
+//! Answers at the command line: `pue`, `balance`, `diagram`, `energy`, `events` and `meterbook`,
+//! asked of a running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -10,12 +10,15 @@
 
 mod balance;
 mod csv;
+mod diagram;
 mod energy;
 mod events;
-mod layout;
+pub(crate) mod layout;
+mod meterbook;
 mod pue;
 #[cfg(test)]
 mod tests;
+mod together;
 mod when;
 
 use clap::{Args, Subcommand};
@@ -36,10 +39,15 @@ pub enum Question {
     Pue(pue::Ask),
     /// Asks for the trial balance of a period: every account with debits and credits.
     Balance(balance::Ask),
+    /// Draws the single-line diagram with what passed each point of it in a period.
+    Diagram(diagram::Ask),
     /// Asks what each project used in a period, and what nobody did.
     Energy(energy::Ask),
     /// Asks what happened at nodes and to registers, newest first, and what is to be done.
     Events(events::Ask),
+    /// Writes down what a person read off a meter, and lists it.
+    #[command(subcommand)]
+    Meterbook(meterbook::Ask),
 }
 
 /// What is printed.
@@ -59,6 +67,8 @@ pub enum AnswerError {
     When(#[from] WhenError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("cannot read the photograph {path}", path = path.display())]
+    Photo { path: std::path::PathBuf, source: std::io::Error },
 }
 
 /// Which collector, hub and period.
@@ -75,7 +85,7 @@ struct Scope {
 
 const URL: &str = "http://127.0.0.1:8640";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Period {
     /// A time with its offset (2026-08-01T05:00:00+05:00) or a date, which is midnight UTC
     /// [default: without --to the last closed day of UTC, or all while no day is closed; with
@@ -95,8 +105,10 @@ pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
     match question {
         Question::Pue(asked) => pue::answer(asked).await,
         Question::Balance(asked) => balance::answer(asked).await,
+        Question::Diagram(asked) => diagram::answer(asked).await,
         Question::Energy(asked) => energy::answer(asked).await,
         Question::Events(asked) => events::answer(asked).await,
+        Question::Meterbook(asked) => meterbook::answer(asked).await,
     }
 }
 

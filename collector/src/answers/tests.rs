@@ -39,13 +39,18 @@ async fn prints(words: &str, expected: &str) {
 #[tokio::test]
 async fn a_pue_is_printed_with_all_that_it_must_carry() {
     let expected = "\
-iPUE1 (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33, coverage 4 of 4 intervals
+iPUE1 (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33 ± 0.02
 
 hub          isb
-kind         interim (iPUE): over a period other than twelve months
+kind         iPUE: interim, over another period than twelve measured months
 category     1
+standard     ISO/IEC 30134-2:2026
+level        iPUE_L1,-C (WP49)
 asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UTC)
-coverage     4 of 4 intervals count
+coverage     4 of 4 intervals count: 100.00 % of the time, 100.00 % of the energy that is known
+uncertainty  ±0.018857 if meters err independently, ±0.018857 if all of a term err alike (k = 2)
+estimated    0.00 % of a term at most; there is no figure above 5.00 %
+status       provisional: 4 intervals can still be corrected, 0 corrections so far
 
 energy                              amount          mJ    share
 numerator: into the data centre  1.800 kWh  6480000000
@@ -53,6 +58,11 @@ numerator: into the data centre  1.800 kWh  6480000000
 denominator: IT                  1.350 kWh  4860000000
 estimated part of the two          0.000 J           0    0.0 %
 UPS stores gave, in neither        0.000 J           0
+no meter explains                30.000 Wh   108000000    1.7 %
+
+meter      of    class  CT class  serial      calibration due     amount
+m-incomer  E_DC  0.5S   0.5S      50 123 456  2028-03-31       1.800 kWh
+m-ups-out  E_IT  1      -         -           -                1.350 kWh
 ";
     prints("pue --hub isb", expected).await;
 }
@@ -63,7 +73,8 @@ async fn what_a_pue_does_not_cover_is_said() {
     let day = said("pue --hub isb --from 2026-08-01 --to 2026-08-02").await;
     assert!(day.has_figure);
     for words in [
-        "iPUE1 (2026-08-01T00:00:00Z/2026-08-01T10:00:00Z) = 1.33, coverage 4 of 40 intervals\n",
+        "iPUE1 (2026-08-01T00:00:00Z/2026-08-01T10:00:00Z) = 1.33 ± 0.02, coverage 4 of 40 \
+         intervals\n",
         "asked for    2026-08-01T00:00:00Z to 2026-08-02T00:00:00Z (a date is midnight UTC)\n",
         "not counted  36: not booked\n",
     ] {
@@ -76,29 +87,42 @@ fn generator_and_reasons_stand_apart() {
     let answer = serde_json::json!({
         "hub": "isb", "from": "2026-07-01T00:00:00Z", "to": "2026-08-01T00:00:00Z", "no_pue": null,
         "pue": {
-            "kind": "interim", "category": 2, "ratio": "1.390", "total": "", "it": "",
-            "shown": "iPUE2 (2026-07-01T00:00:00Z/2026-08-01T00:00:00Z) = 1.39, coverage 5 of 9 intervals",
+            "kind": "iPUE", "category": 2, "standard": null, "wp49": "iPUE_L2,MC",
+            "shown": "iPUE2 (2026-07-01/2026-07-31) = 1.39 ± not stated (meter m-inc has no class), coverage 5 of 9 intervals",
             "total_mj": "340896153529", "it_mj": "245290467748",
             "intervals_complete": 5, "intervals_expected": 9,
+            "coverage": {"time": "55.55 %", "energy": "60.00 %", "gap_ms": 10_800_000},
             "by_source": [
                 {"source": "grid", "energy": "", "energy_mj": "230132287896"},
                 {"source": "generator", "energy": "", "energy_mj": "110763865633"},
             ],
             "store_drawn_mj": "2759957947", "estimated_mj": "1",
+            "estimated": {"share": "0.01 %", "share_max": "5.00 %"},
+            "uncertainty": null, "uncertainty_unstated": "meter m-inc has no class",
+            "residual": {"unexplained_mj": "7", "contradicted_mj": "8", "outside_mj": "9"},
+            "meters": [{"meter": "m-inc", "term": "E_DC", "energy_mj": "340896153529"}],
+            "status": "settled", "intervals_provisional": 0, "adjustments": 3,
             "withheld": [{"reason": "isb/generator does not cover the interval", "intervals": 3}],
         },
     });
     let answer: super::pue::Answer = serde_json::from_value(answer).expect("an answer");
     let expected = "\
-iPUE2 (2026-07-01T00:00:00Z/2026-08-01T00:00:00Z) = 1.39, coverage 5 of 9 intervals
+iPUE2 (2026-07-01/2026-07-31) = 1.39 ± not stated (meter m-inc has no class), coverage 5 of 9
+intervals
 
 hub          isb
-kind         interim (iPUE): over a period other than twelve months
+kind         iPUE: interim, over another period than twelve measured months
 category     2
+standard     not declared
+level        iPUE_L2,MC (WP49)
 asked for    2026-07-01T00:00:00Z to 2026-08-01T00:00:00Z (a date is midnight UTC)
-coverage     5 of 9 intervals count
+coverage     5 of 9 intervals count: 55.55 % of the time, 60.00 % of the energy that is known
+longest gap  3 h
 not counted  3: isb/generator does not cover the interval
 not counted  1: not booked
+uncertainty  not stated: meter m-inc has no class
+estimated    0.01 % of a term at most; there is no figure above 5.00 %
+status       settled: 0 intervals can still be corrected, 3 corrections so far
 
 energy                               amount            mJ   share
 numerator: into the data centre  94.693 kWh  340896153529
@@ -107,8 +131,39 @@ numerator: into the data centre  94.693 kWh  340896153529
 denominator: IT                  68.136 kWh  245290467748
 estimated part of the two           0.001 J             1  <0.1 %
 UPS stores gave, in neither      766.654 Wh    2759957947
+no meter explains                   0.007 J             7  <0.1 %
+meters contradict, in neither       0.008 J             8
+not in the diagram, in neither      0.009 J             9
+
+meter  of    class  CT class  serial  calibration due      amount
+m-inc  E_DC  -      -         -       -                94.693 kWh
 ";
     assert_eq!(answer.show(), expected, "{}", answer.show());
+}
+
+/// Goal: several hubs are one figure, by the name of the way it was made; all are every hub.
+#[tokio::test]
+async fn hubs_together_are_one_figure_in_two_ways() {
+    let expected = "\
+iPUE1 of isb (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33 ± 0.02, sum of E_DC over sum of E_IT
+             ±0.018857 if meters err independently, ±0.018857 if all of a term err alike (k = 2)
+iPUE1 of isb (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33 ± 0.02, mean weighted by total
+energy, as (EU) 2024/1364 aggregates
+             ±0.018857 if meters err independently, ±0.018857 if all of a term err alike (k = 2)
+
+hubs         isb
+asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UTC)
+standard     ISO/IEC 30134-2:2026
+isb          iPUE1 (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33 ± 0.02
+
+hub  into the data centre, mJ      IT, mJ
+isb                6480000000  4860000000
+sum                6480000000  4860000000
+";
+    prints("pue --hub all", expected).await;
+    prints("pue --hub isb --hub isb", expected).await;
+    let refused = asked(hub::state(NINE, 4), "pue --hub isb --hub lhe").await;
+    assert!(refused.expect_err("no such hub").to_string().contains("no hub \"lhe\""));
 }
 
 #[tokio::test]
@@ -315,4 +370,23 @@ async fn what_cannot_be_answered_is_refused_in_words() {
 #[test]
 fn names_are_encoded() {
     assert_eq!(encoded("a/b c+ü%"), "a%2Fb%20c%2B%C3%BC%25");
+}
+
+#[tokio::test]
+async fn a_diagram_is_a_tree_with_what_passed_each_point() {
+    let expected = "\
+hub          isb
+asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UTC)
+
+    incomer         grid           1.800 kWh  m-incomer
+    main board                     1.800 kWh
+    ├─ ups-in       ups_in         1.420 kWh  m-ups-in
+    │  └─ ups-out   ups_out   IT   1.350 kWh  m-ups-out
+    │     └─ pdu-a  pdu            1.345 kWh  m-pdu-a
+    │        └─ 2 nodes            1.320 kWh
+    ├─ chiller      cooling       310.000 Wh  m-chiller
+    └─ lights       lighting       40.000 Wh  m-lights
+    IT: here PUE category 1 measures IT energy
+";
+    prints("diagram --hub isb", expected).await;
 }

@@ -37,30 +37,6 @@ pub(crate) fn classes(by_class: &ByClass) -> Vec<ClassAmount> {
     by_class.iter().map(one).collect()
 }
 
-/// `numerator / denominator` with `digits` decimals, rounded half up: how a PUE is printed, here
-/// and by the ledger. A figure that was cut would always favour the hub.
-pub(crate) fn ratio(numerator: u128, denominator: u128, digits: u32) -> Option<String> {
-    let half = denominator.checked_div(2)?;
-    let scale = 10_u128.checked_pow(digits)?;
-    let scaled = numerator.checked_mul(scale)?.checked_add(half)?.checked_div(denominator)?;
-    let width = usize::try_from(digits).unwrap_or(0);
-    Some(format!("{}.{:0width$}", scaled / scale, scaled % scale))
-}
-
 pub(crate) fn time(at: UtcMillis) -> String {
     calendar::rfc3339(at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pue_is_rounded_half_up() {
-        assert_eq!(ratio(1_311_500, 1_000_000, 3).as_deref(), Some("1.312"));
-        assert_eq!(ratio(1_311_499, 1_000_000, 3).as_deref(), Some("1.311"));
-        assert_eq!(ratio(1_999_900, 1_000_000, 2).as_deref(), Some("2.00"));
-        assert_eq!(ratio(1, 0, 3), None);
-        assert_eq!(ratio(u128::MAX, 1, 3), None);
-    }
 }

@@ -369,5 +369,6 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::RegisterTrusted => "register_trusted",
         NodeEventKind::ProbePaused => "probe_paused",
         NodeEventKind::MeterChanged => "meter_changed",
+        NodeEventKind::MeterReset => "meter_reset",
     }
 }

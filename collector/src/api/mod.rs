@@ -13,6 +13,7 @@
 mod amount;
 mod asked;
 mod balance;
+mod diagram;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod hubs;
@@ -48,6 +49,7 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/pue/intervals", get(pue::intervals))
         .route("/v1/hubs/{hub}/balance", get(balance::balance))
         .route("/v1/hubs/{hub}/flows", get(balance::flows))
+        .route("/v1/hubs/{hub}/diagram", get(diagram::diagram))
         .route("/v1/hubs/{hub}/entries", get(balance::entries))
         .route("/v1/hubs/{hub}/intervals", get(balance::intervals))
         .route("/v1/hubs/{hub}/events", get(balance::events))
@@ -57,6 +59,7 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/nodes/{node}", get(nodes::one))
         .route("/v1/hubs/{hub}/devices", get(nodes::devices))
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
+        .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)

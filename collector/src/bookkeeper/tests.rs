@@ -166,3 +166,31 @@ fn the_leaves_of_what_is_posted_are_counted_before_the_log_has_them() {
     desk.tick(2 * 60 * 60 * 1_000);
     assert!(lots.load(Ordering::Relaxed) > 0 && state.leaves_made() > 0);
 }
+
+/// Goal: what is known of a meter is a fact of the journal like any other: it counts for the time
+/// from which it was declared on, and a meter that was swapped keeps what it was before.
+#[test]
+fn a_meters_class_is_journalled_and_in_force_from_its_diagram_on() {
+    let mut desk = Desk::new();
+    let mut declare = |from: i64, class: &str| {
+        let toml = format!(
+            "pue_category = 1\npue_standard = \"ISO/IEC 30134-2:2026\"\n\
+             [[point]]\nid = \"inc\"\nrole = \"grid\"\nmeter = \"m1\"\n\
+             [[meter]]\nid = \"m1\"\nclass = \"{class}\"\nstandard = \"IEC 62053-21:2020\"\n"
+        );
+        let (received, from) = (UtcMillis::new(BEGIN + from), UtcMillis::new(BEGIN + from));
+        desk.keeper.book(Fact::Diagram { received, from, hub: hub_id(), toml });
+    };
+    declare(0, "1");
+    declare(DAY, "0.5");
+    let books = desk.hub.books();
+    let meter = SubjectId::new("m1").expect("valid");
+    let class_at = |at: i64| {
+        let diagram = books.diagram_at(UtcMillis::new(BEGIN + at)).expect("in force");
+        let standard = diagram.policy().standard.as_deref();
+        assert_eq!(standard, Some("ISO/IEC 30134-2:2026"));
+        diagram.meters().get(&meter).and_then(|meter| meter.class.as_ref()).map(ToString::to_string)
+    };
+    assert_eq!(class_at(DAY - 1).as_deref(), Some("1"));
+    assert_eq!(class_at(DAY).as_deref(), Some("0.5"));
+}

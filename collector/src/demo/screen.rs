@@ -8,7 +8,6 @@ use bijli_wire::units::{human_energy, human_power};
 
 use super::HERE;
 use super::progress::Phase;
-use crate::api::pue::headline;
 use crate::page::svg::share;
 use crate::page::tables::Ends;
 use crate::page::view::{Closed, Day, HubView, View, span};
@@ -174,8 +173,9 @@ fn simulated(hub: &HubView) -> Vec<String> {
 /// A PUE is never shown without kind, category, period and coverage.
 fn pue_words(pue: &Pue) -> String {
     format!(
-        "{}  interim, category {}, coverage {} of {} intervals",
-        headline(pue),
+        "{} {}, category {}, coverage {} of {} intervals",
+        pue.kind.word(),
+        pue.value(),
         pue.category.number(),
         pue.intervals_complete,
         pue.intervals_expected,
@@ -278,7 +278,7 @@ mod tests {
         for words in [
             "All readings are simulated",
             "http://127.0.0.1:8640/",
-            "1.33  interim, category 1, coverage 4 of 4 intervals",
+            "iPUE 1.33 ± 0.02, category 1, coverage 4 of 4 intervals",
             "2026-08-01 09:00 to 10:00 UTC",
             "balance to 0 mJ",
             "climate",

@@ -156,7 +156,9 @@ catalogue! {
         completed."
     METER_INFO "bijli_meter_info" Gauge "1" ["hub" "meter" "role"]
         "A meter that reports or that the single-line diagram declares; always 1. Role: its \
-        point's, or none."
+        point's, or none. Not of a meter that a person reads."
+    METER_TYPED "bijli_meter_typed_timestamp_seconds" Gauge "s" ["hub" "meter"]
+        "Time of the last reading that a person typed, of a meter that no agent reads."
     METER_POWER "bijli_meter_power_watts" Gauge "W" ["hub" "meter"]
         "Power at a meter."
     METER_ENERGY "bijli_meter_energy_joules_total" Counter "J" ["hub" "meter"]
@@ -210,6 +212,12 @@ catalogue! {
     PUE "bijli_pue_ratio" Gauge "ratio" ["hub" "window" "category"]
         "Interim PUE of the last closed hour (1h) or day (1d), cut to 6 decimals; no line where \
         there is no PUE."
+    PUE_UNCERTAINTY "bijli_pue_uncertainty_ratio" Gauge "ratio" ["hub" "window" "category" "bound"]
+        "Expanded uncertainty (k = 2) of that PUE, in its unit: bound independent, if no two \
+        meters of a term shared a cause of error; correlated, if all were off to the same side. \
+        No line where a meter's class is not declared."
+    PUE_ESTIMATED "bijli_pue_estimated_ratio" Gauge "ratio" ["hub" "window"]
+        "Share of E_DC or of E_IT that is estimated, of the two the larger, cut to 6 decimals."
     PUE_COVERAGE "bijli_pue_coverage_ratio" Gauge "ratio" ["hub" "window"]
         "Share of the window's intervals whose metering is complete."
 

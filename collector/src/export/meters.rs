@@ -18,6 +18,12 @@ pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
             text.line(&c::METER_INFO, &[&scene.hub, meter, role], Value::Count(1));
         }
     }
+    for scene in scenes {
+        for (meter, at) in &scene.by_hand {
+            let at = Value::Milli(i128::from(at.get()));
+            text.line(&c::METER_TYPED, &[&scene.hub, meter], at);
+        }
+    }
     each_meter(text, scenes, |text, scene, meter| {
         let power = meter.power(scene.now);
         let power = power.or_else(|| meter.register_power(&scene.registers, scene.now));
@@ -88,7 +94,8 @@ fn each_meter(
     });
 }
 
-/// Meters that report, and those that only the diagram knows, by id.
+/// Meters that report, and those that only the diagram knows, by id. One that a person reads is
+/// not waited for here: its readings come days apart.
 fn roles(scene: &Scene) -> BTreeMap<&str, &'static str> {
     let reporting = scene.nodes.iter().flat_map(|node| node.of_kind(SubjectKind::Meter));
     let reporting = reporting.map(|meter| {
@@ -97,6 +104,7 @@ fn roles(scene: &Scene) -> BTreeMap<&str, &'static str> {
     });
     let declared = scene.plan.points.iter();
     let declared = declared.filter_map(|point| Some((point.meter.as_deref()?, role_word(point))));
+    let declared = declared.filter(|(meter, _)| !scene.by_hand.contains_key(*meter));
     reporting.chain(declared).collect()
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bijli_ledger::pue::Uncertainty;
 use bijli_ledger::{Account, Books, Nature};
 use bijli_wire::{NodeId, UtcMillis};
 
 use crate::api::fleet::{self, Node, Registers};
+use crate::api::nodes::point_of;
 use crate::api::{Period, closed, pue};
 use crate::diagram::Plan;
 use crate::events::Counts;
@@ -22,6 +24,8 @@ pub(super) struct Scene {
     pub(super) counts: BTreeMap<NodeId, Counts>,
     pub(super) registers: Registers,
     pub(super) plan: Plan,
+    /// Meters of the diagram that only a person reads, with the time of their last reading.
+    pub(super) by_hand: BTreeMap<String, UtcMillis>,
     pub(super) books: Sums,
 }
 
@@ -43,6 +47,10 @@ pub(super) struct Window {
     pub(super) word: &'static str,
     pub(super) category: Option<u8>,
     pub(super) ratio_micro: Option<i128>,
+    /// Expanded, k = 2: independent and correlated.
+    pub(super) uncertainty_micro: Option<[i128; 2]>,
+    /// Of the term that has more of it.
+    pub(super) estimated_micro: Option<i128>,
     pub(super) coverage_micro: Option<i128>,
 }
 
@@ -56,13 +64,20 @@ impl Scene {
         let plan = hub.view().plan.clone();
         let books = sums(hub, plan.pue_category.is_some());
         let nodes_expected = hub.nodes_expected;
+        let by_hand = by_hand(hub, &plan);
         let hub = hub.id.to_string();
-        Self { hub, now, nodes_expected, nodes, counts, registers, plan, books }
+        Self { hub, now, nodes_expected, nodes, counts, registers, plan, by_hand, books }
     }
 
     pub(super) fn subjects(&self) -> usize {
         self.nodes.iter().map(|node| node.subjects.len()).sum()
     }
+}
+
+fn by_hand(hub: &Hub, plan: &Plan) -> BTreeMap<String, UtcMillis> {
+    let books = hub.books();
+    let all = books.by_hand().into_iter().map(|(meter, at)| (meter.to_string(), at));
+    all.filter(|(meter, _)| point_of(plan, meter).is_some()).collect()
 }
 
 /// A node that left takes its counts off the page, as everything else of it.
@@ -98,7 +113,14 @@ fn sums(hub: &Hub, is_declared: bool) -> Sums {
 }
 
 fn window(books: &Books, is_declared: bool, word: &'static str, length: i64) -> Window {
-    let none = Window { word, category: None, ratio_micro: None, coverage_micro: None };
+    let none = Window {
+        word,
+        category: None,
+        ratio_micro: None,
+        uncertainty_micro: None,
+        estimated_micro: None,
+        coverage_micro: None,
+    };
     let Some(to) = books.closed_until() else { return none };
     let period = Period { from: UtcMillis::new(to.get().saturating_sub(length)), to };
     match pue::of(books, period, is_declared) {
@@ -106,6 +128,9 @@ fn window(books: &Books, is_declared: bool, word: &'static str, length: i64) -> 
             word,
             category: Some(pue.category.number()),
             ratio_micro: micro(pue.total, pue.it),
+            uncertainty_micro: pue.uncertainty.as_ref().ok().and_then(bounds),
+            estimated_micro: micro(pue.total_estimated(), pue.total)
+                .max(micro(pue.it_estimated, pue.it)),
             coverage_micro: micro(
                 u128::from(pue.intervals_complete),
                 u128::from(pue.intervals_expected),
@@ -114,6 +139,11 @@ fn window(books: &Books, is_declared: bool, word: &'static str, length: i64) -> 
         // No complete interval is a coverage of zero; no declared category is no question.
         Err(_) => Window { coverage_micro: is_declared.then_some(0), ..none },
     }
+}
+
+fn bounds(known: &Uncertainty) -> Option<[i128; 2]> {
+    let independent = i128::try_from(known.independent_micro).ok()?;
+    Some([independent, i128::try_from(known.correlated_micro).ok()?])
 }
 
 /// In millionths, cut.

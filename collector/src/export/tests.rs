@@ -84,7 +84,12 @@ async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
     for row in CATALOGUE {
         let of_gpus = row.name.strip_prefix("bijli_gpu_");
         let is_told = of_gpus.is_none_or(|name| told.contains(&name));
-        let is_inventory = ["_gpus_seen", "_gpus_expected", "_kernel_lines_total"];
+        let is_inventory = [
+            "_gpus_seen",
+            "_gpus_expected",
+            "_kernel_lines_total",
+            "_meter_typed_timestamp_seconds",
+        ];
         let is_told = is_told && !is_inventory.iter().any(|end| row.name.ends_with(end));
         let of_plant = ["_hertz", "_power_factor_ratio", "_volts", "_amperes"];
         let is_plant = row.name.starts_with("bijli_meter")
@@ -301,4 +306,27 @@ async fn promtool_finds_nothing_wrong() {
     let said =
         String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success() && said.trim().is_empty(), "{said}");
+}
+
+/// Goal: a meter that a person reads is not called silent, and the time of its reading is told.
+#[tokio::test]
+async fn a_meter_that_is_read_by_hand_is_not_waited_for() {
+    let state = hub::state(NINE, 4);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    let mut genset = isb.view().plan.points[0].clone();
+    (genset.id, genset.meter) = ("genset".into(), Some("m-genset".into()));
+    isb.view_mut().plan.points.push(genset);
+    let json = br#"{"id":"g1","hub":"isb","meter":"m-genset","at":"2026-08-01T09:30:00Z",
+        "value":"812.4 kWh","who":"A. Khan","why":"round"}"#;
+    let text = crate::meterbook::TypedText::from_json(json).expect("valid");
+    let received = UtcMillis::new(NINE + 3_600_000);
+    let (_, reading) = text.read().expect("valid");
+    assert!(isb.books_mut().put_typed(reading, received).is_ok());
+    let address = serve(state).await;
+    let text = get(address, "/metrics/fleet").await.body;
+    let line = "bijli_meter_typed_timestamp_seconds{hub=\"isb\",meter=\"m-genset\"} 1785576600";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("bijli_meter_info{hub=\"isb\",meter=\"m-genset\""), "{text}");
+    let page = get(address, "/").await.body;
+    assert!(page.contains("by hand, ") && page.contains("read by hand"), "{page}");
 }

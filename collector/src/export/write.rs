@@ -207,10 +207,30 @@ fn ledger(text: &mut Text, scenes: &[Scene]) {
             text.line_if(&c::PUE, &[&scene.hub, window.word, &category], ratio);
         }
     }
+    pue_doubts(text, scenes);
     for scene in scenes {
         for window in &scene.books.pue {
             let coverage = window.coverage_micro.map(Value::Micro);
             text.line_if(&c::PUE_COVERAGE, &[&scene.hub, window.word], coverage);
+        }
+    }
+}
+
+fn pue_doubts(text: &mut Text, scenes: &[Scene]) {
+    for scene in scenes {
+        for window in &scene.books.pue {
+            let category = window.category.map(|number| number.to_string()).unwrap_or_default();
+            let bounds = window.uncertainty_micro.into_iter().flatten();
+            for (bound, micro) in ["independent", "correlated"].into_iter().zip(bounds) {
+                let labels = [scene.hub.as_str(), window.word, &category, bound];
+                text.line(&c::PUE_UNCERTAINTY, &labels, Value::Micro(micro));
+            }
+        }
+    }
+    for scene in scenes {
+        for window in &scene.books.pue {
+            let estimated = window.estimated_micro.map(Value::Micro);
+            text.line_if(&c::PUE_ESTIMATED, &[&scene.hub, window.word], estimated);
         }
     }
 }

@@ -63,8 +63,8 @@ impl Store for Influx {
 }
 
 /// InfluxDB's own meanings (API v2, POST /api/v2/write): 400 malformed or partly written, 413 too
-/// large, 422 against the bucket's schema. Every other failure is not the lines' fault: 401, 403 and
-/// 404 are a token or a bucket that somebody is going to mend.
+/// large, 422 against the bucket's schema. Every other failure is not the lines' fault: 401, 403
+/// and 404 are a token or a bucket that somebody is going to mend.
 fn judge(status: u16, text: &str) -> Fate {
     let reason = format!("{status}: {}", short(text));
     match status {

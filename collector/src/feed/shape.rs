@@ -3,7 +3,7 @@
 //!
 //! One line has the values of one subject (and one part of it, e.g. a phase) of one row. The
 //! measurement is the subject's kind, a field the quantity with its unit as the catalogue has it:
-//! `bijli_gpu,hub=isb,node=n1,subject=GPU-5b1c energy_millijoules=81000i,power_instant_milliwatts=612000i`.
+//! `bijli_gpu,hub=isb,node=n1,subject=GPU-5b1c energy_millijoules=81000i`, and so on.
 
 use bijli_wire::batch::{Register, Subject};
 use bijli_wire::message::SubjectKind;

@@ -21,10 +21,11 @@ use crate::diagram::{Plan, PlanNode, PlanPoint, PlanRole};
 use crate::health::Health;
 use crate::ingest::admission::LaneKey;
 use crate::intake::Intake;
+use crate::meterbook::{RestartText, TypedText};
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -38,6 +39,7 @@ const NAMES: [&str; 13] = [
     "11-snapshot.frame",
     "12-pruned.frame",
     "13-calibration.frame",
+    "14-typed.frame",
 ];
 
 fn golden() -> PathBuf {
@@ -77,6 +79,7 @@ fn plan() -> Plan {
             point("pdu-a", PlanRole::Pdu, None),
         ],
         nodes: vec![PlanNode { id: "lhe-n001".into(), fed_by: "pdu-a".into() }],
+        ..Plan::default()
     }
 }
 
@@ -118,6 +121,23 @@ fn calibration() -> CalibrationText {
     }
 }
 
+/// The first of its meter: no energy yet, so that the entries stay as they were.
+fn typed() -> TypedText {
+    TypedText {
+        id: "m-incomer/2025-10-09".into(),
+        hub: Some("lahore".into()),
+        meter: "m-incomer".into(),
+        at: "2025-10-09T13:53:20+05:00".into(),
+        value: "001234.50 kWh".into(),
+        factor: 160,
+        rollover_digits: Some(6),
+        restart: Some(RestartText { value: "0.00 kWh".into(), factor: 200 }),
+        who: "A. Khan".into(),
+        why: "new transformers".into(),
+        photo_sha256: Some("5a".repeat(32)),
+    }
+}
+
 fn incident() -> Incident {
     Incident {
         hub: hub(),
@@ -141,7 +161,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 13] {
+fn frames() -> [Frame; 14] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -164,6 +184,7 @@ fn frames() -> [Frame; 13] {
         Frame::Snapshot { received: at(1_203) },
         Frame::Pruned { received: at(1_204), pruned },
         Frame::Calibration { received: at(1_205), json: calibration().to_json() },
+        Frame::Typed { received: at(1_206), json: typed().to_json() },
     ]
 }
 
@@ -179,6 +200,7 @@ fn plain(frame: Frame) -> Frame {
         Frame::AllocationPut { .. }
         | Frame::AllocationEnd { .. }
         | Frame::Calibration { .. }
+        | Frame::Typed { .. }
         | Frame::Diagram { .. }
         | Frame::Tick { .. }
         | Frame::Rules { .. }
@@ -213,7 +235,7 @@ fn a_reader_written_from_the_document_agrees() {
     };
     let received = [
         0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
-        1_204_000, 1_205_000,
+        1_204_000, 1_205_000, 1_206_000,
     ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
@@ -256,6 +278,10 @@ fn a_reader_written_from_the_document_agrees() {
             13 => assert_eq!(
                 body,
                 br#"{"id":"2025-10","hub":"lahore","devices":["GPU-0001"],"gain_ppm":1013400,"doubt_ppm":7200,"from":"2025-10-10T00:00:00Z","who":"A. Khan","why":"yearly","reference":"pdu-a3, class 0.5","steps":[{"from":"2025-10-09T08:00:00Z","to":"2025-10-09T08:10:00Z","device_mj":240000000,"reference_mj":243216000,"covered_ppm":1000000}]}"#
+            ),
+            14 => assert_eq!(
+                body,
+                br#"{"id":"m-incomer/2025-10-09","hub":"lahore","meter":"m-incomer","at":"2025-10-09T13:53:20+05:00","value":"001234.50 kWh","factor":160,"rollover_digits":6,"restart":{"value":"0.00 kWh","factor":200},"who":"A. Khan","why":"new transformers","photo_sha256":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"}"#
             ),
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));

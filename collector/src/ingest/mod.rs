@@ -19,6 +19,7 @@ pub mod denied;
 pub mod door;
 mod incidents;
 mod known;
+pub mod meterbook;
 mod places;
 pub mod refusal;
 pub mod server;
@@ -142,6 +143,8 @@ pub fn people_router(ingest: Arc<Ingest>) -> Router {
         )
         .route("/v1/calibrations", get(calibrations::list).put(calibrations::put_unnamed))
         .route("/v1/calibrations/{id}", put(calibrations::put_named))
+        .route("/v1/meterbook", get(meterbook::list).put(meterbook::put_unnamed))
+        .route("/v1/meterbook/{id}", put(meterbook::put_named))
         .with_state(ingest)
 }
 

@@ -1,5 +1,7 @@
 //! A real collector on a real loopback socket, told the truth and lies.
 
+mod typed;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

@@ -85,6 +85,7 @@ fn waiting(fact: &Fact) -> Waiting {
         | Fact::Put { .. }
         | Fact::End { .. }
         | Fact::Calibration { .. }
+        | Fact::Typed { .. }
         | Fact::Diagram { .. }
         | Fact::Rules { .. }
         | Fact::Floor { .. }

@@ -8,6 +8,7 @@
 //!   drawn apart from what is closed.
 //! - maud escapes every text; there is no `PreEscaped` here.
 
+mod diagram;
 mod events;
 mod flow;
 mod place;

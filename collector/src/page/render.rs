@@ -1,17 +1,17 @@
 //! The page itself, from a [`View`].
 
-use bijli_ledger::{Category, Pue};
+use bijli_ledger::{Category, Pue, PueKind};
 use bijli_wire::UtcMillis;
 use bijli_wire::units::{human_energy, human_power};
 use maud::{DOCTYPE, Markup, html};
 
+use super::diagram;
 use super::flow::draw;
 use super::place::{Detail, Flows, bands};
 use super::svg::{share, svg};
 use super::tables::{self, Ends};
 use super::view::{Day, HubView, Note, Open, View, minute, span};
 use crate::api::Period;
-use crate::api::pue::headline;
 use crate::state::Readiness;
 
 pub(super) fn page(view: &View) -> Markup {
@@ -95,6 +95,7 @@ fn hub(hub: &HubView, now: UtcMillis) -> Markup {
             @for fault in &hub.faults { p.banner role="alert" { "Not closed: " (fault) } }
             .tiles { (pue_tile(day)) (energy_tiles(day, hub)) }
             (energy(hub, day))
+            (single_line(hub, day))
             h3 { "Nodes" } (tables::nodes(hub))
             @if !hub.meters.is_empty() { h3 { "Meters" } (tables::meters(&hub.meters)) }
             (notes(hub, now))
@@ -151,14 +152,19 @@ fn pue_tile(day: Option<&Day>) -> Markup {
 
 fn pue_figure(pue: &Pue) -> Markup {
     let period = Period { from: pue.from, to: pue.to };
+    let interim = html! {
+        " " span.tag.interim title="not of a whole measured year" { "interim" }
+    };
     html! {
-        h4 { "PUE, category " (pue.category.number()) " " span.tag.interim title="of less than a \
-            year" { "interim" } }
-        p.big { (headline(pue)) }
+        h4 { "PUE, category " (pue.category.number())
+            @if pue.kind == PueKind::Interim { (interim) } }
+        p.big { (pue.value()) }
+        @if let Err(why) = &pue.uncertainty { p { "uncertainty not stated: " (why) } }
         p { (human_energy(pue.total)) " supplied ÷ " (human_energy(pue.it)) " of IT, "
             (measured_at(pue.category)) }
         p { (span(period)) ", coverage " (pue.intervals_complete) " of "
-            (pue.intervals_expected) " intervals" }
+            (pue.intervals_expected) " intervals, " (pue.status().word()) }
+        @if let Some(standard) = &pue.policy.standard { p { "after " (standard) } }
         @if pue.store_drawn > 0 {
             p { "UPS batteries gave " (human_energy(pue.store_drawn)) " beyond what they took" }
         }
@@ -237,6 +243,20 @@ fn energy(hub: &HubView, day: Option<&Day>) -> Markup {
                 (tables::projects(&Ends::of(&open.flows)))
             }
             (None, None) => { p.hint { "No energy has been read yet." } }
+        }
+    }
+}
+
+/// The diagram as declared, with what came in at each point of it.
+fn single_line(hub: &HubView, day: Option<&Day>) -> Markup {
+    html! {
+        @if !hub.diagram.is_empty() {
+            h3 { "Single-line diagram" }
+            @if let Some(day) = day { p.hint { "Energy of " (span(day.period)) ", closed" } }
+            figure.line { (diagram::svg(&hub.diagram, day.map(|day| &day.flows), &hub.id)) }
+            @if !hub.doubts.is_empty() {
+                ul.open-points { @for doubt in &hub.doubts { li { (doubt) } } }
+            }
         }
     }
 }

@@ -262,15 +262,22 @@ pub(super) fn meters(rows: &[MeterRow]) -> Markup {
 const SILENT_MS: i64 = 300_000;
 
 fn meter(row: &MeterRow) -> Markup {
-    let is_silent = row.age_ms.is_none_or(|age| age > SILENT_MS);
-    let dot = if is_silent { "dot down" } else { "dot" };
-    let word = if is_silent { "silent" } else { "read" };
+    let is_silent = !row.is_by_hand && row.age_ms.is_none_or(|age| age > SILENT_MS);
+    let (dot, word) = match (row.is_by_hand, is_silent) {
+        (true, _) => ("dot none", "read by hand"),
+        (false, true) => ("dot down", "silent"),
+        (false, false) => ("dot", "read"),
+    };
     html! {
         tr {
             td { span class=(dot) role="img" aria-label=(word) {} (row.id) }
             td.soft data-l="at" { (row.role.replace('_', " ")) }
             td.n.bad[is_silent] data-l="last reading" {
-                @match row.age_ms { Some(age) => { (ago(age)) " ago" } None => { "never" } }
+                @match row.age_ms {
+                    Some(age) if row.is_by_hand => { "by hand, " (ago(age)) " ago" }
+                    Some(age) => { (ago(age)) " ago" }
+                    None => { "never" }
+                }
             }
             td.n data-l="power" { @if let Some(power) = row.power_mw { (human_power(power)) } }
             td.n data-l="booked" { @if let Some(energy) = row.booked { (human_energy(energy)) } }

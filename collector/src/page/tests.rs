@@ -18,7 +18,7 @@ async fn the_page_names_every_figure_with_what_it_must_carry() {
         "3 of 3 nodes report",
         "books balance to 0 mJ",
         "PUE, category 1",
-        ">1.33<",
+        ">1.33 ± 0.02<",
         "2026-08-01 09:00 to 10:00 UTC, coverage 4 of 4 intervals",
         "supplied ÷ ",
         "interim",

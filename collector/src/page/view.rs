@@ -18,6 +18,7 @@ use crate::api::nodes::{point_of, role_word};
 use crate::api::{Period, closed, pue};
 use crate::calendar::rfc3339;
 use crate::diagram::Plan;
+use crate::diagram::tree::Row;
 use crate::events::NodeEvent;
 use crate::severity::Severity;
 use crate::state::{Hub, Readiness, State};
@@ -45,6 +46,10 @@ pub(crate) struct HubView {
     pub(crate) open: Option<Open>,
     pub(crate) nodes: Vec<NodeRow>,
     pub(crate) meters: Vec<MeterRow>,
+    /// The single-line diagram; empty: none is declared.
+    pub(crate) diagram: Vec<Row>,
+    /// What it leaves open, in words.
+    pub(crate) doubts: Vec<String>,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -89,6 +94,8 @@ pub(crate) struct MeterRow {
     pub(crate) power_mw: Option<u64>,
     pub(crate) booked: Option<u128>,
     pub(crate) age_ms: Option<i64>,
+    /// A person reads it, and no agent.
+    pub(crate) is_by_hand: bool,
 }
 
 /// Something to look at.
@@ -158,7 +165,9 @@ impl HubView {
             day,
             open: open.filter(|open| !open.flows.is_empty()),
             nodes: nodes.iter().map(|node| NodeRow::of(node, &registers, now)).collect(),
-            meters: meters(&nodes, &registers, &plan, now),
+            meters: by_hand(meters(&nodes, &registers, &plan, now), &books, now),
+            diagram: if plan.is_empty() { Vec::new() } else { plan.rows() },
+            doubts: plan.doubts(),
         }
     }
 
@@ -266,7 +275,9 @@ fn meters(nodes: &[Node], registers: &Registers, plan: &Plan, now: UtcMillis) ->
     for point in &plan.points {
         let Some(id) = &point.meter else { continue };
         let (role, id) = (role_word(point), id.clone());
-        rows.insert(id.clone(), MeterRow { id, role, power_mw: None, booked: None, age_ms: None });
+        let (power_mw, booked, age_ms) = (None, None, None);
+        let row = MeterRow { id: id.clone(), role, power_mw, booked, age_ms, is_by_hand: false };
+        rows.insert(id, row);
     }
     for node in nodes {
         for meter in node.of_kind(SubjectKind::Meter) {
@@ -281,11 +292,22 @@ fn meters(nodes: &[Node], registers: &Registers, plan: &Plan, now: UtcMillis) ->
                 power_mw: power.filter(|_| node.is_up),
                 booked: register.map(|register| register.booked.total()),
                 age_ms: age.map(|(at, _)| fleet::age(at, now)),
+                is_by_hand: false,
             };
             rows.insert(id, row);
         }
     }
     rows.into_values().collect()
+}
+
+/// The same, with the last readings of those that a person reads.
+fn by_hand(mut rows: Vec<MeterRow>, books: &Books, now: UtcMillis) -> Vec<MeterRow> {
+    for (meter, at) in books.by_hand() {
+        if let Some(row) = rows.iter_mut().find(|row| row.id == meter.as_str()) {
+            (row.age_ms, row.is_by_hand) = (Some(fleet::age(at, now)), true);
+        }
+    }
+    rows
 }
 
 /// The newest events of nodes that somebody has to look at.

@@ -6,22 +6,25 @@
 //! - A refusal by the meter (a Modbus exception) keeps the connection.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
 
+use bijli_identity::device::Peer;
 use bijli_wire::Millis;
 use serde::Deserialize;
-use tokio_modbus::client::sync::{Context, Reader, tcp};
+use tokio_modbus::ExceptionCode;
 use tokio_modbus::prelude::ReadCode;
-use tokio_modbus::{ExceptionCode, Slave};
 
+use super::connection::Connection;
+use super::settings::ModbusConfig;
+use super::tls::TlsConfig;
 use crate::clock::Moment;
 use crate::probe::{How, Note, short};
 
 /// The Modbus specification's limit for one read.
 const WORDS_MAX: u16 = 125;
 const PORT: u16 = 502;
+/// Of Modbus inside TLS.
+const TLS_PORT: u16 = 802;
 /// Objects of the device identification that the specification names.
 const PRODUCT_CODE: u8 = 1;
 const REVISION: u8 = 2;
@@ -118,10 +121,7 @@ impl Identification {
     }
 
     fn take(&mut self, id: u8, serial_object: Option<u8>, value: &[u8]) {
-        let text = String::from_utf8_lossy(value);
-        let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
-        let text = text.trim();
-        let told = (!text.is_empty()).then(|| short(text));
+        let told = told(value);
         match id {
             _ if Some(id) == serial_object => self.serial = told,
             PRODUCT_CODE => self.product = told,
@@ -131,11 +131,24 @@ impl Identification {
     }
 }
 
+/// What a meter tells in letters; `None`: nothing.
+pub(super) fn told(value: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(value);
+    let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| short(text))
+}
+
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Failure {
     #[error("{reason}")]
     Unreachable { reason: String },
+    #[error("the meter closed the connection")]
+    Closed,
+    /// Somebody else answers, or nobody vouches for who does.
+    #[error("not believed, so nothing is read: {reason}")]
+    Untrusted { reason: String },
     #[error("no answer within {} ms", timeout.get())]
     Silent { timeout: Millis },
     /// The meter has no such register.
@@ -149,8 +162,14 @@ pub(super) struct Link {
     address: String,
     unit_id: u8,
     timeout: Millis,
-    connection: Option<Context>,
+    tls: Option<TlsConfig>,
+    connection: Option<Connection>,
     backoff: Option<Backoff>,
+    /// Who answered the last connection, by TLS.
+    peer: Option<Peer>,
+    /// Why nobody was believed, and what of it was told.
+    untrusted: Option<String>,
+    told: Option<String>,
 }
 
 struct Backoff {
@@ -166,9 +185,18 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    pub(super) fn new(address: &str, unit_id: u8, timeout: Millis) -> Self {
-        let address = address.to_owned();
-        Self { address, unit_id, timeout, connection: None, backoff: None }
+    pub(super) fn new(config: &ModbusConfig) -> Self {
+        Self {
+            address: config.address.clone(),
+            unit_id: config.unit_id,
+            timeout: config.timeout,
+            tls: config.tls.clone(),
+            connection: None,
+            backoff: None,
+            peer: None,
+            untrusted: None,
+            told: None,
+        }
     }
 
     /// As [`Link::read`], but not before the back-off after the last failure is over.
@@ -195,28 +223,34 @@ impl Link {
 
     /// Asks for `span`, connecting first if need be.
     pub(super) fn read(&mut self, span: Span) -> Result<Vec<u16>, Failure> {
+        self.ask(|connection| connection.registers(span))
+    }
+
+    /// Who is at the other end by TLS, as of the last connection.
+    pub(super) const fn peer(&self) -> Option<Peer> {
+        self.peer
+    }
+
+    /// Why the other end is not believed; each reason once.
+    pub(super) fn take_untrusted(&mut self) -> Option<String> {
+        let now = self.untrusted.clone();
+        let is_news = now != self.told;
+        self.told.clone_from(&now);
+        now.filter(|_| is_news)
+    }
+
+    /// What one connection answers; one that failed is dropped.
+    fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Connection) -> Result<Result<T, ExceptionCode>, Failure>,
+    ) -> Result<T, Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        let answer = match span.function {
-            Function::Input => connection.read_input_registers(span.first, span.words),
-            Function::Holding => connection.read_holding_registers(span.first, span.words),
-        };
-        match answer {
-            Ok(Ok(words)) => {
-                self.connection = Some(connection);
-                Ok(words)
-            }
-            Ok(Err(exception)) => {
-                self.connection = Some(connection);
-                Err(refused(exception))
-            }
-            Err(tokio_modbus::Error::Transport(error)) => Err(self.unreachable(&error)),
-            Err(tokio_modbus::Error::Protocol(error)) => {
-                Err(Failure::Unreachable { reason: format!("not an answer of Modbus: {error}") })
-            }
-        }
+        let answer = question(&mut connection)?;
+        self.connection = Some(connection);
+        answer.map_err(refused)
     }
 
     /// Who the meter says it is. The specification has no object for a serial number: a maker may
@@ -240,37 +274,31 @@ impl Link {
         serial_object: Option<u8>,
         told: &mut Identification,
     ) -> Result<(), Failure> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect()?,
-        };
-        let answer = connection.read_device_identification(code, object);
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(tokio_modbus::Error::Transport(error)) => return Err(self.unreachable(&error)),
-            Err(tokio_modbus::Error::Protocol(error)) => {
-                let reason = format!("not an answer of Modbus: {error}");
-                return Err(Failure::Unreachable { reason });
-            }
-        };
-        self.connection = Some(connection);
-        for object in answer.map_err(refused)?.device_id_objects {
+        let answer = self.ask(|connection| connection.identity(code, object))?;
+        for object in answer.device_id_objects {
             told.take(object.id, serial_object, &object.value);
         }
         Ok(())
     }
 
-    fn connect(&self) -> Result<Context, Failure> {
+    fn connect(&mut self) -> Result<Connection, Failure> {
         let address = self.resolve()?;
-        let timeout = Duration::from_millis(self.timeout.get());
-        tcp::connect_slave_with_timeout(address, Slave(self.unit_id), Some(timeout))
-            .map_err(|error| self.unreachable(&error))
+        let tls = self.tls.as_ref();
+        let outcome =
+            Connection::open((host(&self.address), address), self.unit_id, self.timeout, tls);
+        match &outcome {
+            Ok(connection) => (self.peer, self.untrusted) = (connection.peer, None),
+            Err(Failure::Untrusted { reason }) => self.untrusted = Some(reason.clone()),
+            Err(_) => {}
+        }
+        outcome
     }
 
     fn resolve(&self) -> Result<SocketAddr, Failure> {
         let with_port =
             if self.address.parse::<std::net::IpAddr>().is_ok() || !self.address.contains(':') {
-                (self.address.as_str(), PORT).to_socket_addrs()
+                let port = if self.tls.is_some() { TLS_PORT } else { PORT };
+                (self.address.as_str(), port).to_socket_addrs()
             } else {
                 self.address.to_socket_addrs()
             };
@@ -279,20 +307,14 @@ impl Link {
             with_port.map_err(|error| unknown(format!("no such address: {error}")))?;
         addresses.next().ok_or_else(|| unknown("no such address".to_owned()))
     }
+}
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "not our enum")]
-    fn unreachable(&self, error: &io::Error) -> Failure {
-        let words = |reason: &str| Failure::Unreachable { reason: reason.to_owned() };
-        match error.kind() {
-            io::ErrorKind::TimedOut => Failure::Silent { timeout: self.timeout },
-            io::ErrorKind::ConnectionRefused => words("connection refused"),
-            io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof => words("the meter closed the connection"),
-            _ => Failure::Unreachable { reason: error.to_string() },
-        }
+/// Without a port and without the brackets of IPv6.
+fn host(address: &str) -> &str {
+    if address.parse::<std::net::IpAddr>().is_ok() {
+        return address;
     }
+    address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
 }
 
 /// A gateway's trouble behind it passes; what the meter itself refuses, it refuses for good.
@@ -336,6 +358,19 @@ mod tests {
             assert_eq!(group(spans.clone()), groups, "{spans:?}");
         }
         assert_eq!(input(65_535, 2).end(), None);
+    }
+
+    #[test]
+    fn the_host_is_what_a_certificate_names() {
+        for (address, expected) in [
+            ("10.0.0.7:802", "10.0.0.7"),
+            ("meter.isb", "meter.isb"),
+            ("meter.isb:802", "meter.isb"),
+            ("[fd00::7]:802", "fd00::7"),
+            ("fd00::7", "fd00::7"),
+        ] {
+            assert_eq!(host(address), expected);
+        }
     }
 
     #[test]

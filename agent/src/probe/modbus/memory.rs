@@ -16,6 +16,7 @@ use crate::probe::{Happening, Witness, epoch};
 const CODE_WORD_ORDER: u32 = 1;
 const CODE_SERIAL: u32 = 2;
 const CODE_FIRMWARE: u32 = 3;
+const CODE_CERTIFICATE: u32 = 4;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memory {
@@ -23,6 +24,12 @@ pub(super) struct Memory {
     pub(super) serial: Option<String>,
     pub(super) firmware: Option<String>,
     pub(super) word_order: Option<WordOrder>,
+}
+
+/// Somebody answers who is not believed.
+pub(super) fn untrusted(subject: Option<SubjectId>, why: &str) -> Happening {
+    let (kind, code, text) = (EventKind::MeterChanged, CODE_CERTIFICATE, why.to_owned());
+    Happening { subject, kind, code, text, witness: Witness::Driver }
 }
 
 impl Memory {

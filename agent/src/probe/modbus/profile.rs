@@ -105,10 +105,9 @@ pub fn known() -> Vec<&'static str> {
 /// # Errors
 /// Says which names there are.
 pub(super) fn find(name: &str) -> Result<Profile, String> {
-    let (_, text) = FILES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .ok_or_else(|| format!("there is no profile {name:?}; there are {}", known().join(", ")))?;
+    let (_, text) = FILES.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+        format!("there is no profile {name:?}; there are {}, sunspec", known().join(", "))
+    })?;
     parse(text).map_err(|why| format!("profile {name}: {why}"))
 }
 
@@ -238,7 +237,7 @@ mod tests {
         let refused = meter("eastron-sdm72").check().expect_err("no such profile");
         let expected = "there is no profile \"eastron-sdm72\"; there are eastron-sdm120, \
                         eastron-sdm630, janitza-umg, schneider-iem3000, schneider-pm5000, \
-                        siemens-pac2200";
+                        siemens-pac2200, sunspec";
         assert_eq!(refused, expected);
     }
 

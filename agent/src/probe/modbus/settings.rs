@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use bijli_wire::quantity::{self, Decimal};
 use bijli_wire::{Millis, Milliwatts, Quantity, SubjectId};
@@ -12,6 +13,8 @@ use super::enrol;
 use super::link::Function;
 use super::number::{Number, Order};
 use super::profile::{self, Profile};
+use super::sunspec;
+use super::tls::TlsConfig;
 
 /// `[[modbus]]` of the configuration: one meter.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +24,8 @@ pub struct ModbusConfig {
     pub meter: String,
     /// `"10.0.0.7:502"`; without a port it is 502.
     pub address: String,
+    /// Modbus inside TLS. Without a port it is 802 then.
+    pub tls: Option<TlsConfig>,
     #[serde(default = "one")]
     pub unit_id: u8,
     #[serde(default = "every", deserialize_with = "quantity::de_duration")]
@@ -35,7 +40,7 @@ pub struct ModbusConfig {
     pub model: String,
     #[serde(default)]
     pub serial: String,
-    /// A name of `agent/profiles`: `"eastron-sdm630"`.
+    /// A name of `agent/profiles`: `"eastron-sdm630"`; or `"sunspec"`.
     pub profile: Option<String>,
     /// For all registers that give none of their own. With a profile, whoever gives it forgoes
     /// the enrolment that would find it.
@@ -109,6 +114,9 @@ impl ModbusConfig {
         {
             return Err(format!("`voltage_nominal` {text:?}: write for example \"230 V\""));
         }
+        if let Some(tls) = &self.tls {
+            tls.device()?;
+        }
         let profile = self.profile()?;
         let registers = match &profile {
             Some(profile) => profile.registers(&self.registers),
@@ -131,9 +139,16 @@ impl ModbusConfig {
             }
             numbers.push(number);
         }
-        match numbers.is_empty() {
+        match numbers.is_empty() && !self.is_sunspec() {
             true => Err("it has neither registers nor a profile".to_owned()),
             false => Ok(numbers),
+        }
+    }
+
+    /// Files are relative to the configuration's folder.
+    pub fn locate(&mut self, folder: &Path) {
+        if let Some(tls) = &mut self.tls {
+            tls.locate(folder);
         }
     }
 
@@ -141,6 +156,9 @@ impl ModbusConfig {
     #[must_use]
     pub fn resolved(&self) -> Option<String> {
         let name = self.profile.as_ref()?;
+        if self.is_sunspec() {
+            return Some("profile sunspec: registers as the meter lists them".to_owned());
+        }
         let registers = self.numbers().map_or(0, |numbers| numbers.len());
         let order = self.word_order.map_or("by enrolment", WordOrder::name);
         Some(format!("profile {name}: {registers} registers, word order {order}"))
@@ -155,7 +173,24 @@ impl ModbusConfig {
     /// # Errors
     /// If there is none of that name.
     pub(super) fn profile(&self) -> Result<Option<Profile>, String> {
-        self.profile.as_deref().map(profile::find).transpose()
+        let name = self.profile.as_deref().filter(|name| *name != sunspec::NAME);
+        name.map(profile::find).transpose()
+    }
+
+    /// Whether the meter itself says where its numbers are.
+    pub(super) fn is_sunspec(&self) -> bool {
+        self.profile.as_deref() == Some(sunspec::NAME)
+    }
+
+    /// The numbers of a meter that has listed `found`; one's own take their place.
+    pub(super) fn with_found(&self, found: &[RegisterConfig]) -> Result<Vec<Number>, String> {
+        let is_own = |one: &RegisterConfig| {
+            let mut own = self.registers.iter();
+            own.any(|mine| (&mine.quantity, mine.part) == (&one.quantity, one.part))
+        };
+        let found = found.iter().filter(|one| !is_own(one)).cloned();
+        let registers = found.chain(self.registers.iter().cloned()).collect();
+        Self { profile: None, registers, ..self.clone() }.numbers()
     }
 }
 

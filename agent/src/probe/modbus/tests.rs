@@ -12,6 +12,8 @@ use bijli_wire::{NodeId, UtcMillis};
 use super::*;
 use crate::clock::Moment;
 
+mod sunspec;
+
 /// What the meter holds and how it misbehaves.
 #[derive(Default)]
 struct State {

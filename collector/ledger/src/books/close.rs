@@ -10,7 +10,7 @@ use crate::derive::{Derived, Flow, Input, Inputs, Reason, derive, imbalances};
 use crate::diagram::Diagram;
 use crate::entry::{AccountNo, Line};
 use crate::event::EventKind;
-use crate::pue::Withheld;
+use crate::pue::{Terms, Withheld};
 use crate::rules::{ADJUSTED_PER_ADVANCE_MAX, SILENT_MS_MAX};
 use crate::subject::SubjectState;
 
@@ -29,6 +29,9 @@ impl Books {
         let mut closed = Vec::new();
         self.close_due(now, &mut closed);
         self.adjust_due(now, &mut closed);
+        if !closed.is_empty() {
+            self.compare_typed();
+        }
         self.release(now);
         closed
     }
@@ -58,7 +61,8 @@ impl Books {
         let pue = Err(Withheld::Disputed { point: self.hub.to_string() });
         let reasons = [Reason::NotPosted { words }].into();
         let entries = self.next_seq()..self.next_seq();
-        self.record(start, Derived { flows: Posted::new(), reasons, pue }, entries.clone());
+        let (flows, known) = (Posted::new(), Terms::default());
+        self.record(start, Derived { flows, reasons, pue, known }, entries.clone());
         let (start, end) = (UtcMillis::new(start), UtcMillis::new(end));
         let kind = ClosedKind::Closed;
         Closed { start, end, kind, entries, is_complete: false, is_news: true }
@@ -123,17 +127,18 @@ impl Books {
     }
 
     fn record(&mut self, start: i64, derived: Derived, entries: std::ops::Range<u64>) {
-        let Derived { reasons, pue, .. } = derived;
+        let Derived { reasons, pue, known, .. } = derived;
         let adjusting = u64::from(!entries.is_empty());
         match self.intervals.get_mut(&start) {
             None => {
                 let postings = vec![entries];
-                let interval = Interval { postings, reasons, pue, adjustments: 0 };
+                let interval = Interval { postings, reasons, pue, known, adjustments: 0 };
                 self.intervals.insert(start, interval);
             }
             Some(interval) => {
                 interval.reasons = reasons;
                 interval.pue = pue;
+                interval.known = known;
                 if adjusting > 0 {
                     interval.postings.push(entries);
                     interval.adjustments = interval.adjustments.saturating_add(1);
@@ -151,8 +156,8 @@ impl Books {
             input(subject, start, end)
         });
         let subjects = subjects.collect();
-        let (holdings, calibrations) = (&self.holdings, &self.calibrations);
-        derive(&Inputs { start, end, diagram, subjects, holdings, calibrations })
+        let Self { index, holdings, calibrations, meterbook, .. } = self;
+        derive(&Inputs { start, end, diagram, subjects, index, holdings, calibrations, meterbook })
     }
 
     /// What is posted of an interval, flow by flow.

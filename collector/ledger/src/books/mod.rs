@@ -10,15 +10,18 @@
 //! - Entries, and what intervals are derived from, are kept for `Rules::keep`; older entries are
 //!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
-//! Facts are in this file, closing in `close`, questions in `query`, what leaves say in
-//! `statement`.
+//! Facts are in this file, closing in `close`, questions in `query`, PUE in `figure`, what leaves
+//! say in `statement`, readings that a person typed in `typed`.
 
 mod close;
+mod figure;
 mod query;
 mod statement;
+mod typed;
 
 pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
 pub use statement::Statement;
+pub use typed::{TypedStatus, TypedUse};
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,8 +42,9 @@ use crate::diagram::Diagram;
 use crate::entry::{AccountNo, Chart, Line};
 use crate::event::{EventKind, Events};
 use crate::interpolate::Ramp;
+use crate::meterbook::MeterBook;
 use crate::profile::Step;
-use crate::pue::{PueParts, Withheld};
+use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
 use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
 use crate::subject::{Declared, RegisterHandle, SubjectState};
@@ -84,6 +88,7 @@ struct Interval {
     postings: Vec<Range<u64>>,
     reasons: BTreeSet<Reason>,
     pue: Result<PueParts, Withheld>,
+    known: Terms,
     adjustments: u64,
 }
 
@@ -101,6 +106,7 @@ pub struct Books {
     by_node: BTreeMap<NodeId, BTreeSet<SubjectId>>,
     holdings: Holdings,
     calibrations: Calibrations,
+    meterbook: MeterBook,
     /// Everything that starts before is closed. `None` before the first fact.
     closed_until: Option<i64>,
     intervals: BTreeMap<i64, Interval>,
@@ -143,6 +149,7 @@ impl Books {
             by_node: BTreeMap::new(),
             holdings: Holdings::default(),
             calibrations: Calibrations::default(),
+            meterbook: MeterBook::default(),
             closed_until: None,
             intervals: BTreeMap::new(),
             touched: BTreeMap::new(),

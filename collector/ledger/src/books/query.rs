@@ -13,7 +13,7 @@ use crate::calibration::Calibration;
 use crate::derive::{Flow, Reason};
 use crate::entry::{Adjusts, Entry, Line};
 use crate::event::RegisterEvent;
-use crate::pue::{NoPue, Pue, PueParts, PueSum, Withheld};
+use crate::pue::{PueParts, Withheld};
 use crate::rules::RULE_VERSION;
 use crate::subject::{SubjectState, SubjectStatus};
 
@@ -63,7 +63,7 @@ pub struct Provisional {
 }
 
 impl Books {
-    fn posted_intervals(
+    pub(super) fn posted_intervals(
         &self,
         from: UtcMillis,
         to: UtcMillis,
@@ -160,23 +160,6 @@ impl Books {
             }
         }
         sums
-    }
-
-    /// PUE of a period: sums over its complete intervals.
-    ///
-    /// # Errors
-    /// Says why there is none.
-    pub fn pue(&self, from: UtcMillis, to: UtcMillis) -> Result<Pue, NoPue> {
-        let start = self.floor(from.get());
-        let closed = self.closed_until.unwrap_or(start);
-        let end = self.floor(to.get()).min(closed).max(start);
-        let mut sum = PueSum::default();
-        for (_, interval) in self.posted_intervals(from, UtcMillis::new(end)) {
-            sum.add(&interval.pue);
-        }
-        let expected = end.abs_diff(start).checked_div(self.rules.interval.get()).unwrap_or(0);
-        let expected = u32::try_from(expected).unwrap_or(u32::MAX);
-        sum.finish(UtcMillis::new(start), UtcMillis::new(end), expected)
     }
 
     /// What each project used in a period.

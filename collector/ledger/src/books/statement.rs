@@ -94,7 +94,7 @@ impl PueShown {
         match pue {
             Err(withheld) => Self::Withheld(withheld.clone()),
             Ok(parts) => {
-                let PueParts { total, it, store_drawn, estimated, category, by_source } = parts;
+                let PueParts { total, it, store_drawn, estimated, category, by_source, .. } = parts;
                 Self::Parts {
                     total: *total,
                     it: *it,

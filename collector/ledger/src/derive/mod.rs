@@ -21,8 +21,9 @@ use crate::allocation::Holdings;
 use crate::calibration::Calibrations;
 use crate::class::{ByClass, Class};
 use crate::diagram::{Diagram, PointId};
+use crate::meterbook::MeterBook;
 use crate::profile::Cell;
-use crate::pue::{PueParts, Withheld};
+use crate::pue::{PueParts, Terms, Withheld};
 use crate::rules::REASONS_MAX;
 
 /// One flow of an interval.
@@ -93,8 +94,12 @@ pub(crate) struct Inputs<'a> {
     pub(crate) diagram: Option<&'a Diagram>,
     /// Each subject once, by id.
     pub(crate) subjects: Vec<Input<'a>>,
+    /// The number of each subject.
+    pub(crate) index: &'a BTreeMap<SubjectId, u32>,
     pub(crate) holdings: &'a Holdings,
     pub(crate) calibrations: &'a Calibrations,
+    /// What people read off meters; it counts where no agent has a reading.
+    pub(crate) meterbook: &'a MeterBook,
 }
 
 impl Inputs<'_> {
@@ -113,6 +118,8 @@ pub(crate) struct Derived {
     pub(crate) flows: BTreeMap<Flow, u128>,
     pub(crate) reasons: BTreeSet<Reason>,
     pub(crate) pue: Result<PueParts, Withheld>,
+    /// Of both terms of PUE, whether or not the interval counts.
+    pub(crate) known: Terms,
 }
 
 /// Flows and reasons as they are found.
@@ -148,13 +155,15 @@ pub(crate) fn derive(inputs: &Inputs<'_>) -> Derived {
         draft.reasons.insert(Reason::NoDiagram);
         points::feed_unplaced(&nodes, None, &mut draft);
         let Draft { flows, reasons } = draft;
-        return Derived { flows, reasons: bounded(reasons), pue: Err(Withheld::NoSupplyMeter) };
+        let (pue, known) = (Err(Withheld::NoSupplyMeter), Terms::default());
+        return Derived { flows, reasons: bounded(reasons), pue, known };
     };
     let board = points::derive_points(inputs, diagram, &nodes, &mut draft);
     points::feed_unplaced(&nodes, Some(diagram), &mut draft);
-    let pue = facility::pue_parts(diagram, &board, &nodes, &draft.reasons);
+    let pue = facility::pue_parts(inputs, diagram, &board, &nodes, &draft);
+    let known = facility::known(diagram, &board, &nodes);
     let Draft { flows, reasons } = draft;
-    Derived { flows, reasons: bounded(reasons), pue }
+    Derived { flows, reasons: bounded(reasons), pue, known }
 }
 
 /// A hub in the dark has a reason for each device; a page needs a few and their number.

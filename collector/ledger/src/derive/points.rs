@@ -88,7 +88,11 @@ fn metered(
         draft.reasons.insert(Reason::NoMeter { point: id });
         return Level::default();
     };
-    let Some(cell) = meters.get(&meter) else {
+    let typed = match meters.contains_key(&meter) {
+        true => None,
+        false => inputs.meterbook.cell(&meter, inputs.start, inputs.end),
+    };
+    let Some(cell) = meters.get(&meter).copied().or(typed.as_ref()) else {
         draft.reasons.insert(Reason::MeterMissing { point: id, meter });
         return Level::default();
     };

@@ -5,6 +5,8 @@ use super::hub::{self, NINE, QUARTER, allocation};
 use bijli_wire::{HubId, UtcMillis};
 use serde_json::{Value, json};
 
+use crate::state::Hub;
+
 async fn answer(path: &str) -> Value {
     let address = serve(hub::state(NINE, 4)).await;
     let reply = get(address, path).await;
@@ -15,13 +17,26 @@ async fn answer(path: &str) -> Value {
 #[tokio::test]
 async fn the_pue_is_an_exact_ratio_with_everything_that_it_must_carry() {
     let pue = answer("/v1/hubs/isb/pue").await["pue"].clone();
-    assert_eq!(pue["ratio"], "1.333");
-    assert_eq!(pue["kind"], "interim");
+    assert_eq!(pue["kind"], "iPUE");
     assert_eq!(pue["total_mj"], "6480000000", "1,800 W for an hour");
     assert_eq!(pue["it_mj"], "4860000000", "1,350 W for an hour");
+    let shown = "iPUE1 (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33 ± 0.02";
+    assert_eq!(pue["shown"], shown);
+    assert!(pue.get("ratio").is_none(), "no field is the ratio alone");
+    // By hand: 2 x 4/3 x sqrt(2 x 0.005^2/3 + 0.01^2/3), one meter on either side.
+    let bounds = json!({"k": 2, "independent": "0.018857", "correlated": "0.018857"});
+    assert_eq!(pue["uncertainty"], bounds);
+    assert_eq!(pue["standard"], "ISO/IEC 30134-2:2026");
+    assert_eq!((&pue["level"], &pue["wp49"]), (&1.into(), &"iPUE_L1,-C".into()));
+    assert_eq!((&pue["status"], &pue["intervals_provisional"]), (&"provisional".into(), &4.into()));
+    let coverage = &pue["coverage"];
+    assert_eq!((&coverage["time"], &coverage["energy"]), (&"100.00 %".into(), &"100.00 %".into()));
+    assert_eq!(pue["estimated"]["share_max"], "5.00 %");
+    let meter = &pue["meters"][0];
+    assert_eq!((&meter["meter"], &meter["term"]), (&"m-incomer".into(), &"E_DC".into()));
     assert_eq!(
-        pue["shown"],
-        "iPUE1 (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33, coverage 4 of 4 intervals"
+        (&meter["class"], &meter["certificate"]),
+        (&"0.5S".into(), &"NPSL-2026-0117".into())
     );
     assert_eq!(
         pue["by_source"],
@@ -41,7 +56,7 @@ async fn without_a_declared_category_there_is_no_pue_and_the_answer_says_why() {
         let body = get(address, path).await.json();
         let answer = body["intervals"].get(0).unwrap_or(&body);
         assert_eq!(answer["no_pue"]["code"], "no_category", "{body}");
-        assert!(answer["pue"].is_null() && answer["ratio"].is_null());
+        assert!(answer["pue"].is_null() && answer["shown"].is_null());
     }
 }
 
@@ -50,6 +65,47 @@ async fn a_period_that_nothing_is_closed_in_has_no_pue() {
     let body = answer("/v1/hubs/isb/pue?from=2026-09-01T00:00:00Z&to=2026-09-02T00:00:00Z").await;
     assert_eq!(body["pue"], Value::Null);
     assert_eq!(body["no_pue"]["code"], "nothing_closed");
+}
+
+/// A second hub with half a figure: no class is declared, and it can be of another category.
+fn two_hubs(category: u8) -> crate::state::Shared {
+    let state = hub::state(NINE, 4);
+    let other = HubId::new("khi").expect("a name");
+    let other = state.add_hub(Hub::journalled(other, bijli_ledger::Rules::default()));
+    let plan = crate::diagram::Plan { meters: Vec::new(), ..hub::plan() };
+    hub::fill(&other, crate::diagram::Plan { pue_category: Some(category), ..plan }, NINE, 4);
+    state
+}
+
+#[tokio::test]
+async fn hubs_have_one_figure_together_in_two_ways_by_their_names() {
+    let reply = get(serve(two_hubs(1)).await, "/v1/pue").await;
+    let body = reply.json();
+    assert_eq!(body["hubs"], json!(["isb", "khi"]), "{body}");
+    let pue = &body["pue"];
+    assert_eq!(pue["total_mj"], "12960000000", "both hubs have the same readings");
+    let head = "iPUE1 of isb, khi (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 1.33";
+    let why = "± not stated (of khi: meter m-incomer has no class)";
+    let sums = format!("{head} {why}, sum of E_DC over sum of E_IT");
+    assert_eq!(pue["sums"]["shown"], sums.as_str());
+    let weighted = pue["weighted"]["shown"].as_str().expect("words");
+    assert!(weighted.ends_with("mean weighted by total energy, as (EU) 2024/1364 aggregates"));
+    assert_eq!(pue["hubs"].as_array().map(Vec::len), Some(2));
+    let one = get(serve(two_hubs(1)).await, "/v1/pue?hubs=isb").await.json();
+    let shown = one["pue"]["sums"]["shown"].as_str().expect("words").to_owned();
+    assert!(shown.contains("iPUE1 of isb (") && shown.contains("= 1.33 ± 0.02,"), "{shown}");
+}
+
+/// Goal: what means nothing together is not put together, and the answer says why.
+#[tokio::test]
+async fn hubs_of_different_categories_have_none_together() {
+    let body = get(serve(two_hubs(2)).await, "/v1/pue?hubs=khi,isb").await.json();
+    assert!(body["pue"].is_null());
+    assert_eq!(body["no_pue"]["code"], "cannot_mix");
+    let words = "the categories of isb and khi differ: 1 and 2";
+    assert_eq!(body["no_pue"]["message"], words);
+    refused("/v1/pue?hubs=lhe", 404, "unknown_hub").await;
+    refused("/v1/pue?hub=isb", 400, "invalid_request").await;
 }
 
 #[tokio::test]

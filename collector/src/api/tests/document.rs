@@ -12,7 +12,8 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     (
         "/v1/hubs/{hub}/pue",
         "PUE of a period: the sums over its complete intervals, or `no_pue` with a code and words. \
-         `ratio` is cut to three decimals, `shown` is the only form in which it may be printed.",
+         `shown` is the only form in which it may be printed; beside it stand the two integers. \
+         `docs/pue.md` says what every field means.",
         "from, to",
         "hubs/isb/pue",
     ),
@@ -35,6 +36,14 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
          corrections included.",
         "from, to",
         "hubs/isb/flows",
+    ),
+    (
+        "/v1/hubs/{hub}/diagram",
+        "The single-line diagram in force, in the order of its tree, with the energy that came in at \
+         each point (of a supply: that it gave) in the period; null: nothing was booked of it. \
+         `is_it`: PUE takes the energy of IT there. `doubts` says in words what the diagram leaves open.",
+        "from, to",
+        "hubs/isb/diagram",
     ),
     (
         "/v1/hubs/{hub}/entries",
@@ -97,11 +106,21 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hubs/isb/meters",
     ),
     (
+        "/v1/pue",
+        "One figure of several hubs: `hubs` lists them; left out, all that declare a category. `sums` is the sum of E_DC \
+         over the sum of E_IT, `weighted` the mean of the hubs' figures by their E_DC, as \
+         Regulation (EU) 2024/1364 aggregates; they differ, and each says which it is. Hubs whose \
+         figures differ in kind, category, standard or period have none together. Without `from` \
+         and `to`: what all of them have closed.",
+        "hubs, from, to",
+        "pue?hubs=isb",
+    ),
+    (
         "/v1/events",
         "What happened over all hubs, newest first: at nodes, and (`node` null) to registers. \
          `severity` is page, ticket or info, our own judgement. `code` is what an event is of its \
          kind: the XID, the bit of a driver's event, or of `meter_changed` 1 word order, 2 serial \
-         number, 3 firmware; null: its kind has no numbers. `count` is \
+         number, 3 firmware, 4 kind of device, 5 scale; null: its kind has no numbers. `count` is \
          how often it happened: an agent tells an XID at once, and what repeats of it within three \
          minutes as one more event with a count. `text` is foreign: escape it.\n\n\
          `xid` says what an XID means and asks for, from NVIDIA's catalogue as this hub has it \

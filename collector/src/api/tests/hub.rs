@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bijli_ledger::{Activity, Allocation, Category, Diagram, Holds, Point, PointId, Role, Rules};
+use bijli_ledger::{Activity, Allocation, Holds, Rules};
 use bijli_wire::batch::{Event, Group, Matrix, Register, Series, Subject};
 use bijli_wire::message::EventKind;
 use bijli_wire::{
@@ -13,9 +13,8 @@ use bijli_wire::{
     SchemaId, SpoolEpoch, SubjectId, SubjectKind, UtcMillis,
 };
 
-use crate::api::nodes::role_word;
 use crate::clock::Clock;
-use crate::diagram::{Plan, PlanNode, PlanPoint, PlanRole};
+use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint, PlanRole};
 use crate::health::Health;
 use crate::state::{Hub, Shared, State};
 
@@ -60,7 +59,7 @@ pub(crate) fn state(start: i64, quarters: i64) -> Shared {
     hub.nodes_expected = Some(3);
     hub.is_configured = true;
     let hub = state.add_hub(hub);
-    fill(&hub, start, quarters);
+    fill(&hub, plan(), start, quarters);
     state.set_ready();
     Arc::new(state)
 }
@@ -88,27 +87,40 @@ pub(crate) fn plan() -> Plan {
             point("lights", PlanRole::Lighting, None),
         ],
         nodes: vec![node("isb-n01"), node("isb-n02")],
+        pue_standard: Some("ISO/IEC 30134-2:2026".into()),
+        meters: meters(),
+        ..Plan::default()
     }
 }
 
-fn diagram(plan: &Plan) -> Diagram {
-    let point_id = |name: &str| PointId::new(name).expect("a name");
-    let point = |point: &PlanPoint| Point {
-        id: point_id(&point.id),
-        role: Role::from_word(role_word(point)).expect("the same words"),
-        meter: point.meter.as_deref().map(subject_id),
-        fed_by: point.fed_by.as_deref().map(point_id),
+/// The two that PUE rests on: one in full, of one the least.
+fn meters() -> Vec<PlanMeter> {
+    let text = |words: &str| Some(words.to_owned());
+    let incomer = PlanMeter {
+        id: "m-incomer".into(),
+        make: text("Landis+Gyr"),
+        model: text("E650"),
+        serial: text("50 123 456"),
+        class: text("0.5S"),
+        standard: text("IEC 62053-22:2020"),
+        ct_ratio: text("2000/5"),
+        ct_class: text("0.5S"),
+        calibrated: text("2026-03-31"),
+        calibration_due: text("2028-03-31"),
+        certificate: text("NPSL-2026-0117"),
+        laboratory: text("NPSL Islamabad"),
     };
-    let nodes = plan.nodes.iter().map(|node| (node_id(&node.id), point_id(&node.fed_by)));
-    let points = plan.points.iter().map(point).collect();
-    Diagram::new(points, nodes.collect(), Category::UpsOutput).expect("sound")
+    let (class, standard) = (text("1"), text("IEC 62053-21:2020"));
+    let ups = PlanMeter { id: "m-ups-out".into(), class, standard, ..PlanMeter::default() };
+    vec![incomer, ups]
 }
 
-fn fill(hub: &Hub, start: i64, quarters: i64) {
-    let plan = plan();
+/// What the small hub measured, booked along a plan.
+pub(crate) fn fill(hub: &Hub, plan: Plan, start: i64, quarters: i64) {
     {
         let mut books = hub.books_mut();
-        books.set_diagram(UtcMillis::new(0), diagram(&plan));
+        let diagram = plan.diagram().expect("sound").expect("not empty");
+        books.set_diagram(UtcMillis::new(0), diagram);
         for (name, node, kind, ..) in SUBJECTS {
             let _known = books.declare(&node_id(node), &subject(name, *kind, ""));
         }

@@ -1,0 +1,219 @@
+//! The meter book over HTTP: `GET` and `PUT` under `/v1/meterbook`.
+//!
+//! As allocations: what the books already have is answered without another frame; everything else
+//! is journalled and fsynced, then booked, then answered with what the books said. To correct a
+//! reading, put it again under its id.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State as Shared};
+use bijli_ledger::{MeterBookError, TypedReading, TypedStatus, TypedUse};
+use bijli_wire::units::human_energy;
+use bijli_wire::{ErrorCode, HubId};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::allocations::{Parameters, PathId, invalid, named, parameters};
+use super::{Ingest, durable, internal, read_body, reply};
+use crate::allocation::{TextError, Verdict};
+use crate::calendar;
+use crate::frame::Frame;
+use crate::intake::Note;
+use crate::meterbook::{TypedText, Untyped};
+use crate::refusal::Refusal;
+use crate::state::Hub;
+
+/// Answer to a put.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    verdict: &'static str,
+    reading: Told,
+}
+
+/// Answer to a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct List {
+    readings: Vec<Told>,
+}
+
+/// A reading, and what became of it.
+#[derive(Debug, Serialize)]
+struct Told {
+    #[serde(flatten)]
+    text: TypedText,
+    /// `kept`, `booked` or `witness`.
+    #[serde(rename = "use")]
+    used: &'static str,
+    since: Option<Since>,
+    /// `null`: no agent's register covers the time since the reading before.
+    compared: Option<Comparison>,
+}
+
+/// What the meter counted since the reading before.
+#[derive(Debug, Serialize)]
+struct Since {
+    id: String,
+    at: String,
+    energy_mj: String,
+    energy: String,
+    /// Of it, what came too late to be booked.
+    too_old_mj: String,
+}
+
+/// The same stretch by the agent's register.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    agent_mj: String,
+    /// Typed less agent.
+    difference_mj: String,
+    difference: String,
+    /// What display and interval edges explain.
+    doubt_mj: String,
+    is_disputed: bool,
+}
+
+impl Told {
+    fn of(hub: &HubId, status: &TypedStatus<'_>) -> Self {
+        Self {
+            text: TypedText::of(hub, status.reading),
+            used: match status.used {
+                TypedUse::Kept => "kept",
+                TypedUse::Booked => "booked",
+                TypedUse::Witness => "witness",
+            },
+            since: status.since.map(|(before, energy)| Since {
+                id: before.id.clone(),
+                at: calendar::rfc3339(before.at),
+                energy_mj: energy.to_string(),
+                energy: human_energy(energy.into()),
+                too_old_mj: status.too_old_mj.to_string(),
+            }),
+            compared: Comparison::of(status),
+        }
+    }
+}
+
+impl Comparison {
+    fn of(status: &TypedStatus<'_>) -> Option<Self> {
+        let (_, typed) = status.since?;
+        let agent = status.compared?.agent_mj;
+        let apart = u128::from(typed).abs_diff(agent);
+        let sign = if u128::from(typed) < agent { "-" } else { "" };
+        Some(Self {
+            agent_mj: agent.to_string(),
+            difference_mj: format!("{sign}{apart}"),
+            difference: format!("{sign}{}", human_energy(apart)),
+            doubt_mj: status.doubt_mj?.to_string(),
+            is_disputed: status.is_disputed(),
+        })
+    }
+}
+
+/// `GET /v1/meterbook?hub=&meter=`: every typed reading that the books hold, by meter, oldest
+/// first.
+pub(crate) async fn list(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    query: Parameters,
+) -> Result<Json<List>, Refusal> {
+    let parameters = parameters(query, &["hub", "meter"])?;
+    let hubs = match parameters.get("hub") {
+        Some(name) => vec![ingest.one_hub(Some(name))?],
+        None => ingest.state.hubs(),
+    };
+    let meter = parameters.get("meter");
+    let mut readings = Vec::new();
+    for hub in hubs {
+        let books = hub.books();
+        let asked = books
+            .typed()
+            .filter(|typed| meter.is_none_or(|meter| typed.reading.meter.as_str() == meter));
+        readings.extend(asked.map(|typed| Told::of(&hub.id, &typed)));
+    }
+    Ok(Json(List { readings }))
+}
+
+/// `PUT /v1/meterbook`: the id is in the body.
+pub(crate) async fn put_unnamed(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    request: Request,
+) -> Result<Json<Answer>, Refusal> {
+    let body = read_body(request).await?;
+    put(&ingest, TypedText::from_json(&body).map_err(|error| invalid(&error))?).await
+}
+
+/// `PUT /v1/meterbook/{id}`: the id may also be in the body, then it is the same.
+pub(crate) async fn put_named(
+    Shared(ingest): Shared<Arc<Ingest>>,
+    path: PathId,
+    request: Request,
+) -> Result<Json<Answer>, Refusal> {
+    let path = named(path)?;
+    let body = read_body(request).await?;
+    let mut text = TypedText::from_json(&body).map_err(|error| invalid(&error))?;
+    if text.id.is_empty() {
+        text.id = path;
+    } else if text.id != path {
+        return Err(invalid(&TextError::OtherId { path, body: text.id }));
+    }
+    put(&ingest, text).await
+}
+
+async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refusal> {
+    let journal = ingest.journal()?;
+    let hub = ingest.one_hub(text.hub.as_deref())?;
+    text.hub = Some(hub.id.to_string());
+    let (_, reading) = text.read().map_err(|error| refuse(&error))?;
+    if is_booked(&hub, &reading) {
+        return told(&hub, &reading.id, "unchanged");
+    }
+    let frame = Frame::Typed { received: ingest.state.clock.now(), json: text.to_json() };
+    let (sender, verdict) = oneshot::channel();
+    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
+    match verdict.await.map_err(|_| internal())? {
+        Verdict::Unreadable(error) => Err(invalid(&error)),
+        Verdict::Typed(Err(error)) => Err(refuse(&error.into())),
+        done @ (Verdict::Typed(Ok(_))
+        | Verdict::Calibrated(_)
+        | Verdict::Put(_)
+        | Verdict::Ended(_)
+        | Verdict::Refused(_)) => told(&hub, &reading.id, done.word()),
+    }
+}
+
+/// The reading as the books have it now.
+fn told(hub: &Hub, id: &str, verdict: &'static str) -> Result<Json<Answer>, Refusal> {
+    let reading = hub.books().typed_of(id).map(|status| Told::of(&hub.id, &status));
+    let reading = reading.ok_or_else(internal)?;
+    Ok(Json(Answer { verdict, reading }))
+}
+
+fn refuse(error: &Untyped) -> Refusal {
+    let code = match error {
+        Untyped::Refused(
+            MeterBookError::SameMoment { .. }
+            | MeterBookError::Backwards { .. }
+            | MeterBookError::Factor { .. }
+            | MeterBookError::NoRollover { .. },
+        ) => ErrorCode::Conflict,
+        Untyped::Refused(MeterBookError::Full) => ErrorCode::Overloaded,
+        Untyped::Refused(
+            MeterBookError::Text { .. }
+            | MeterBookError::Ahead { .. }
+            | MeterBookError::NoMeter { .. }
+            | MeterBookError::BeyondRollover { .. }
+            | MeterBookError::Power { .. },
+        )
+        | Untyped::Text(_)
+        | Untyped::Value { .. }
+        | Untyped::Factor { .. }
+        | Untyped::Digits { .. }
+        | Untyped::Photo => ErrorCode::InvalidRequest,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+/// Whether the books have exactly this reading.
+fn is_booked(hub: &Hub, reading: &TypedReading) -> bool {
+    hub.books().typed_of(&reading.id).is_some_and(|held| held.reading == reading)
+}
