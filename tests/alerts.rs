@@ -1,6 +1,6 @@
 //! From a fault to the person on call, over the real programs: an agent reads a kernel's log that
-//! tells XID 79, a collector exports it, Prometheus evaluates the shipped rules, Alertmanager routes
-//! by the shipped example, and a webhook gets the page with its runbook.
+//! tells XID 79, a collector exports it, Prometheus evaluates the shipped rules, Alertmanager
+//! routes by the shipped example, and a webhook gets the page with its runbook.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -62,7 +62,7 @@ fn answer(mut stream: TcpStream) -> Option<(String, Value)> {
 
 /// The shipped example with its routes, groups and inhibitions as they are; only the receivers are
 /// webhooks here, because nobody has a real pager in a test.
-fn alertmanager(site: &Site, pager: u16) -> (u16, Program) {
+fn alertmanager(folder: &Path, pager: u16) -> (u16, Program) {
     let example = root().join("alerts/alertmanager.example.yml");
     let example = fs::read_to_string(example).expect("the example");
     let (routes, receivers) = example.split_once("\nreceivers:\n").expect("receivers");
@@ -75,14 +75,14 @@ fn alertmanager(site: &Site, pager: u16) -> (u16, Program) {
         })
         .collect();
     let config = format!("route:\n{routes}\nreceivers:\n{receivers}");
-    fs::write(site.path("alertmanager.yml"), config).expect("written");
+    fs::write(folder.join("alertmanager.yml"), config).expect("written");
     let port = free_port();
     let mut command = Command::new("prometheus-alertmanager");
-    command.arg(format!("--config.file={}", site.path("alertmanager.yml").display()));
-    command.arg(format!("--storage.path={}", site.path("alertmanager").display()));
+    command.arg(format!("--config.file={}", folder.join("alertmanager.yml").display()));
+    command.arg(format!("--storage.path={}", folder.join("alertmanager").display()));
     command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
     command.arg("--cluster.listen-address=");
-    (port, Program::start(&mut command, &site.path("alertmanager.log")))
+    (port, Program::start(&mut command, &folder.join("alertmanager.log")))
 }
 
 /// The shipped example, with the shipped intervals.
@@ -121,7 +121,7 @@ fn a_gpu_off_the_bus_reaches_the_pager_with_its_runbook() {
     let (pager_port, told) = pager();
     let site = Site::start_tls(HUB);
     let _agent = agent(&site);
-    let (alertmanager_port, _alertmanager) = alertmanager(&site, pager_port);
+    let (alertmanager_port, _alertmanager) = alertmanager(&site.path(""), pager_port);
     let (prometheus_port, _prometheus) = prometheus(&site, alertmanager_port);
     eventually("the dead man at the heartbeat service", 120, || {
         told.try_recv().ok().filter(|(path, _)| path == "/heartbeat").map(drop)
@@ -167,4 +167,77 @@ fn a_gpu_off_the_bus_reaches_the_pager_with_its_runbook() {
     let known: Vec<&Value> = known.as_array().expect("a list").iter().collect();
     let pages = known.iter().filter(|alert| alert["labels"]["severity"] == "page");
     assert_eq!(pages.count(), 1, "one fault, one page: {known:#?}");
+}
+
+/// Which alerts a real Alertmanager holds back, as `alertname hub`.
+fn held_back(port: u16) -> Option<Vec<String>> {
+    let answer = ask("GET", port, "/api/v2/alerts", b"")?;
+    let alerts = answer.json();
+    let held = alerts.as_array()?.iter().filter(|alert| alert["status"]["state"] == "suppressed");
+    let place = |alert: &Value| {
+        let label = |name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", label("alertname"), label("hub"))
+    };
+    let mut held: Vec<String> = held.map(place).collect();
+    held.sort();
+    Some(held)
+}
+
+/// Goal: one cause is one message. What follows from a blind hub, lost mains, lost cooling or a
+/// fatal XID is held back at that hub and that GPU, and nowhere else.
+#[test]
+fn what_follows_from_a_cause_is_held_back_at_its_own_place_only() {
+    let (pager_port, _told) = pager();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, _alertmanager) = alertmanager(folder.path(), pager_port);
+    eventually("a ready Alertmanager", 60, || {
+        ask("GET", port, "/-/ready", b"").filter(|answer| answer.status == 200)
+    });
+    let alerts = [
+        ("BijliHubBlind", "isb", ""),
+        ("BijliNodeDown", "isb", ""),
+        ("BijliMeterSilent", "isb", ""),
+        ("BijliLedgerImbalance", "isb", ""),
+        ("BijliMainsLost", "lhe", ""),
+        ("BijliVoltageOutOfBand", "lhe", ""),
+        ("BijliUpsOnBattery", "lhe", ""),
+        ("BijliNodeDown", "lhe", ""),
+        ("BijliCoolingFlowLost", "khi", ""),
+        ("BijliGpusHotTogether", "khi", ""),
+        ("BijliGpuHot", "khi", "1"),
+        ("BijliGpuFatalXid", "pew", "1"),
+        ("BijliGpuLost", "pew", "1"),
+        ("BijliGpuLost", "mux", "1"),
+    ];
+    let labels = alerts.map(|(name, hub, gpu)| {
+        serde_json::json!({"labels": {"alertname": name, "hub": hub, "node": "n1", "gpu": gpu,
+            "severity": "ticket", "team": "platform"}})
+    });
+    let body = serde_json::to_vec(&labels).expect("JSON");
+    let json = format!(
+        "POST /api/v2/alerts HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.write_all(&[json.into_bytes(), body].concat()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    // Alertmanager looks at inhibitions when it is about to tell somebody.
+    let wanted = [
+        "BijliGpuHot khi",
+        "BijliGpuLost pew",
+        "BijliGpusHotTogether khi",
+        "BijliMeterSilent isb",
+        "BijliNodeDown isb",
+        "BijliVoltageOutOfBand lhe",
+    ];
+    let mut held = Vec::new();
+    let is_right = harness::within(90, || {
+        held = held_back(port)?;
+        (held == wanted).then_some(())
+    });
+    assert!(is_right.is_some(), "held back: {held:?}, wanted: {wanted:?}");
 }
