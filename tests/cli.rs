@@ -380,7 +380,7 @@ fn every_subcommand_explains_itself() {
     for (program, commands) in [
         (
             "bijli-agent",
-            &["", "run", "check", "once", "pause", "resume", "calibrate", "simulate"][..],
+            &["", "run", "check", "once", "pause", "hold", "resume", "calibrate", "simulate"][..],
         ),
         (
             "bijli-collector",

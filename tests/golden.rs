@@ -91,6 +91,7 @@ fn batch(schema: SchemaId) -> Batch {
         schema,
         created: at(4_005),
         uptime: None,
+        holds: Vec::new(),
         matrices: vec![
             Matrix {
                 group: 0,

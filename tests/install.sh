@@ -4,8 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl ipmitool openipmi snmpd snmp victoria-metrics influxdb)
-commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl ipmitool ipmi_sim snmpd snmpget victoria-metrics influxd)
+packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl
+  ipmitool openipmi snmpd snmp victoria-metrics influxdb slurmctld slurmd slurm-client munge)
+commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl
+  ipmitool ipmi_sim snmpd snmpget victoria-metrics influxd slurmctld slurmd squeue munged)
 
 root=()
 [ "$(id -u)" -eq 0 ] || root=(sudo)
@@ -14,14 +16,16 @@ for command in "${commands[@]}"; do
   # Servers are in sbin, which is not everybody's path.
   PATH="$PATH:/usr/sbin" command -v "$command" >/dev/null || missing+=("$command")
 done
-# The package of snmpd would start one for the whole machine; the tests start their own.
-if [[ " ${missing[*]} " == *" snmpd "* ]]; then
-  "${root[@]}" mkdir -p /etc/systemd/system
-  "${root[@]}" ln -sf /dev/null /etc/systemd/system/snmpd.service
-fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing Debian packages for: ${missing[*]}"
   "${root[@]}" apt-get update -qq
+  # The tests start what they need themselves: no service of these packages is to run beside them.
+  policy=/usr/sbin/policy-rc.d
+  if ! [ -e $policy ]; then
+    trap '"${root[@]}" rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee $policy >/dev/null
+    "${root[@]}" chmod +x $policy
+  fi
   DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends \
     "${packages[@]}" >/dev/null
 fi

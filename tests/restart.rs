@@ -53,6 +53,7 @@ fn body(schema: SchemaId, begin_ms: i64, sequence: u64) -> Vec<u8> {
         uptime: None,
         matrices: vec![Matrix { group: 0, times, columns }],
         events: Vec::new(),
+        holds: Vec::new(),
     };
     codec::encode_batch(&batch).expect("encodes")
 }

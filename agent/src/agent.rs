@@ -12,7 +12,7 @@ use bijli_identity::{IdentityError, NodeName};
 use bijli_seglog::RealDisk;
 use bijli_wire::batch::Event;
 use bijli_wire::message::EventKind;
-use bijli_wire::{Millis, SpoolEpoch, UtcMillis};
+use bijli_wire::{Hold, Millis, SpoolEpoch, UtcMillis};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -21,6 +21,7 @@ use crate::clock::{Clock, Moment, next_tick};
 use crate::config::Config;
 use crate::draft::Draft;
 use crate::health::{Gauges, Health, Outcome};
+use crate::holders::{Filing, Holders};
 use crate::pause::{self, Pause};
 use crate::probe::{self, Cadence, Description, Happening, Probe, Sample};
 use crate::schedule::{Change, DEADLINE_MS, Report, Roll, Runner, TICK, Tell, words};
@@ -203,6 +204,7 @@ struct Agent {
     xids: Xids,
     pause: Arc<Pause>,
     spool_dir: PathBuf,
+    filing: Filing,
 }
 
 /// Since when batches are not kept, and how many.
@@ -226,6 +228,7 @@ impl Agent {
             owner,
         };
         let line = open_line(line, clock)?;
+        let holders = Holders::new(&config.slurm, &context, clock, Arc::clone(&tell));
         let origin =
             Origin { hub: config.hub.clone(), node: config.node.clone(), agent: AGENT.to_owned() };
         let mut agent = Self {
@@ -245,12 +248,17 @@ impl Agent {
             xids: Xids::default(),
             pause: Arc::clone(&context.pause),
             spool_dir: config.spool_dir.clone(),
+            filing: Filing::new(holders.desk()),
         };
         agent.batcher.event(clock.utc(), EventKind::AgentStarted, AGENT.to_owned());
         // Before any probe: a pause outlives a restart.
         agent.follow_pause(clock.utc());
         for probe in probe::build(&config.probes, &context) {
             agent.start(probe)?;
+        }
+        if config.slurm.enabled {
+            let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
+            holders.start().map_err(thread)?;
         }
         Ok(agent)
     }
@@ -281,6 +289,7 @@ impl Agent {
                 happened.into_iter().for_each(|one| self.happened(one));
                 Ok(())
             }
+            Report::Held { facts, records, news } => self.held(&facts, records, news),
             Report::Found { probe } => self.start(probe.take()),
             Report::Finished { probe } => {
                 if let Some(name) = self.names.get(&probe) {
@@ -294,6 +303,27 @@ impl Agent {
                 }
             }
         }
+    }
+
+    fn held(
+        &mut self,
+        facts: &[Hold],
+        records: Vec<PathBuf>,
+        news: Vec<(EventKind, String)>,
+    ) -> Result<(), AgentError> {
+        for (kind, words) in news {
+            tracing::warn!("{words}");
+            self.batcher.event(self.clock.utc(), kind, words);
+        }
+        if !self.batcher.holds(facts) {
+            self.flush()?;
+            if !self.batcher.holds(facts) {
+                self.filing.refused(&records);
+                return Ok(());
+            }
+        }
+        self.filing.gather(records);
+        Ok(())
     }
 
     fn described(
@@ -481,7 +511,10 @@ impl Agent {
 
     fn store(&mut self, draft: Draft) -> Result<(), AgentError> {
         let draft = Draft { uptime: self.line.uptime(), ..draft };
-        match self.line.store(&draft) {
+        let batch = (self.line.spool().epoch(), self.line.spool().next());
+        let stored = self.line.store(&draft);
+        self.filing.follow(batch, stored.as_ref().ok(), self.line.spool().epoch());
+        match stored {
             Ok(Stored::Durable { .. }) => self.has_room(),
             Ok(Stored::Waiting) => tracing::warn!("the disk is full: a batch waits in memory"),
             Ok(Stored::Full) => self.is_full(),

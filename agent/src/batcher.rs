@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bijli_wire::batch::{Event, Group, Series, Subject};
 use bijli_wire::message::EventKind;
-use bijli_wire::{BatchError, HubId, Matrix, NodeId, Schema, SubjectId, UtcMillis, limits};
+use bijli_wire::{BatchError, Hold, HubId, Matrix, NodeId, Schema, SubjectId, UtcMillis, limits};
 
 use crate::draft::{Draft, EncodedSchema};
 use crate::probe::{Cadence, Description, Sample};
@@ -40,6 +40,7 @@ pub struct Batcher {
     /// By group: the rows by time.
     rows: BTreeMap<usize, BTreeMap<UtcMillis, Row>>,
     events: Vec<(Option<SubjectId>, Event)>,
+    holds: Vec<Hold>,
 }
 
 type Row = Vec<Option<i64>>;
@@ -72,6 +73,7 @@ impl Batcher {
             layout: None,
             rows: BTreeMap::new(),
             events: Vec::new(),
+            holds: Vec::new(),
         }
     }
 
@@ -144,6 +146,16 @@ impl Batcher {
         }
     }
 
+    /// Takes facts about holds; `false`: the next batch has no room for all of them, take it first.
+    #[must_use]
+    pub fn holds(&mut self, facts: &[Hold]) -> bool {
+        let has_room = self.holds.len() + facts.len() <= limits::HOLDS_MAX;
+        if has_room {
+            self.holds.extend_from_slice(facts);
+        }
+        has_room
+    }
+
     /// Forgets a probe that will never answer again; what was gathered comes back.
     pub fn leave(&mut self, probe: ProbeIndex, now: UtcMillis) -> Option<Draft> {
         let before = self.take(now);
@@ -155,7 +167,7 @@ impl Batcher {
     /// Everything gathered; `None` if that is nothing, or nothing was described yet.
     pub fn take(&mut self, now: UtcMillis) -> Option<Draft> {
         let layout = self.layout.as_ref()?;
-        if self.rows.is_empty() && self.events.is_empty() {
+        if self.rows.is_empty() && self.events.is_empty() && self.holds.is_empty() {
             return None;
         }
         let rows = std::mem::take(&mut self.rows);
@@ -180,6 +192,7 @@ impl Batcher {
             uptime: None,
             matrices: matrices.collect(),
             events,
+            holds: std::mem::take(&mut self.holds),
         })
     }
 

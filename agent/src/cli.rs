@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `once`, `pause`, `calibrate`, `simulate`.
+//! The command line: `run`, `check`, `once`, `pause`, `hold`, `calibrate`, `simulate`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{self, CollectorUrl, Config};
 use crate::schedule::words;
 use crate::simulate::{self, Plan, Size};
-use crate::{agent, calibrate, pause, probe, report};
+use crate::{agent, calibrate, holders, pause, probe, report};
 
 /// Shares of time (processor load) need two readings, a second apart.
 const ONCE_ROUNDS: u32 = 2;
@@ -56,6 +56,14 @@ enum Command {
         /// It ends by itself: "30m".
         #[arg(long = "for", default_value = "30m", value_parser = duration)]
         span: Millis,
+    },
+    /// Notes that a job begins or ends here: for Slurm's prolog and epilog (agent/slurm/).
+    Hold {
+        /// Which of both.
+        edge: holders::Edge,
+        /// Where the agent finds the note.
+        #[arg(long, default_value = holders::FOLDER)]
+        dir: PathBuf,
     },
     /// Ends a pause before its time.
     Resume(At),
@@ -216,9 +224,27 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             println!("the agent takes the GPUs again within a minute");
             Ok(ExitCode::SUCCESS)
         }
+        Command::Hold { edge, dir } => Ok(hold(edge, &dir)),
         Command::Calibrate(arguments) => compare(arguments),
         Command::Simulate(arguments) => simulate(arguments),
     }
+}
+
+/// Leaves a record for the agent. A job never fails by it: what goes wrong is said, that is all.
+fn hold(edge: holders::Edge, dir: &std::path::Path) -> ExitCode {
+    let clock = Clock::new();
+    let when = holders::When {
+        at_ms: clock.utc().get(),
+        uptime_ms: clock.uptime().get(),
+        boot: probe::boot_id(),
+    };
+    let record = holders::Record::of(edge, when, &|name| std::env::var(name).ok());
+    let left = record.map(|record| holders::leave(dir, &record, std::process::id()));
+    if let Some(Err(e)) = left {
+        let job = std::env::var("SLURM_JOB_ID").unwrap_or_default();
+        eprintln!("bijli-agent hold: job {job:?} is not noted in {}: {e}", dir.display());
+    }
+    ExitCode::SUCCESS
 }
 
 /// Says everything on standard output, and writes the record into its file.

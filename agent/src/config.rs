@@ -14,6 +14,7 @@ use bijli_wire::id::IdError;
 use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
 
+use crate::holders::SlurmConfig;
 use crate::probe::{ProbesConfig, host, hwmon, ipmi, kmsg, modbus, nvml, rapl, replay, snmp};
 use crate::spool::{BYTES_MIN, Limits};
 use bijli_wire::quantity::{de_duration, de_size};
@@ -56,6 +57,7 @@ pub struct Config {
     /// Where `/metrics` is served; `None`: nowhere.
     pub listen: Option<SocketAddr>,
     pub probes: ProbesConfig,
+    pub slurm: SlurmConfig,
 }
 
 /// Where the collector is: `https://host[:port]`, or `http://host[:port]` on this machine.
@@ -145,6 +147,8 @@ struct File {
     host: host::HostConfig,
     #[serde(default)]
     kernel_log: kmsg::KmsgConfig,
+    #[serde(default)]
+    slurm: SlurmConfig,
     #[serde(default)]
     modbus: Vec<modbus::ModbusConfig>,
     #[serde(default)]
@@ -253,6 +257,7 @@ fn parse(
     if file.spool.bytes_max < BYTES_MIN {
         return Err(rule("spool.bytes_max", format!("at least \"{} MiB\"", BYTES_MIN >> 20)));
     }
+    file.slurm.check().map_err(|words| rule("slurm", words))?;
     let listen = match env("LISTEN") {
         Some(text) => Some(text.parse().map_err(|_| {
             rule("listen", format!("{text:?} is no address: write \"127.0.0.1:8641\""))
@@ -269,6 +274,7 @@ fn parse(
         limits: Limits { bytes_max: file.spool.bytes_max, keep_acked: file.spool.keep_acked },
         batch: file.batch,
         listen,
+        slurm: file.slurm,
         probes,
     })
 }

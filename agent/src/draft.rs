@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bijli_wire::batch::{Event, Matrix};
-use bijli_wire::{BatchError, Schema, SchemaId, Uptime, UtcMillis, codec};
+use bijli_wire::{BatchError, Hold, Schema, SchemaId, Uptime, UtcMillis, codec};
 
 /// A schema as it travels, encoded once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,4 +30,5 @@ pub struct Draft {
     pub uptime: Option<Uptime>,
     pub matrices: Vec<Matrix>,
     pub events: Vec<Event>,
+    pub holds: Vec<Hold>,
 }

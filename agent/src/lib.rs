@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod draft;
 pub mod health;
+pub mod holders;
 pub mod pause;
 pub mod probe;
 pub mod report;

@@ -7,11 +7,13 @@
 //! - A process that was stopped (SIGSTOP) finds its ticks gone: nobody is blamed for them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use bijli_wire::{Millis, UtcMillis};
+use bijli_wire::message::EventKind;
+use bijli_wire::{Hold, Millis, UtcMillis};
 
 use crate::batcher::ProbeIndex;
 use crate::clock::{Clock, Moment, next_tick};
@@ -54,6 +56,12 @@ pub enum Report {
     /// What a probe saw happen.
     Happened {
         happened: Vec<Happening>,
+    },
+    /// Facts about holds, the records that tell them, and what cannot be told.
+    Held {
+        facts: Vec<Hold>,
+        records: Vec<PathBuf>,
+        news: Vec<(EventKind, String)>,
     },
     /// Another probe was found; give it a number and a thread.
     Found {
@@ -461,6 +469,7 @@ mod tests {
                 }
                 Report::Described { .. }
                 | Report::Happened { .. }
+                | Report::Held { .. }
                 | Report::Found { .. }
                 | Report::Finished { .. } => {}
             }

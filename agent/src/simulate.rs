@@ -468,6 +468,7 @@ impl Sender {
             uptime: None,
             matrices: std::mem::take(&mut self.rows),
             events: Vec::new(),
+            holds: Vec::new(),
         });
     }
 }

@@ -15,9 +15,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use bijli_ledger::leaf::{Body, Pruned, Snapshot};
-use bijli_ledger::{Books, Closed, ClosedKind, Leaf, LeafMaker, RegisterHandle, Rules};
+use bijli_ledger::{
+    Books, Closed, ClosedKind, HoldVerdict, Leaf, LeafMaker, RegisterHandle, Rules,
+};
 use bijli_wire::message::EventKind;
-use bijli_wire::{Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMillis, codec};
+use bijli_wire::{
+    Batch, HubId, NodeId, Quantity, Schema, SchemaId, Table, UtcMillis, codec, limits,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -203,7 +207,9 @@ impl Bookkeeper {
             declaration.declare(id, schema, &mut books);
         }
         declaration.book(schema, batch, &mut books);
+        let unusable = witness(batch, received, &mut books);
         drop(books);
+        self.count_holds(&batch.node, unusable);
         let mut live = hub.live_mut();
         live.absorb(id, schema, batch, received);
         live.correct(&batch.node, offset_ms, received);
@@ -211,6 +217,15 @@ impl Bookkeeper {
         if offset_ms != 0 {
             self.state.health.lanes.corrected.inc();
         }
+    }
+
+    fn count_holds(&mut self, node: &NodeId, unusable: u64) {
+        if unusable == 0 {
+            return;
+        }
+        self.unusable = self.unusable.saturating_add(unusable);
+        self.state.health.frames_unusable.inc_by(unusable);
+        tracing::error!(%node, unusable, "facts about holds cannot be booked: too many, or no time");
     }
 
     fn refuse(&mut self, what: &str, error: &dyn std::error::Error) {
@@ -390,6 +405,20 @@ impl Bookkeeper {
         }
         self.maker.release(&hub.id, books.horizon());
     }
+}
+
+/// Books what a batch tells of holds; returns how many facts cannot be: their times cannot be true,
+/// or their node has told too much.
+fn witness(batch: &Batch<Table>, received: UtcMillis, books: &mut Books) -> u64 {
+    let latest = received.get().saturating_add(limits::FUTURE_MS_MAX);
+    let can_be = |at: UtcMillis| (limits::EARLIEST_UTC_MS..=latest).contains(&at.get());
+    let mut unusable = 0_u64;
+    for told in &batch.holds {
+        let is_dated = can_be(told.at) && told.began().is_none_or(can_be);
+        let is_booked = is_dated && books.witness(&batch.node, told) != HoldVerdict::TooMany;
+        unusable = unusable.saturating_add(u64::from(!is_booked));
+    }
+    unusable
 }
 
 impl Declaration {

@@ -58,7 +58,11 @@ fn bytes_of(batch: &Batch<Table>) -> usize {
     const PART_BYTES: usize = 64;
     let tables = batch.matrices.iter().map(|table| table.bytes().saturating_add(PART_BYTES));
     let texts = batch.events.iter().map(|event| event.text.len().saturating_add(PART_BYTES));
-    let parts = tables.chain(texts).fold(0, usize::saturating_add);
+    let holds = batch.holds.iter().map(|hold| {
+        let grant = hold.grant().map_or(0, |grant| grant.devices.len());
+        grant.saturating_add(1).saturating_mul(2 * PART_BYTES)
+    });
+    let parts = tables.chain(texts).chain(holds).fold(0, usize::saturating_add);
     parts.saturating_add(PART_BYTES * 8)
 }
 
@@ -81,6 +85,7 @@ mod tests {
             uptime: None,
             matrices: vec![Table::from(&Matrix { group: 0, times, columns })],
             events: Vec::new(),
+            holds: Vec::new(),
         }
     }
 

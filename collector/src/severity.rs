@@ -52,6 +52,10 @@ impl Severity {
             | EventKind::ClockCorrected
             | EventKind::InventoryChanged
             | EventKind::RegisterDistrusted
+            // Energy that a job used may be nobody's.
+            | EventKind::HoldRefused
+            | EventKind::HoldUnresolved
+            | EventKind::WitnessChanged
             // Somebody compares the books with the meter's display.
             | EventKind::MeterChanged
             // Who did it, and what was counted until then?

@@ -83,6 +83,7 @@ pub(crate) fn story() -> Vec<Frame> {
                 columns: vec![times.map(|time| Some(time * 100)).to_vec()],
             }],
             events: Vec::new(),
+            holds: Vec::new(),
         };
         let body = codec::encode_batch(&batch).expect("encodes");
         frames.push(Frame::Batch { received: at(times[1] + 1_000), body });

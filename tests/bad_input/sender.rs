@@ -28,6 +28,7 @@ pub fn batch(id: SchemaId, sequence: u64, begin_ms: i64) -> Batch {
         uptime: None,
         matrices: vec![Matrix { group: 0, times, columns: vec![column] }],
         events: Vec::new(),
+        holds: Vec::new(),
     }
 }
 

@@ -305,6 +305,7 @@ fn batch(number: u64, start_ms: i64) -> Vec<u8> {
             columns: (0..SERIES).map(column).collect(),
         }],
         events: Vec::new(),
+        holds: Vec::new(),
     };
     codec::encode_batch(&batch).expect("encodes")
 }

@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod rng;
 pub mod schema;
 pub mod site;
+pub mod slurm;
 pub mod snmp;
 pub mod stores;
 pub mod truth;

@@ -55,6 +55,7 @@ impl Sender {
             uptime: None,
             matrices: vec![matrix],
             events: Vec::new(),
+            holds: Vec::new(),
         };
         codec::encode_batch(&batch).expect("encodes")
     }

@@ -379,6 +379,7 @@ fn seeded_record(sequence: u64, created_ms: i64) -> Vec<u8> {
         created: at,
         uptime: None,
         matrices: Vec::new(),
+        holds: Vec::new(),
         events: vec![Event {
             code: 0,
             count: 1,

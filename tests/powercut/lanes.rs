@@ -64,6 +64,7 @@ fn lane(number: u8, rng: &mut Rng, begin_ms: i64) -> Lane {
             uptime: None,
             matrices: vec![Matrix { group: 0, times, columns }],
             events: Vec::new(),
+            holds: Vec::new(),
         };
         ((epoch, sequence), codec::encode_batch(&batch).expect("encodes"))
     });

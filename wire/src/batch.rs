@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+use crate::hold::Hold;
 use crate::id::{
     BatchSeq, BootId, ContentHash, HubId, IdError, NodeId, SchemaId, SpoolEpoch, SubjectId,
 };
@@ -47,6 +48,8 @@ pub enum BatchError {
     Subject { id: String, rule: &'static str },
     #[error("group {group}: {rule}")]
     Group { group: usize, rule: &'static str },
+    #[error("a hold: {rule}")]
+    Hold { rule: &'static str },
     #[error("matrix of group {group}, column {column}: {rule}")]
     Column { group: usize, column: usize, rule: &'static str },
     #[error("the batch names schema {found}, it was read with {given}")]
@@ -143,6 +146,7 @@ pub struct Batch<M = Matrix> {
     pub uptime: Option<Uptime>,
     pub matrices: Vec<M>,
     pub events: Vec<Event>,
+    pub holds: Vec<Hold>,
 }
 
 /// Rows of one group: `columns[series][row]` was read at `times[row]`.

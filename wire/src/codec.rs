@@ -11,6 +11,7 @@ use prost::Message as _;
 use sha2::{Digest, Sha256};
 
 use crate::batch::{Batch, BatchError, Envelope, Event, Group, Matrix, Schema, Uptime, VERSION};
+use crate::hold::Hold;
 use crate::id::{BatchSeq, BootId, ContentHash, HubId, NodeId, SchemaId, SpoolEpoch};
 use crate::limits;
 use crate::message::{self, EventKind};
@@ -54,6 +55,7 @@ pub fn decode_schema(body: &[u8]) -> Result<(SchemaId, Schema), BatchError> {
 /// When the batch breaks a limit.
 pub fn encode_batch(batch: &Batch) -> Result<Vec<u8>, BatchError> {
     at_most("events", batch.events.len(), limits::EVENTS_MAX)?;
+    at_most("holds", batch.holds.len(), limits::HOLDS_MAX)?;
     let message = message::Batch {
         version: VERSION,
         hub: batch.hub.to_string(),
@@ -66,6 +68,7 @@ pub fn encode_batch(batch: &Batch) -> Result<Vec<u8>, BatchError> {
         events: batch.events.iter().map(pack_event).collect(),
         boot: batch.uptime.map_or_else(Vec::new, |uptime| uptime.boot.as_bytes().to_vec()),
         uptime_ms: batch.uptime.map_or(0, |uptime| uptime.at.get()),
+        holds: batch.holds.iter().map(Hold::to_message).collect(),
     };
     compress(&message.encode_to_vec())
 }
@@ -113,6 +116,7 @@ fn open_general(plain: &[u8], hash: ContentHash) -> Result<Opened, BatchError> {
     }
     at_most("matrices", message.matrices.len(), limits::GROUPS_MAX)?;
     at_most("events", message.events.len(), limits::EVENTS_MAX)?;
+    at_most("holds", message.holds.len(), limits::HOLDS_MAX)?;
     let key =
         |what, bytes: &[u8], expected| BatchError::KeyLength { what, bytes: bytes.len(), expected };
     let envelope = Envelope {
@@ -165,6 +169,7 @@ impl Opened {
         values_at_most(&message)?;
         let matrices = message.matrices.iter();
         let events = message.events.iter();
+        let holds = message.holds.iter().cloned();
         let batch: Batch = Batch {
             hub: envelope.hub,
             node: envelope.node,
@@ -175,6 +180,7 @@ impl Opened {
             uptime: envelope.uptime,
             matrices: matrices.map(|m| unpack_matrix(m, schema)).collect::<Result<_, _>>()?,
             events: events.map(|e| unpack_event(e, schema)).collect::<Result<_, _>>()?,
+            holds: holds.map(Hold::from_message).collect::<Result<_, _>>()?,
         };
         Ok(batch.into_tables())
     }

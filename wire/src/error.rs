@@ -148,7 +148,8 @@ impl ErrorCode {
             | BatchError::Group { .. }
             | BatchError::Column { .. }
             | BatchError::WrongSchema { .. }
-            | BatchError::WrongNode { .. } => Self::MalformedBody,
+            | BatchError::WrongNode { .. }
+            | BatchError::Hold { .. } => Self::MalformedBody,
         }
     }
 }

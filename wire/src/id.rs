@@ -95,6 +95,18 @@ name!(
     /// What the fund reports on.
     ProjectId, "project id"
 );
+name!(
+    /// A scheduler's name for itself.
+    ClusterId, "cluster id"
+);
+name!(
+    /// A scheduler's name for a job, unique in its cluster at any one time.
+    JobId, "job id"
+);
+name!(
+    /// Who submitted a job.
+    UserId, "user id"
+);
 
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal) => {

@@ -27,6 +27,7 @@ pub mod batch;
 pub mod codec;
 pub mod error;
 pub mod hello;
+pub mod hold;
 pub mod id;
 pub mod limits;
 pub mod message;
@@ -40,8 +41,10 @@ pub use ack::{Ack, AckVerdict};
 pub use batch::{Batch, BatchError, Matrix, Schema, Uptime};
 pub use error::{ErrorBody, ErrorCode};
 pub use hello::{Greeting, Hello, Welcome};
+pub use hold::Hold;
 pub use id::{
-    BatchSeq, BootId, ContentHash, HubId, NodeId, ProjectId, SchemaId, SpoolEpoch, SubjectId,
+    BatchSeq, BootId, ClusterId, ContentHash, HubId, JobId, NodeId, ProjectId, SchemaId,
+    SpoolEpoch, SubjectId, UserId,
 };
 pub use message::{Method, SubjectKind};
 pub use series::{Kind, Quantity};

@@ -28,6 +28,10 @@ pub const VALUES_MAX: usize = SERIES_MAX * ROWS_MAX;
 pub const EVENTS_MAX: usize = 256;
 /// Bytes of an event's text.
 pub const EVENT_TEXT_BYTES_MAX: usize = 256;
+/// Facts about holds of one batch.
+pub const HOLDS_MAX: usize = 256;
+/// Devices of one hold: sixteen GPUs in seven instances each, and some more.
+pub const HOLD_DEVICES_MAX: usize = 128;
 /// Bytes of any identifier.
 pub const ID_BYTES_MAX: usize = 96;
 /// Bytes of a descriptive text: model, serial, label.

@@ -125,6 +125,8 @@ pub struct Batch {
     pub boot: Vec<u8>,
     #[prost(uint64, tag = "11")]
     pub uptime_ms: u64,
+    #[prost(message, repeated, tag = "12")]
+    pub holds: Vec<Hold>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -161,6 +163,59 @@ pub struct Event {
     /// How often it happened; 0 of an elder sender is once.
     #[prost(uint32, tag = "6")]
     pub count: u32,
+}
+
+/// One fact about who holds devices of this node.
+#[derive(Clone, PartialEq, Message)]
+pub struct Hold {
+    #[prost(enumeration = "HoldFact", tag = "1")]
+    pub fact: i32,
+    #[prost(enumeration = "Witness", tag = "2")]
+    pub witness: i32,
+    #[prost(string, tag = "3")]
+    pub cluster: String,
+    #[prost(string, tag = "4")]
+    pub job: String,
+    #[prost(sint64, tag = "5")]
+    pub at_ms: i64,
+    #[prost(sint64, tag = "6")]
+    pub began_ms: i64,
+    #[prost(string, tag = "7")]
+    pub project: String,
+    #[prost(string, tag = "8")]
+    pub user: String,
+    #[prost(string, repeated, tag = "9")]
+    pub devices: Vec<String>,
+    #[prost(uint64, tag = "10")]
+    pub every_ms: u64,
+}
+
+/// What a witness tells. Append only.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration, Serialize, Deserialize,
+)]
+#[repr(i32)]
+pub enum HoldFact {
+    Unspecified = 0,
+    Began = 1,
+    Ended = 2,
+    Seen = 3,
+    Looked = 4,
+}
+
+/// Who tells it. Append only.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration, Serialize, Deserialize,
+)]
+#[repr(i32)]
+pub enum Witness {
+    Unspecified = 0,
+    /// The scheduler's prolog and epilog, at the very moment.
+    Hook = 1,
+    /// The scheduler, asked now and then.
+    Poll = 2,
+    /// A file that a person or a program keeps.
+    File = 3,
 }
 
 /// What happened at the sender. Append only.
@@ -201,8 +256,15 @@ pub enum EventKind {
     /// The agent let go of the GPUs, so that their driver can be changed.
     ProbePaused = 18,
     /// A meter is not as it was enrolled. The code: 1 its word order, 2 its serial number (another
-    /// meter), 3 its firmware, 4 what kind of device it says it is, 5 what its energy counts in.
+    /// meter), 3 its firmware, 4 what kind of device it says it is, 5 what its energy counts in, 6 its
+    /// certificate.
     MeterChanged = 19,
     /// Somebody set a meter's energy count back at the device.
     MeterReset = 20,
+    /// A record of a hold cannot be used, or its account cannot be a project's name.
+    HoldRefused = 25,
+    /// A hold names a GPU that this node does not know.
+    HoldUnresolved = 26,
+    /// A witness of holds does not answer, or answers again.
+    WitnessChanged = 27,
 }

@@ -137,6 +137,8 @@ impl Parts {
             uptime: envelope.uptime,
             matrices: tables,
             events: events.collect::<Option<_>>()?,
+            // A batch with holds is the general reader's: they are rare.
+            holds: Vec::new(),
         })
     }
 }

@@ -142,6 +142,7 @@ pub(crate) fn convert<A, B: for<'a> From<&'a A>>(batch: Batch<A>) -> Batch<B> {
         uptime: batch.uptime,
         matrices: batch.matrices.iter().map(B::from).collect(),
         events: batch.events,
+        holds: batch.holds,
     }
 }
 

@@ -3,10 +3,11 @@
 use bijli_wire::batch::{
     Batch, BatchError, Event, Group, Matrix, Register, Schema, Series, Subject,
 };
-use bijli_wire::message::EventKind;
+use bijli_wire::hold::{Fact, Grant};
+use bijli_wire::message::{EventKind, Witness};
 use bijli_wire::{
-    BatchSeq, ErrorCode, HubId, Method, Millis, Milliwatts, NodeId, Quantity, SchemaId, SpoolEpoch,
-    SubjectId, SubjectKind, UtcMillis, codec, limits,
+    BatchSeq, ClusterId, ErrorCode, Hold, HubId, JobId, Method, Millis, Milliwatts, NodeId,
+    ProjectId, Quantity, SchemaId, SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec, limits,
 };
 use proptest::prelude::*;
 
@@ -51,6 +52,7 @@ fn batch(id: SchemaId, matrices: Vec<Matrix>) -> Batch {
         created: UtcMillis::new(START),
         uptime: None,
         matrices,
+        holds: Vec::new(),
         events: vec![Event {
             code: 0,
             count: 1,
@@ -280,6 +282,38 @@ fn schemas_break_no_rule_unseen() {
     register(&|r| r.power_max = Milliwatts::ZERO, "largest power");
     register(&|r| r.gap = Millis::ZERO, "gap is zero");
     register(&|r| r.method = Method::Unspecified, "method");
+}
+
+/// Goal: facts about holds go both ways, and a newer witness or fact is refused, not misread.
+#[test]
+fn holds_travel_beside_readings() {
+    let schema = schema(1);
+    let (id, _) = codec::encode_schema(&schema).expect("encodes");
+    let began = Hold {
+        fact: Fact::Began {
+            job: JobId::new("4711").expect("fine"),
+            grant: Grant {
+                project: Some(ProjectId::new("ignite-llm").expect("fine")),
+                user: None,
+                devices: vec![SubjectId::new("GPU-7").expect("fine")],
+            },
+        },
+        witness: Witness::Hook,
+        cluster: ClusterId::new("hub").expect("fine"),
+        at: UtcMillis::new(START),
+    };
+    let looked = Hold {
+        fact: Fact::Looked { every: Millis::new(30_000) },
+        witness: Witness::Poll,
+        ..began.clone()
+    };
+    let whole = Batch { holds: vec![began, looked], ..batch(id, Vec::new()) };
+    let body = codec::encode_batch(&whole).expect("encodes");
+    let [quick, general] = both(&body, &schema);
+    assert_eq!(quick, Ok(whole.clone()));
+    assert_eq!(general, Ok(whole.clone()));
+    let many = Batch { holds: vec![whole.holds[0].clone(); 257], ..whole };
+    assert!(codec::encode_batch(&many).is_err());
 }
 
 #[test]

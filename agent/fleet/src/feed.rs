@@ -94,6 +94,7 @@ impl Feed {
             uptime: None,
             matrices: std::mem::take(&mut self.matrices),
             events: Vec::new(),
+            holds: Vec::new(),
         })
     }
 

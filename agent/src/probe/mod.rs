@@ -32,6 +32,7 @@ pub mod hwmon;
 pub mod ipmi;
 pub mod kmsg;
 pub mod modbus;
+pub mod numbers;
 pub mod nvml;
 pub mod rapl;
 pub mod replay;
@@ -42,6 +43,7 @@ mod integrated;
 mod kernel;
 mod places;
 
+pub use numbers::Numbers;
 pub use places::Places;
 
 /// Reads one interface.
@@ -257,6 +259,8 @@ pub struct Context {
     pub boot: String,
     /// Which GPU is where on the bus, as found so far.
     pub places: Arc<Places>,
+    /// Which GPU has which number, as listed last.
+    pub numbers: Arc<Numbers>,
     pub pause: Arc<Pause>,
     /// Where a probe may keep how far it is; `None`: nowhere.
     pub state_dir: Option<PathBuf>,
@@ -265,7 +269,15 @@ pub struct Context {
 impl Context {
     #[must_use]
     pub fn new(node: NodeId, start: u64, boot: String) -> Self {
-        Self { node, start, boot, places: Arc::default(), pause: Arc::default(), state_dir: None }
+        Self {
+            node,
+            start,
+            boot,
+            places: Arc::default(),
+            numbers: Arc::default(),
+            pause: Arc::default(),
+            state_dir: None,
+        }
     }
 }
 

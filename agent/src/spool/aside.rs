@@ -121,6 +121,7 @@ impl<D: Disk> Spool<D> {
             // that was never set surely does, and a second record for each batch would fill the
             // spool.
             events: if is_bare { Vec::new() } else { vec![told] },
+            holds: Vec::new(),
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
         let head = Head { epoch, sequence, created: now, schema: schema.id };

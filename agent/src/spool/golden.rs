@@ -40,6 +40,7 @@ fn draft(number: u64) -> Draft {
         created: CREATED,
         uptime: None,
         matrices: Vec::new(),
+        holds: Vec::new(),
         events: vec![bijli_wire::batch::Event {
             code: 0,
             count: 1,
@@ -172,7 +173,9 @@ fn write_thinned(dir: &Path) {
         let Draft { created, uptime, matrices, .. } = draft(number);
         let (epoch, sequence, schema) = (EPOCH, seq(number), schema.id);
         let head = Head { epoch, sequence, created, schema };
-        let batch = Batch { hub, node, epoch, sequence, schema, created, uptime, matrices, events };
+        let holds = Vec::new();
+        let batch =
+            Batch { hub, node, epoch, sequence, schema, created, uptime, matrices, events, holds };
         (head, codec::encode_batch(&batch).unwrap())
     };
     for number in 1..=3 {

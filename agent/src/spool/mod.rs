@@ -206,6 +206,7 @@ impl<D: Disk> Spool<D> {
             uptime: draft.uptime,
             matrices: draft.matrices.clone(),
             events: draft.events.clone(),
+            holds: draft.holds.clone(),
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
         let head = Head { epoch, sequence, created: draft.created, schema: draft.schema.id };

@@ -236,7 +236,7 @@ impl<D: Disk> Spool<D> {
         part: Thinned,
         set: &Set,
     ) -> Result<Option<(BatchSeq, Standing, Vec<u8>)>, SpoolError> {
-        let Thinned { schema, created, uptime, first, since, matrices, events } = part;
+        let Thinned { schema, created, uptime, first, since, matrices, events, holds } = part;
         let batch = Batch {
             hub: self.owner.hub.clone(),
             node: self.owner.node.clone(),
@@ -247,6 +247,7 @@ impl<D: Disk> Spool<D> {
             uptime,
             matrices,
             events,
+            holds,
         };
         let body = codec::encode_batch(&batch).map_err(|source| SpoolError::Encode { source })?;
         if codec::decompress(&body).is_err() {

@@ -60,7 +60,8 @@ pub(super) fn draft_of(bytes: usize, seed: u64) -> Draft {
             bijli_wire::batch::Event::plain(NOW, None, EventKind::AgentStarted, text)
         })
         .collect();
-    Draft { schema: schema("test"), created: NOW, uptime: None, matrices: Vec::new(), events }
+    let (schema, matrices, holds) = (schema("test"), Vec::new(), Vec::new());
+    Draft { schema, created: NOW, uptime: None, matrices, events, holds }
 }
 
 fn store(spool: &mut Spool<ModelDisk>, number: u64) {

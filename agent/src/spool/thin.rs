@@ -8,6 +8,7 @@
 //! - A step that a ledger cannot subtract (a reset, a wrap, a jump) keeps the counts around it, and
 //!   a register that turns or runs hot keeps as many as tell its turns apart: the ledger books from
 //!   the thinned counts the sum that it would have booked from all of them.
+//! - Facts about holds stay, each of them.
 //! - Thinning what was thinned keeps all of this: a month is thinned as often as it takes.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bijli_wire::batch::{Event, Register};
 use bijli_wire::message::EventKind;
 use bijli_wire::{
-    Batch, BatchSeq, Matrix, Millis, Quantity, Schema, SchemaId, Uptime, UtcMillis, limits,
+    Batch, BatchSeq, Hold, Matrix, Millis, Quantity, Schema, SchemaId, Uptime, UtcMillis, limits,
 };
 
 /// Readings stay where accounting intervals of this length begin and end.
@@ -46,6 +47,7 @@ pub(crate) struct Thinned {
     pub(crate) since: UtcMillis,
     pub(crate) matrices: Vec<Matrix>,
     pub(crate) events: Vec<Event>,
+    pub(crate) holds: Vec<Hold>,
 }
 
 /// Takes batches in the order of their sequences, and makes few of many.
@@ -75,6 +77,7 @@ struct Part {
     uptime: Option<Uptime>,
     groups: BTreeMap<usize, Rows>,
     events: Vec<Event>,
+    holds: Vec<Hold>,
 }
 
 /// Rows of the registers of one group.
@@ -124,6 +127,7 @@ impl Part {
             uptime: input.batch.uptime,
             groups: BTreeMap::new(),
             events: Vec::new(),
+            holds: Vec::new(),
         }
     }
 
@@ -132,6 +136,7 @@ impl Part {
     fn takes(&mut self, input: &Input<'_>) -> bool {
         let clocks = (self.uptime, self.created);
         input.batch.schema == self.schema
+            && self.holds.len() + input.batch.holds.len() <= limits::HOLDS_MAX
             && is_one_clock(clocks, (input.batch.uptime, input.batch.created))
             && input.batch.matrices.iter().all(|matrix| {
                 self.groups.get_mut(&matrix.group).is_none_or(|rows| rows.takes(matrix))
@@ -150,6 +155,8 @@ impl Part {
         let is_news = |event: &Event| event.kind != EventKind::ResolutionReduced;
         let room = EVENTS_KEPT_MAX.saturating_sub(self.events.len());
         self.events.extend(batch.events.into_iter().filter(is_news).take(room));
+        // Each is a fact that nobody tells again.
+        self.holds.extend(batch.holds);
     }
 
     fn close(self) -> Thinned {
@@ -175,6 +182,7 @@ impl Part {
             since: self.since,
             matrices: matrices.collect(),
             events,
+            holds: self.holds,
         }
     }
 }

@@ -142,6 +142,7 @@ fn batch(id: SchemaId, number: u64, matrix: Matrix) -> Batch {
         uptime: None,
         matrices: vec![matrix],
         events: Vec::new(),
+        holds: Vec::new(),
     }
 }
 
@@ -155,9 +156,9 @@ fn thin(schema: &Schema, batches: &[Batch], cut: usize) -> Vec<Thinned> {
     }
     let mut again = Thinner::default();
     for (number, part) in (1..).zip(thinner.finish()) {
-        let Thinned { schema: id, created, uptime, first, since, matrices, events } = part;
-        let whole =
-            Batch { created, uptime, matrices, events, ..batch(id, number, Matrix::default()) };
+        let bare = batch(part.schema, number, Matrix::default());
+        let Thinned { created, uptime, first, since, matrices, events, .. } = part;
+        let whole = Batch { created, uptime, matrices, events, ..bare };
         again.take(Input { schema, first, since, batch: whole });
     }
     for batch in rest {
@@ -349,13 +350,9 @@ impl Source {
                 self.edges.insert(self.at, self.counts.clone());
             }
         }
-        Draft {
-            schema: Arc::clone(&self.encoded),
-            created: UtcMillis::new(self.at),
-            uptime: None,
-            matrices: vec![matrix],
-            events: Vec::new(),
-        }
+        let (schema, created) = (Arc::clone(&self.encoded), UtcMillis::new(self.at));
+        let (matrices, events, holds) = (vec![matrix], Vec::new(), Vec::new());
+        Draft { schema, created, uptime: None, matrices, events, holds }
     }
 
     /// What the ledger books of all that waits in a spool, in the order in which it is sent.

@@ -488,6 +488,7 @@ mod tests {
             created: UtcMillis::new(1_800_000_000_000),
             uptime: None,
             matrices: Vec::new(),
+            holds: Vec::new(),
             events: vec![bijli_wire::batch::Event {
                 code: 0,
                 count: 1,

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bijli_wire::{NodeId, ProjectId, SubjectId, UtcMillis};
 
 use crate::rules::{ALLOCATION_DEVICES_MAX, ALLOCATION_ID_BYTES_MAX, ALLOCATION_TEXT_BYTES_MAX};
+use crate::witnessed::Witnessed;
 
 /// What an allocation grants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +134,7 @@ impl Target {
 
 /// The holds of one target.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Line {
+pub(crate) struct Line {
     /// By start and allocation; the end is exclusive, `i64::MAX` while it runs.
     holds: BTreeMap<(i64, String), (i64, ProjectId)>,
     /// Starts of the holds without an end, which reach any later time.
@@ -143,7 +144,7 @@ struct Line {
 }
 
 impl Line {
-    fn insert(&mut self, from: i64, to: i64, id: &str, project: &ProjectId) {
+    pub(crate) fn insert(&mut self, from: i64, to: i64, id: &str, project: &ProjectId) {
         let key = (from, id.to_owned());
         if to == i64::MAX {
             self.running.insert(key.clone());
@@ -153,28 +154,44 @@ impl Line {
         self.holds.insert(key, (to, project.clone()));
     }
 
-    fn remove(&mut self, from: i64, id: &str) {
+    pub(crate) fn remove(&mut self, from: i64, id: &str) {
         let key = (from, id.to_owned());
         self.running.remove(&key);
         self.holds.remove(&key);
     }
 
-    /// Every hold that touches `[start, end)`, by start.
-    fn within(&self, start: i64, end: i64) -> Vec<(Hold<'_>, &str)> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    /// Start, id, end and project of every hold that touches `[start, end)`, by start, uncut.
+    pub(crate) fn reaching(&self, start: i64, end: i64) -> Vec<(i64, &str, i64, &ProjectId)> {
         let back = start.saturating_sub(self.longest);
         let old = self.running.range(..(back, String::new()));
         let old = old.filter_map(|key| self.holds.get_key_value(key));
         let near = self.holds.range((back, String::new())..(end, String::new()));
         // Starts before `end` only: old ones may lie after it when nothing ever ended.
         let all = old.filter(|((from, _), _)| *from < end).chain(near);
-        let mut holds = Vec::new();
-        for ((from, id), (to, project)) in all {
-            if *to > start {
-                let hold = Hold { from: (*from).max(start), to: (*to).min(end), project };
-                holds.push((hold, id.as_str()));
-            }
+        let reaching = all.filter(|(_, (to, _))| *to > start);
+        reaching.map(|((from, id), (to, project))| (*from, id.as_str(), *to, project)).collect()
+    }
+
+    /// When a hold ends; one without an end of its own, where the next one begins.
+    pub(crate) fn end_of(&self, from: i64, id: &str, to: i64) -> i64 {
+        if to != i64::MAX {
+            return to;
         }
-        holds
+        let key = (from, id.to_owned());
+        let later = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
+        self.holds.range(later).next().map_or(to, |((from, _), _)| *from)
+    }
+
+    /// Every hold that touches `[start, end)`, by start.
+    fn within(&self, start: i64, end: i64) -> Vec<(Hold<'_>, &str)> {
+        let cut = |(from, id, to, project): (i64, _, i64, _)| {
+            (Hold { from: from.max(start), to: to.min(end), project }, id)
+        };
+        self.reaching(start, end).into_iter().map(cut).collect()
     }
 }
 
@@ -198,6 +215,7 @@ pub(crate) struct Touched {
 pub(crate) struct Holdings {
     allocations: BTreeMap<String, Allocation>,
     lines: BTreeMap<Target, Line>,
+    pub(crate) witnessed: Witnessed,
 }
 
 impl Holdings {
@@ -255,6 +273,7 @@ impl Holdings {
         for id in over {
             self.remove(&id);
         }
+        self.witnessed.release(horizon);
     }
 
     fn insert(&mut self, allocation: Allocation) {
@@ -314,7 +333,10 @@ impl Holdings {
     ) -> Vec<Hold<'_>> {
         let narrow = self.line_within(&Target::Device(device.clone()), start, end);
         let wide = self.line_within(&Target::Node(node.clone()), start, end);
-        flatten(&[narrow, wide])
+        // What was put goes before what was witnessed of the same device, and both before a hold
+        // of the whole node.
+        let witnessed = self.witnessed.of_device(device, node, start, end);
+        flatten(&[narrow, witnessed, wide])
     }
 
     /// Where holds of a device or of its node begin or end strictly inside `[start, end)`: offsets
@@ -330,6 +352,7 @@ impl Holdings {
         let wide = self.line_within(&Target::Node(node.clone()), start, end);
         // Holds are cut to the interval, so what lasts through it has its edges at the ends.
         let all = narrow.iter().chain(&wide).flat_map(|hold| [hold.from, hold.to]);
+        let all = all.chain(self.witnessed.edges_of_device(device, node, start, end));
         let inside = all.filter(|at| start < *at && *at < end);
         let mut edges: Vec<u32> =
             inside.filter_map(|at| u32::try_from(at.saturating_sub(start)).ok()).collect();

@@ -51,6 +51,7 @@ pub mod register;
 pub mod rules;
 mod split;
 pub mod subject;
+mod witnessed;
 
 pub use account::{Account, AccountError, Nature, Share};
 pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
@@ -73,3 +74,4 @@ pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, With
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};
 pub use subject::{Declared, RegisterHandle, SubjectStatus};
+pub use witnessed::HoldVerdict;

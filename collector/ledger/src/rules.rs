@@ -76,6 +76,11 @@ pub const TYPED_METERS_MAX: usize = 1_024;
 pub const TYPED_PER_METER_MAX: usize = 4_096;
 /// A wristwatch may be ahead of the collector's clock by this much.
 pub const TYPED_AHEAD_MS_MAX: i64 = 5 * 60 * 1_000;
+/// Jobs that one node's witnesses may have told of within what can still be corrected: more than
+/// one a minute for the default 35 days.
+pub const JOBS_PER_NODE_MAX: usize = 65_536;
+/// Begins and ends that may be told of one job of one node.
+pub const TIMES_PER_JOB_MAX: usize = 2_048;
 /// Least and most of a calibration's gain. A register further off is not calibrated, it is
 /// replaced: the agent integrates its power.
 pub const GAIN_PPM_MIN: u32 = 500_000;

@@ -370,5 +370,8 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::ProbePaused => "probe_paused",
         NodeEventKind::MeterChanged => "meter_changed",
         NodeEventKind::MeterReset => "meter_reset",
+        NodeEventKind::HoldRefused => "hold_refused",
+        NodeEventKind::HoldUnresolved => "hold_unresolved",
+        NodeEventKind::WitnessChanged => "witness_changed",
     }
 }

@@ -275,7 +275,9 @@ const XID: &str = node_event_word(EventKind::GpuXid);
 
 /// All words of both kinds of kinds.
 fn kinds() -> impl Iterator<Item = &'static str> {
-    let of_nodes = (1..).map_while(|number| EventKind::try_from(number).ok()).map(node_event_word);
+    // Numbers may be given ahead of their kinds, so there are gaps.
+    let of_nodes =
+        (1..256).filter_map(|number| EventKind::try_from(number).ok()).map(node_event_word);
     of_nodes.chain(RegisterKind::ALL.into_iter().map(RegisterKind::word))
 }
 

@@ -114,7 +114,10 @@ pub(super) async fn one(asked: Asked) -> Answer<OneProject> {
             }
         };
         // A project that is allocated and has used nothing yet exists and says zero.
-        let is_known = || books.allocations().any(|allocation| allocation.project == id);
+        let is_known = || {
+            books.allocations().any(|allocation| allocation.project == id)
+                || books.witnessed().any(|allocation| allocation.project == id)
+        };
         let energy = match projects.get(&id) {
             Some(energy) => *energy,
             None if is_known() => ProjectEnergy::default(),

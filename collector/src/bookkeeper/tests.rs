@@ -57,6 +57,7 @@ impl Desk {
             uptime: None,
             matrices: vec![Matrix { group: 0, times: times.collect(), columns: vec![column] }],
             events: Vec::new(),
+            holds: Vec::new(),
         };
         let body = codec::encode_batch(&batch).expect("encodes");
         let received = UtcMillis::new(BEGIN + (first + 60) * 1_000 + off);

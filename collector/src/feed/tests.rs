@@ -62,6 +62,7 @@ impl Journal {
             uptime: None,
             matrices: vec![matrix],
             events: Vec::new(),
+            holds: Vec::new(),
         });
         let body = body.expect("encodes");
         self.append(&match offset_ms {

@@ -88,7 +88,8 @@ impl Ingest {
     }
 }
 
-/// `GET /v1/allocations?hub=`: every allocation that the books still hold.
+/// `GET /v1/allocations?hub=`: every allocation that the books still hold, those that were put
+/// before those that nodes' witnesses told.
 pub(crate) async fn list(
     Shared(ingest): Shared<Arc<Ingest>>,
     query: Parameters,
@@ -102,6 +103,7 @@ pub(crate) async fn list(
     for hub in hubs {
         let books = hub.books();
         allocations.extend(books.allocations().map(|held| PutText::of(&hub.id, held)));
+        allocations.extend(books.witnessed().map(|held| PutText::of(&hub.id, &held)));
     }
     Ok(Json(List { allocations }))
 }

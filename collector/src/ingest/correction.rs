@@ -70,6 +70,10 @@ pub fn shift(batch: &mut Batch<Table>, offset_ms: i64) {
     for event in &mut batch.events {
         event.at = moved(event.at);
     }
+    // A scheduler's own times are by another clock, but the node's times are all that pairs them.
+    for hold in &mut batch.holds {
+        hold.at = moved(hold.at);
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ fn batch(id: SchemaId, sequence: u64, begin: UtcMillis) -> Batch {
         uptime: None,
         matrices: vec![Matrix { group: 0, times, columns: vec![column] }],
         events: Vec::new(),
+        holds: Vec::new(),
     }
 }
 

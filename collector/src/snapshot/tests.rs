@@ -161,6 +161,7 @@ fn told_with_xids() -> Vec<Frame> {
             uptime: None,
             matrices: Vec::new(),
             events: vec![event],
+            holds: Vec::new(),
         };
         let body = codec::encode_batch(&batch).expect("encodes");
         told.push(Frame::Batch { received: last, body });

@@ -50,6 +50,7 @@ pub(crate) fn node_load(node: usize, batches: usize, start: UtcMillis) -> NodeLo
             uptime: None,
             matrices: vec![matrix],
             events: Vec::new(),
+            holds: Vec::new(),
         };
         bodies.push(codec::encode_batch(&batch).expect("a valid batch"));
         sequence = sequence.next();

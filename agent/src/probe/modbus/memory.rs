@@ -16,7 +16,7 @@ use crate::probe::{Happening, Witness, epoch};
 const CODE_WORD_ORDER: u32 = 1;
 const CODE_SERIAL: u32 = 2;
 const CODE_FIRMWARE: u32 = 3;
-const CODE_CERTIFICATE: u32 = 4;
+const CODE_CERTIFICATE: u32 = 6;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memory {

@@ -171,6 +171,10 @@ impl GpuLibrary for Opened {
         self.0.gpu(&uuid).map(|gpu| gpu.uuid)
     }
 
+    fn minor(&self, index: u32) -> Answer<u32> {
+        Ok(index)
+    }
+
     fn open(self: Arc<Self>, uuid: &str) -> Answer<Box<dyn GpuReader>> {
         self.0.gpu(uuid)?;
         Ok(Box::new(Reader { library: self, uuid: uuid.to_owned() }))

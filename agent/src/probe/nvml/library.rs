@@ -33,6 +33,11 @@ pub trait GpuLibrary: Send + Sync {
     /// # Errors
     /// The driver's own words.
     fn uuid(&self, index: u32) -> Answer<String>;
+    /// Of `/dev/nvidia<minor>`; it is not the index.
+    ///
+    /// # Errors
+    /// The driver's own words.
+    fn minor(&self, index: u32) -> Answer<u32>;
     /// The reader keeps the library open.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use super::{
     Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick, Witness,
 };
 use crate::probe::Cadence;
+use crate::probe::numbers::Numbered;
 
 mod catalogue;
 pub mod crosscheck;
@@ -102,6 +103,15 @@ fn list(library: &dyn GpuLibrary) -> Result<Listed, GpuError> {
 
 fn look(library: &dyn GpuLibrary) -> Result<(String, Listed), GpuError> {
     Ok((library.driver_version()?, list(library)?))
+}
+
+/// Every GPU that answers, with its numbers.
+fn numbered(library: &dyn GpuLibrary) -> Vec<Numbered> {
+    let one = |index| {
+        let gpu = library.uuid(index).ok().and_then(|uuid| SubjectId::new(&uuid).ok())?;
+        Some(Numbered { index, minor: library.minor(index).ok(), gpu })
+    };
+    (0..library.count().unwrap_or(0)).filter_map(one).collect()
 }
 
 impl NvmlProbe {
@@ -208,6 +218,7 @@ impl Probe for NvmlProbe {
             let words = format!("{error}; it is looked for again each minute");
             Note::new(How::Missing, &format!("GPU {index}"), words)
         }));
+        self.context.numbers.put(numbered(&*library));
         self.take_driver(&driver);
         self.take_inventory(uuids);
         let offer = |quantity| Offer { cadence: Cadence::Cold, subject: 0, quantity, part: 0 };

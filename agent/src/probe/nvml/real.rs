@@ -45,6 +45,10 @@ impl GpuLibrary for Library {
         self.nvml.device_by_index(index).and_then(|device| device.uuid()).map_err(said)
     }
 
+    fn minor(&self, index: u32) -> Answer<u32> {
+        self.nvml.device_by_index(index).and_then(|device| device.minor_number()).map_err(said)
+    }
+
     fn open(self: Arc<Self>, uuid: &str) -> Answer<Box<dyn GpuReader>> {
         let handle = Handle::of(&self.nvml.device_by_uuid(uuid).map_err(said)?);
         let news = News::register(&self.nvml, handle);

@@ -29,7 +29,7 @@ use std::ops::Range;
 
 use bijli_wire::batch::{Register, Subject};
 use bijli_wire::limits::POWER_MW_MAX;
-use bijli_wire::{HubId, Milliwatts, NodeId, SubjectId, SubjectKind, UtcMillis};
+use bijli_wire::{Hold, HubId, Milliwatts, NodeId, SubjectId, SubjectKind, UtcMillis};
 
 use crate::account::Account;
 use crate::allocation::{
@@ -48,6 +48,7 @@ use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
 use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
 use crate::subject::{Declared, RegisterHandle, SubjectState};
+use crate::witnessed::HoldVerdict;
 
 /// Why an interval was posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -402,6 +403,13 @@ impl Books {
         let (verdict, touched) = self.with_bound(|holdings, bound| holdings.end(id, at, bound))?;
         touched.into_iter().for_each(|span| self.touch(span));
         Ok(verdict)
+    }
+
+    /// A fact about who holds what, of a witness on `node`; it counts for that node's devices.
+    pub fn witness(&mut self, node: &NodeId, told: &Hold) -> HoldVerdict {
+        let (verdict, touched) = self.holdings.witnessed.tell(node, told);
+        touched.into_iter().for_each(|span| self.touch(span));
+        verdict
     }
 
     /// Puts a calibration. The same id again replaces it.

@@ -315,6 +315,11 @@ impl Books {
         self.holdings.allocations()
     }
 
+    /// What nodes' witnesses told, as allocations; [`Books::allocations`] has those that were put.
+    pub fn witnessed(&self) -> impl Iterator<Item = Allocation> + '_ {
+        self.holdings.witnessed.allocations()
+    }
+
     #[must_use]
     pub fn allocation(&self, id: &str) -> Option<&Allocation> {
         self.holdings.allocation(id)

@@ -233,6 +233,7 @@ fn batch(node: &str, at: UtcMillis) -> (Schema, Batch) {
         uptime: None,
         matrices: vec![Matrix { group: 0, times: vec![at], columns }],
         events: if node == "isb-n01" { vec![failed, xid(79, 1), xid(94, 3)] } else { Vec::new() },
+        holds: Vec::new(),
     };
     (schema, batch)
 }

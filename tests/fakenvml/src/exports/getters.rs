@@ -97,9 +97,11 @@ text_getters! {
 value_getters! {
     of Gpu::of;
 
-    /// `/dev/nvidia<minor>`: the index, as long as no GPU before it is removed.
-    nvmlDeviceGetMinorNumber: c_uint =
-        |gpu| u32::try_from(gpu.place()).map_err(|_| Refusal::Unknown);
+    /// `/dev/nvidia<minor>`: the place, unless the scenario has another.
+    nvmlDeviceGetMinorNumber: c_uint = |gpu| match gpu.spec.minor {
+        Some(minor) => Ok(minor),
+        None => u32::try_from(gpu.place()).map_err(|_| Refusal::Unknown),
+    };
     nvmlDeviceGetPciInfo_v3: nvmlPciInfo_t = pci_info;
     nvmlDeviceGetArchitecture: nvmlDeviceArchitecture_t = |gpu| Ok(gpu.spec.architecture);
     nvmlDeviceGetPersistenceMode: nvmlEnableState_t = |_| Ok(ENABLED);

@@ -72,6 +72,8 @@ pub struct GpuSpec {
     pub fabric: Fabric,
     /// None: not supported.
     pub platform: Option<Platform>,
+    /// Of `/dev/nvidia<minor>`. None: the place.
+    pub minor: Option<u32>,
     /// None: the index plus one.
     pub module_id: Option<u32>,
     pub inforom: Inforom,
@@ -337,6 +339,7 @@ impl Default for GpuSpec {
             nvlink: Nvlink::default(),
             fabric: Fabric::default(),
             platform: None,
+            minor: None,
             module_id: None,
             inforom: Inforom::default(),
             xids: Vec::new(),
