@@ -452,25 +452,23 @@ impl HubConfig {
         let tree = if self.plan.is_empty() {
             "    no diagram: every node is booked apart, as unplaced".to_owned()
         } else {
-            self.plan.tree() + &self.doubts()
+            self.plan.tree()
         };
-        let warnings = self.plan.warnings(Offset::UTC.date(now)).into_iter();
-        let warnings: String =
-            warnings.map(|warning| format!("    warning: {warning}\n")).collect();
+        let open = self.plan.doubts().into_iter();
+        let open = open.chain(self.plan.warnings(Offset::UTC.date(now)));
+        let open: String = open.map(|words| indented("! ", &words)).collect();
+        let facts = self.plan.explained();
+        let facts: String = facts.lines().map(|line| indented("", line.trim())).collect();
         let xids = xids::explain(&self.xids);
         let (id, title) = (&self.id, &self.title);
-        let facts = self.plan.explained();
-        format!("\nhub {id} ({title})\n    {category}, {expected}\n{tree}\n{facts}{warnings}{xids}")
+        format!("\nhub {id} ({title})\n    {category}, {expected}\n{tree}\n{facts}{open}{xids}")
     }
 }
 
-impl HubConfig {
-    /// What the diagram leaves open, for people.
-    fn doubts(&self) -> String {
-        let doubts = self.plan.doubts().into_iter();
-        let wrapped = doubts.map(|words| wrapped(&words, 72).join("\n      "));
-        wrapped.map(|words| format!("\n    ! {words}")).collect()
-    }
+/// A sentence below a hub's title, within the width of a terminal.
+fn indented(mark: &str, words: &str) -> String {
+    let lines = wrapped(words, 72).join("\n      ");
+    format!("    {mark}{lines}\n")
 }
 
 fn show_span(span: Millis) -> String {
@@ -513,7 +511,7 @@ mod tests {
         assert_eq!((config.segment_bytes, config.reserve_bytes), (64 << 20, 256 << 20));
         let explained = config.explain(UtcMillis::ZERO);
         assert!(explained.contains("incomer"), "{explained}");
-        let warned = "    warning: meter m1 of E_DC has no class: no PUE here can state";
+        let warned = "    ! meter m1 of E_DC has no class: no PUE here can state";
         assert!(explained.contains(warned), "{explained}");
     }
 

@@ -256,8 +256,8 @@ pub enum EventKind {
     /// The agent let go of the GPUs, so that their driver can be changed.
     ProbePaused = 18,
     /// A meter is not as it was enrolled. The code: 1 its word order, 2 its serial number (another
-    /// meter), 3 its firmware, 4 what kind of device it says it is, 5 what its energy counts in, 6 its
-    /// certificate.
+    /// meter), 3 its firmware, 4 what kind of device it says it is, 5 what its energy counts in,
+    /// 6 its certificate.
     MeterChanged = 19,
     /// Somebody set a meter's energy count back at the device.
     MeterReset = 20,

@@ -175,6 +175,10 @@ catalogue! {
         "Power factor at a meter, below 0 as the meter tells it."
     UPS_ON_BATTERY "bijli_ups_on_battery" Gauge "0 or 1" ["hub" "meter"]
         "1: this UPS feeds from its batteries."
+    UPS_SINCE "bijli_ups_on_battery_seconds" Gauge "s" ["hub" "meter"]
+        "How long this UPS has fed from its batteries; 0: it does not."
+    UPS_LEFT "bijli_ups_time_left_seconds" Gauge "s" ["hub" "meter"]
+        "How long its batteries would last, as this UPS estimates."
     UPS_CHARGE "bijli_ups_charge_ratio" Gauge "ratio" ["hub" "meter"]
         "Charge of a UPS's batteries."
     COOLING_SUPPLY "bijli_cooling_supply_temperature_celsius" Gauge "°C" ["hub" "meter"]

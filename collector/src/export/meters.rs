@@ -71,6 +71,8 @@ const VALUES: &[(Metric, Quantity, Unit)] = &[
     (c::METER_FREQUENCY, Quantity::Frequency, Unit::Milli),
     (c::METER_POWER_FACTOR, Quantity::PowerFactor, Unit::Ppm),
     (c::UPS_ON_BATTERY, Quantity::OnBattery, Unit::Whole),
+    (c::UPS_SINCE, Quantity::SecondsOnBattery, Unit::Whole),
+    (c::UPS_LEFT, Quantity::BatteryTimeLeft, Unit::Whole),
     (c::UPS_CHARGE, Quantity::BatteryCharge, Unit::Ppm),
     (c::COOLING_SUPPLY, Quantity::SupplyTemperature, Unit::Milli),
     (c::COOLING_RETURN, Quantity::ReturnTemperature, Unit::Milli),

@@ -235,6 +235,8 @@ fn a_meter_tells_its_phases_its_ups_and_its_loop() {
         "bijli_meter_frequency_hertz{hub=\"isb\",meter=\"isb/ups-a\"} 950.000",
         "bijli_meter_power_factor_ratio{hub=\"isb\",meter=\"isb/ups-a\"} 0.950000",
         "bijli_ups_on_battery{hub=\"isb\",meter=\"isb/ups-a\"} 950000",
+        "bijli_ups_on_battery_seconds{hub=\"isb\",meter=\"isb/ups-a\"} 950000",
+        "bijli_ups_time_left_seconds{hub=\"isb\",meter=\"isb/ups-a\"} 950000",
         "bijli_ups_charge_ratio{hub=\"isb\",meter=\"isb/ups-a\"} 0.950000",
         "bijli_cooling_supply_temperature_celsius{hub=\"isb\",meter=\"isb/ups-a\"} 950.000",
         "bijli_cooling_return_temperature_celsius{hub=\"isb\",meter=\"isb/ups-a\"} 950.000",
