@@ -160,7 +160,7 @@ def all_findings(pages, texts, metrics):
         yield from (f"{name}: {finding}" for finding in page_findings(page, metrics))
     for name, text in sorted(texts.items()):
         yield from (f"{name}: {finding}" for finding in text_findings(name, text, metrics))
-    rules = "\n".join(t for n, t in texts.items() if n.endswith(".rules.yml"))
+    rules = "\n".join(t for n, t in texts.items() if n.startswith("alerts/rules/"))
     runbooks = {pathlib.Path(n).stem: t for n, t in texts.items() if n.startswith("docs/runbooks/")}
     yield from runbook_findings(rules, runbooks)
 
@@ -234,11 +234,11 @@ def main(arguments):
         print(__doc__, file=sys.stderr)
         return 2
     metrics = set(pathlib.Path(paths[0]).read_text(encoding="utf-8").split())
-    files = [*ROOT.glob("alerts/*.rules.yml"), *ROOT.glob("alerts/tests/*.yml"),
+    files = [*ROOT.glob("alerts/rules/*.yml"), *ROOT.glob("alerts/tests/*.yml"),
              *(f for f in ROOT.glob("docs/runbooks/*.md") if f.name != "README.md")]
     texts = {str(f.relative_to(ROOT)): f.read_text(encoding="utf-8") for f in files}
     pages = {str(f.relative_to(ROOT)): json.loads(f.read_text(encoding="utf-8")) for f in ROOT.glob("dashboards/*.json")}
-    if not metrics or not pages or not any(n.endswith(".rules.yml") for n in texts):
+    if not metrics or not pages or not any(n.startswith("alerts/rules/") for n in texts):
         print("check.py: no metrics, no pages or no rules to check", file=sys.stderr)
         return 2
     findings = list(all_findings(pages, texts, metrics))

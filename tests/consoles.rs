@@ -80,8 +80,7 @@ fn prometheus(site: &Site) -> (u16, Program) {
         .replace("scrape_timeout: 10s", "scrape_timeout: 1s")
         .replace("evaluation_interval: 30s", "evaluation_interval: 1s");
     fs::write(site.path("prometheus.yml"), config).expect("written");
-    let rules = fs::read(root().join("alerts/bijli.rules.yml")).expect("the rules");
-    fs::write(site.path("bijli.rules.yml"), rules).expect("written");
+    std::os::unix::fs::symlink(root().join("alerts/rules"), site.path("rules")).expect("linked");
     let mut command = Command::new("prometheus");
     command.arg(format!("--config.file={}", site.path("prometheus.yml").display()));
     command.arg(format!("--storage.tsdb.path={}", site.path("tsdb").display()));
