@@ -145,7 +145,6 @@ mod tests {
         let file = folder.path().join("token");
         let problems = |mode: u32| {
             use std::os::unix::fs::PermissionsExt as _;
-            #[expect(clippy::disallowed_methods, reason = "a test's own file")]
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("set");
             let mut problems = Vec::new();
             let token = read_token(&file, &mut problems);

@@ -1,4 +1,5 @@
 //! The meter book by itself and in the books of a hub.
+#![expect(clippy::arithmetic_side_effects, reason = "tests' own small numbers")]
 
 use bijli_wire::batch::{Register, Subject};
 use bijli_wire::{HubId, Method, Millis, Milliwatts, NodeId, SubjectKind};
