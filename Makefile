@@ -19,13 +19,13 @@ test: install check
 
 # What needs no program but itself.
 units:
-	$(CARGO) test --workspace --locked --lib --bins
+	$(CARGO) test --workspace --locked --no-fail-fast --lib --bins
 	$(CARGO) test --workspace --locked --doc
 
 # The real programs, and those of others. They wait a good deal, for intervals to close and for
 # clocks; units and simulation have that time.
 system:
-	$(CARGO) test --workspace --locked --test '*'
+	$(CARGO) test --workspace --locked --no-fail-fast --test '*'
 
 # Style and lints.
 check:
