@@ -144,6 +144,8 @@ mutant MainsLost            "looks at a UPS's output"                           
 mutant UpsOnBattery         "pages while a generator starts"                                's/ for: 1m/ for: 0s/'
 mutant UpsChargeLow         "pages while it is charged"                                     's/(bijli_ups_on_battery) == 1/(bijli_ups_on_battery) >= 0/'
 mutant UpsChargeLow         "pages at half"                                                 's/< 0\.3/< 0.6/'
+mutant UpsTimeShort         "pages though it feeds from the mains"                          's/(bijli_ups_on_battery) == 1/(bijli_ups_on_battery) >= 0/'
+mutant UpsTimeShort         "pages with half an hour left"                                  's/< 600/< 2000/'
 mutant FrequencyOutOfBand   "is 1 Hz wide"                                                  's/49\.5/49/'
 mutant FrequencyOutOfBand   "takes a cut for low frequency"                                 's/< 49\.5) > 40/< 49.5) >= 0/'
 mutant FrequencyOutOfBand   "minds generators"                                              's/{role="grid"}//'
