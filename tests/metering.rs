@@ -10,6 +10,7 @@ use harness::eventually;
 use harness::http::ask;
 use harness::meters::Meters;
 use harness::program::{Program, binary, free_port};
+use harness::site::millijoules;
 use serde_json::Value;
 
 fn page() -> PathBuf {
@@ -197,7 +198,8 @@ fn the_page_is_what_a_newcomer_sees() {
     }
     // Beyond words: what entered and what IT used are the two registers' own rates.
     let pue = reader.json("/v1/hubs/isb/pue").expect("answered")["pue"].clone();
-    assert_eq!(pue["ratio"], "1.184", "37 Wh and 31.25 Wh each second: {pue}");
+    let [total, it] = ["total_mj", "it_mj"].map(|term| millijoules(&pue[term]));
+    assert_eq!(total * 1_000 / it, 1_184, "37 Wh and 31.25 Wh each second: {pue}");
     // 20 Wh between the rounds, once the interval of the second one is closed.
     let booked = eventually("the chiller's energy", 60, || {
         let balance = reader.json("/v1/hubs/isb/balance")?;
