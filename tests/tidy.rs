@@ -27,6 +27,7 @@ const BANS: &[Ban] = &[
             "agent/src/uplink/http.rs",
             "agent/src/uplink/connect.rs",
             "agent/src/probe/modbus",
+            "agent/src/probe/redfish/http.rs",
             "agent/src/probe/snmp/link.rs",
             "agent/src/health.rs",
             "collector/src/main.rs",
@@ -70,6 +71,7 @@ const BANS: &[Ban] = &[
             "identity/src/",
             "agent/src/uplink/connect.rs",
             "agent/src/probe/modbus/connection.rs",
+            "agent/src/probe/redfish/http.rs",
             "collector/src/ingest/tls.rs",
             "tests/bench/",
             "tests/hostile/slow.rs",
@@ -81,6 +83,7 @@ const BANS: &[Ban] = &[
         allowed: &[
             "agent/src/uplink/connect.rs",
             "agent/src/probe/modbus/connection.rs",
+            "agent/src/probe/redfish/http.rs",
             "collector/src/ingest/tls.rs",
         ],
         instead: "wrap the socket where it is opened or accepted",

@@ -15,7 +15,9 @@ use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
 
 use crate::holders::SlurmConfig;
-use crate::probe::{ProbesConfig, host, hwmon, ipmi, kmsg, modbus, nvml, rapl, replay, snmp};
+use crate::probe::{
+    ProbesConfig, host, hwmon, ipmi, kmsg, modbus, nvml, rapl, redfish, replay, snmp,
+};
 use crate::spool::{BYTES_MIN, Limits};
 use bijli_wire::quantity::{de_duration, de_size};
 
@@ -154,6 +156,8 @@ struct File {
     #[serde(default)]
     ipmi: Vec<ipmi::IpmiConfig>,
     #[serde(default)]
+    redfish: Vec<redfish::RedfishConfig>,
+    #[serde(default)]
     hwmon: Vec<hwmon::HwmonConfig>,
     #[serde(default)]
     snmp: Vec<snmp::SnmpConfig>,
@@ -228,6 +232,7 @@ fn parse(
     let folder = path.parent().unwrap_or(Path::new("."));
     file.modbus.iter_mut().for_each(|meter| meter.locate(folder));
     file.ipmi.iter_mut().for_each(|bmc| bmc.locate(folder));
+    file.redfish.iter_mut().for_each(|server| server.locate(folder));
     let host = file.host.enabled.then_some(node.as_str());
     file.snmp.iter_mut().for_each(|device| device.locate(folder));
     let probes = ProbesConfig {
@@ -237,6 +242,7 @@ fn parse(
         kernel_log: file.kernel_log,
         modbus: file.modbus,
         ipmi: file.ipmi,
+        redfish: file.redfish,
         hwmon: file.hwmon,
         snmp: file.snmp,
         replay: file.replay,
@@ -314,6 +320,9 @@ fn check_subjects(probes: &ProbesConfig, host: Option<&str>) -> Result<(), (&'st
     for bmc in &probes.ipmi {
         bmc.check().map_err(|why| wrong("ipmi", &bmc.meter, why))?;
     }
+    for server in &probes.redfish {
+        server.check().map_err(|why| wrong("redfish", &server.meter, why))?;
+    }
     for sensor in &probes.hwmon {
         sensor.check().map_err(|why| wrong("hwmon", &sensor.meter, why))?;
     }
@@ -323,12 +332,15 @@ fn check_subjects(probes: &ProbesConfig, host: Option<&str>) -> Result<(), (&'st
     }
     let meters = probes.modbus.iter().map(|meter| ("modbus", meter.meter.as_str()));
     let bmcs = probes.ipmi.iter().map(|bmc| ("ipmi", bmc.meter.as_str()));
+    let servers = probes.redfish.iter().map(|server| ("redfish", server.meter.as_str()));
     let sensors = probes.hwmon.iter().map(|sensor| ("hwmon", sensor.meter.as_str()));
     let of_devices = probes.snmp.iter().flat_map(|device| &device.meters);
     let of_devices = of_devices.map(|meter| ("snmp", meter.meter.as_str()));
     let traces = probes.replay.iter().map(|trace| ("replay", trace.subject.as_str()));
     let mut seen: BTreeSet<&str> = host.into_iter().collect();
-    for (key, subject) in meters.chain(bmcs).chain(sensors).chain(of_devices).chain(traces) {
+    for (key, subject) in
+        meters.chain(bmcs).chain(servers).chain(sensors).chain(of_devices).chain(traces)
+    {
         if !seen.insert(subject) {
             let whose =
                 if Some(subject) == host { "is the node's own name" } else { "is named twice" };
@@ -413,6 +425,7 @@ mod tests {
         let config = read(&text).unwrap();
         assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (3, 1));
         assert_eq!((config.probes.ipmi.len(), config.probes.hwmon.len()), (2, 1));
+        assert_eq!(config.probes.redfish.len(), 1);
         assert_eq!(config.probes.snmp.iter().map(|one| one.meters.len()).sum::<usize>(), 3);
     }
 

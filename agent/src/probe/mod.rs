@@ -35,6 +35,7 @@ pub mod modbus;
 pub mod numbers;
 pub mod nvml;
 pub mod rapl;
+pub mod redfish;
 pub mod replay;
 pub mod scale;
 pub mod snmp;
@@ -291,6 +292,7 @@ pub struct ProbesConfig {
     pub kernel_log: kmsg::KmsgConfig,
     pub modbus: Vec<modbus::ModbusConfig>,
     pub ipmi: Vec<ipmi::IpmiConfig>,
+    pub redfish: Vec<redfish::RedfishConfig>,
     pub hwmon: Vec<hwmon::HwmonConfig>,
     pub snmp: Vec<snmp::SnmpConfig>,
     pub replay: Vec<replay::ReplayConfig>,
@@ -317,6 +319,9 @@ pub fn build(config: &ProbesConfig, context: &Context) -> Vec<Box<dyn Probe>> {
     }
     for bmc in &config.ipmi {
         probes.push(Box::new(ipmi::IpmiProbe::new(bmc, context)));
+    }
+    for server in &config.redfish {
+        probes.push(Box::new(redfish::RedfishProbe::new(server, context)));
     }
     for sensor in &config.hwmon {
         probes.push(Box::new(hwmon::HwmonProbe::new(sensor, context)));

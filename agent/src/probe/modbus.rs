@@ -43,7 +43,7 @@ mod number;
 mod profile;
 mod settings;
 mod sunspec;
-mod tls;
+pub(in crate::probe) mod tls;
 
 /// Reads one meter.
 #[derive(Debug)]

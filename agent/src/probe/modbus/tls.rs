@@ -33,7 +33,7 @@ impl TlsConfig {
 
     /// # Errors
     /// Says what is wrong with it.
-    pub(super) fn device(&self) -> Result<Device, String> {
+    pub(in crate::probe) fn device(&self) -> Result<Device, String> {
         let trust = match (&self.pinned, &self.pinned_sha256, &self.ca) {
             (Some(path), None, None) => Trust::Pinned(path.clone()),
             (None, Some(text), None) => Trust::PinnedSha256(fingerprint(text)?),
@@ -56,7 +56,7 @@ impl TlsConfig {
     }
 
     /// Why the meter is believed, for people.
-    pub(super) const fn ground(&self) -> &'static str {
+    pub(in crate::probe) const fn ground(&self) -> &'static str {
         if self.ca.is_some() { "signed by an authority of `ca`" } else { "as pinned" }
     }
 }

@@ -1,0 +1,316 @@
+//! A server's energy or power as its controller tells it over Redfish. One probe per server.
+//!
+//! # Invariants
+//! - The server is only read, by GET and basic authentication: no session is opened, so none stays.
+//! - What it sends is foreign: bounded, looked up member by member (`redfish/json.rs`), never
+//!   followed to another host. What was not read is missing, never zero.
+//! - Energy is shipped in millijoules from the decimal digits that the server wrote. A server that
+//!   counts none gets a register of our own, flagged as sampled.
+//! - A controller may need seconds. So a tick asks, on a thread of its own, and the next tick tells
+//!   what was answered, as the IPMI probe does. An answer is told once; there is no held value.
+
+use std::thread::{Builder, JoinHandle};
+
+use bijli_wire::batch::{Register, Subject};
+use bijli_wire::{Method, Millis, Milliwatts, Quantity, SubjectId, SubjectKind};
+
+use self::http::Http;
+use self::memory::Memory;
+use self::survey::{Failure, Plan, Reading};
+use crate::clock::Moment;
+use crate::probe::integrated::{PowerRegister, Rule};
+use crate::probe::{
+    Cadence, Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick,
+    admitted, epoch, short,
+};
+
+pub use self::settings::RedfishConfig;
+
+mod http;
+mod json;
+mod memory;
+mod settings;
+mod survey;
+
+/// For what asks: it shakes hands and reads JSON.
+const STACK_BYTES: usize = 1 << 20;
+/// A survey asks for more documents than a tick does.
+const SURVEY_TIMES: u64 = 4;
+
+type Answer = Result<Reading, Failure>;
+
+/// Reads one server.
+#[derive(Debug)]
+pub struct RedfishProbe {
+    name: String,
+    config: RedfishConfig,
+    context: Context,
+    plan: Option<Plan>,
+    question: Option<Question>,
+    /// What it answered when it was described, for the first tick.
+    first: Option<Reading>,
+    /// `None`: the server counts energy itself.
+    own: Option<PowerRegister>,
+    memory: Option<Memory>,
+    happened: Vec<Happening>,
+    trouble: Option<String>,
+    must_describe: bool,
+}
+
+/// One that is on its way.
+#[derive(Debug)]
+struct Question {
+    asked: Moment,
+    thread: JoinHandle<Answer>,
+}
+
+impl RedfishProbe {
+    #[must_use]
+    pub fn new(config: &RedfishConfig, context: &Context) -> Self {
+        Self {
+            name: format!("redfish:{}", config.meter),
+            config: config.clone(),
+            context: context.clone(),
+            plan: None,
+            question: None,
+            first: None,
+            own: None,
+            memory: Memory::load(context.state_dir.as_deref(), &config.meter),
+            happened: Vec::new(),
+            trouble: None,
+            must_describe: false,
+        }
+    }
+
+    const fn cadence(&self) -> Cadence {
+        Cadence::Every(self.config.every)
+    }
+
+    fn refuse(&self, reason: impl ToString) -> ProbeError {
+        let (meter, address) = (self.config.meter.clone(), self.config.address.clone());
+        ProbeError::Meter { meter, address, reason: reason.to_string() }
+    }
+
+    /// Keeps who it is; whether that is another than before, which is told.
+    fn recognize(&mut self, who: &Memory) -> bool {
+        let subject = SubjectId::new(&self.config.meter).ok();
+        let before = self.memory.take();
+        let changes = before.as_ref().map(|known| known.changes(who, subject.as_ref()));
+        let found = match &before {
+            Some(known) => who.clone().with(known),
+            None => who.clone(),
+        };
+        if before.as_ref() != Some(&found) {
+            found.store(self.context.state_dir.as_deref());
+        }
+        self.memory = Some(found);
+        let changes = changes.unwrap_or_default();
+        let is_another = !changes.is_empty();
+        self.happened.extend(changes);
+        is_another
+    }
+
+    fn register(&self, plan: &Plan) -> Register {
+        let gap = Millis::new(self.config.every.get().saturating_mul(3).max(5_000));
+        let (meter, power_max) = (self.config.meter.as_str(), self.config.power_max);
+        if let Some(own) = &self.own {
+            return own.declare(meter, self.context.start, (power_max, gap));
+        }
+        let serial = self.memory.as_ref().and_then(|memory| memory.serial.as_deref());
+        let source = plan.energy.as_ref().map(|number| number.source).unwrap_or_default();
+        Register {
+            // A decimal number has no count of its own: it is shipped in millijoules.
+            numerator: 1,
+            denominator: 1,
+            modulus: None,
+            power_max,
+            epoch: epoch(&["redfish", meter, serial.unwrap_or_default(), source]),
+            method: Method::Hardware,
+            gap,
+        }
+    }
+
+    /// A new stretch of a register of our own, for a server that counts no energy.
+    fn integrate(&mut self, plan: &Plan) {
+        if plan.energy.is_some() {
+            self.own = None;
+            return;
+        }
+        // One answer that is missing does not end a stretch, two do.
+        let hold_max = Millis::new(self.config.every.get().saturating_mul(2).max(3_000));
+        let fresh = || PowerRegister::new(Rule::Trapezoid, Some(hold_max));
+        self.own.get_or_insert_with(fresh).begin_stretch();
+    }
+
+    /// Asks on a thread of its own. Where the system gives none, the next tick tries again.
+    fn ask_aside(&self, asked: Moment) -> Option<Question> {
+        let (config, plan) = (self.config.clone(), self.plan.clone()?);
+        let thread =
+            Builder::new().stack_size(STACK_BYTES).spawn(move || ask(&config, &plan)).ok()?;
+        Some(Question { asked, thread })
+    }
+
+    /// What came since the last tick, with the moment it was asked for.
+    fn answered(&mut self, now: Moment) -> (Moment, Answer) {
+        if let Some(first) = self.first.take() {
+            return (now, Ok(first));
+        }
+        // Read again at once, as `once` does: then the answer is worth a wait.
+        let is_early = |asked| now.since(asked).get() < self.config.every.get() / 2;
+        let question = self
+            .question
+            .take_if(|question| question.thread.is_finished() || is_early(question.asked));
+        let words = |reason: &str| Err(Failure::Unreachable { reason: reason.to_owned() });
+        match question {
+            None => (now, words("it has not answered yet")),
+            Some(Question { asked, thread }) => {
+                (asked, thread.join().unwrap_or_else(|_| words("asking it has failed")))
+            }
+        }
+    }
+
+    /// Power that can be true.
+    fn believed(&self, power: i64) -> Result<Milliwatts, Failure> {
+        let useless = |words: &str| Failure::Useless { words: words.to_owned() };
+        match u64::try_from(power).map(Milliwatts::new) {
+            Ok(Milliwatts::ZERO) | Err(_) => {
+                Err(useless("0 W or less: not believed of a server that answers"))
+            }
+            Ok(power) if power > self.config.power_max => {
+                Err(useless("more power than `power_max`"))
+            }
+            Ok(power) => Ok(power),
+        }
+    }
+}
+
+impl Probe for RedfishProbe {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn describe(&mut self) -> Result<Description, ProbeError> {
+        self.config.check().map_err(|why| self.refuse(why))?;
+        let (plan, reading) = enrol(&self.config).map_err(|why| self.refuse(why))?;
+        self.recognize(&reading.who);
+        self.integrate(&plan);
+        self.must_describe = false;
+        self.question = None;
+        let notes = notes(&self.config, &plan);
+        let who = self.memory.clone().unwrap_or_default();
+        let subject = Subject {
+            id: SubjectId::new(&self.config.meter).map_err(|source| ProbeError::Name { source })?,
+            kind: SubjectKind::Meter,
+            label: short(&self.config.address),
+            model: short(&who.model.unwrap_or_default()),
+            serial: short(&who.serial.unwrap_or_default()),
+            register: Some(self.register(&plan)),
+        };
+        let cadence = self.cadence();
+        let offer = |quantity| Offer { cadence, subject: 0, quantity, part: 0 };
+        let power = plan.power.as_ref().map(|_| Quantity::PowerInstant);
+        let series = [Quantity::EnergyRegister].into_iter().chain(power).map(offer).collect();
+        self.plan = Some(plan);
+        self.first = Some(reading);
+        Ok(Description { subjects: vec![subject], series, notes })
+    }
+
+    fn read(&mut self, due: &[Cadence], now: Tick) -> Vec<Sample> {
+        let cadence = self.cadence();
+        let Some(plan) = self.plan.as_ref().filter(|_| due.contains(&cadence)) else {
+            return Vec::new();
+        };
+        let offers_power = plan.power.is_some();
+        let (at, answer) = self.answered(now.monotonic);
+        if self.question.is_none() {
+            self.question = self.ask_aside(now.monotonic);
+        }
+        // A refused password is not tried again at each tick: describing has a back-off.
+        self.must_describe |= matches!(answer, Err(Failure::Denied { .. }));
+        let (mut energy, mut power, mut trouble) = (None, None, None);
+        match answer {
+            Err(why) => trouble = Some(why),
+            // What another server tells belongs to another count.
+            Ok(reading) if self.recognize(&reading.who) => self.must_describe = true,
+            Ok(reading) => {
+                let read = reading.power.map(|power| power.and_then(|one| self.believed(one)));
+                trouble = [
+                    reading.energy.as_ref().and_then(|one| one.as_ref().err()),
+                    read.as_ref().and_then(|one| one.as_ref().err()),
+                ]
+                .into_iter()
+                .flatten()
+                .next()
+                .cloned();
+                energy = reading.energy.and_then(Result::ok);
+                power = read.and_then(Result::ok);
+            }
+        }
+        self.trouble = trouble.map(|why| self.refuse(why).to_string());
+        let count = match &mut self.own {
+            Some(own) => own.step(power, Millis::new(at.get())),
+            None => energy.and_then(|energy| admitted(Quantity::EnergyRegister, energy)),
+        };
+        let milliwatts = power.and_then(|power| i64::try_from(power.get()).ok());
+        let shown = milliwatts.and_then(|value| admitted(Quantity::PowerInstant, value));
+        let values = [count].into_iter().chain(offers_power.then_some(shown)).collect();
+        vec![Sample { cadence, at: None, values }]
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
+    }
+
+    fn wants_describe(&self) -> bool {
+        self.must_describe || self.own.as_ref().is_some_and(PowerRegister::is_broken)
+    }
+
+    fn happened(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut self.happened)
+    }
+}
+
+fn late(limit: Millis) -> Failure {
+    Failure::Unreachable { reason: format!("no whole answer within {} ms", limit.get()) }
+}
+
+/// Finds where it tells what, and reads it; blocks until then or the deadline.
+fn enrol(config: &RedfishConfig) -> Result<(Plan, Reading), Failure> {
+    let limit = Millis::new(config.timeout.get().saturating_mul(SURVEY_TIMES));
+    let task = async {
+        let mut http = Http::new(config).map_err(|reason| Failure::Unreachable { reason })?;
+        let plan = survey::survey(&mut http, config).await?;
+        let reading = survey::read(&mut http, &plan, &config.meter).await?;
+        Ok((plan, reading))
+    };
+    http::within(limit, task).unwrap_or_else(|| Err(late(limit)))
+}
+
+/// Reads once; blocks until there is an answer or the deadline is over.
+fn ask(config: &RedfishConfig, plan: &Plan) -> Answer {
+    let task = async {
+        let mut http = Http::new(config).map_err(|reason| Failure::Unreachable { reason })?;
+        survey::read(&mut http, plan, &config.meter).await
+    };
+    http::within(config.timeout, task).unwrap_or_else(|| Err(late(config.timeout)))
+}
+
+fn notes(config: &RedfishConfig, plan: &Plan) -> Vec<Note> {
+    let energy = match &plan.energy {
+        Some(number) => Note::new(How::Register, "energy", number.source),
+        None => {
+            let words = "class sampled: it counts no energy, so power is integrated at each \
+                         reading; while the agent is down nothing is counted";
+            Note::new(How::Integrated, "energy", words)
+        }
+    };
+    let power = match &plan.power {
+        Some(number) => Note::new(How::Read, "power", number.source),
+        None => Note::new(How::NotOffered, "power", "it tells none"),
+    };
+    let ground = match &config.tls {
+        Some(tls) => format!("in TLS, believed {}", tls.ground()),
+        None => "in plain text: can be read and altered on the way".to_owned(),
+    };
+    vec![energy, power, Note::new(How::Read, "connection", ground)]
+}
