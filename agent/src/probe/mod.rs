@@ -41,6 +41,7 @@ pub mod scale;
 pub mod snmp;
 
 mod integrated;
+mod kept;
 mod kernel;
 mod places;
 

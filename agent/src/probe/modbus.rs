@@ -25,6 +25,7 @@ use self::number::{Number, found, is_main, is_power, label};
 use self::profile::Profile;
 use self::sunspec::Block;
 use crate::probe::integrated::{PowerRegister, Rule};
+use crate::probe::kept::{self, code};
 use crate::probe::{
     Cadence, Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick,
     epoch, short,
@@ -78,7 +79,7 @@ impl ModbusProbe {
     #[must_use]
     pub fn new(config: &ModbusConfig, context: &Context) -> Self {
         let state_dir = context.state_dir.as_deref();
-        let memory = config.profile.as_ref().and_then(|_| Memory::load(state_dir, &config.meter));
+        let memory = config.profile.as_ref().and_then(|_| kept::load(state_dir, &config.meter));
         Self {
             name: format!("modbus:{}", config.meter),
             link: Link::new(config),
@@ -426,12 +427,12 @@ impl Probe for ModbusProbe {
         if let Some(memory) = &self.memory
             && self.kept.as_ref() != Some(memory)
         {
-            memory.store(self.state_dir.as_deref());
+            kept::store(self.state_dir.as_deref(), memory);
             self.kept = self.memory.clone();
         }
         if let Some(why) = self.link.take_untrusted() {
             let subject = SubjectId::new(&self.config.meter).ok();
-            self.happened.push(memory::untrusted(subject, &why));
+            self.happened.push(kept::changed(subject.as_ref(), code::CERTIFICATE, why));
         }
         std::mem::take(&mut self.happened)
     }

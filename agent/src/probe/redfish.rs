@@ -19,6 +19,7 @@ use self::memory::Memory;
 use self::survey::{Failure, Plan, Reading};
 use crate::clock::Moment;
 use crate::probe::integrated::{PowerRegister, Rule};
+use crate::probe::kept;
 use crate::probe::{
     Cadence, Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick,
     admitted, epoch, short,
@@ -75,7 +76,7 @@ impl RedfishProbe {
             question: None,
             first: None,
             own: None,
-            memory: Memory::load(context.state_dir.as_deref(), &config.meter),
+            memory: kept::load(context.state_dir.as_deref(), &config.meter),
             happened: Vec::new(),
             trouble: None,
             must_describe: false,
@@ -101,7 +102,7 @@ impl RedfishProbe {
             None => who.clone(),
         };
         if before.as_ref() != Some(&found) {
-            found.store(self.context.state_dir.as_deref());
+            kept::store(self.context.state_dir.as_deref(), &found);
         }
         self.memory = Some(found);
         let changes = changes.unwrap_or_default();

@@ -19,11 +19,12 @@ use bijli_wire::{Method, Millis, Milliwatts, Quantity, SubjectId, SubjectKind};
 
 use self::answer::{Answers, Missing, ObjectId, integer, words};
 use self::link::Link;
-use self::memory::{CODE_SCALE, Memory};
+use self::memory::Memory;
 use self::number::{LINES_MAX, Number, found, is_main, is_power, label};
 use self::profile::Profile;
 use crate::clock::Moment;
 use crate::probe::integrated::{PowerRegister, Rule};
+use crate::probe::kept::{self, code};
 use crate::probe::scale::Scale;
 use crate::probe::{
     Cadence, Context, Description, Happening, How, Note, Offer, Probe, ProbeError, Sample, Tick,
@@ -81,7 +82,7 @@ impl SnmpProbe {
     #[must_use]
     pub fn new(config: &SnmpConfig, context: &Context) -> Self {
         let meter = config.meters.first().map_or("", |meter| meter.meter.as_str());
-        let memory = Memory::load(context.state_dir.as_deref(), meter);
+        let memory = kept::load::<Memory>(context.state_dir.as_deref(), meter);
         let link = config.credentials().map(|credentials| {
             Link::new(&config.address, credentials, config.timeout, config.retries)
         });
@@ -258,7 +259,7 @@ impl SnmpProbe {
                 of(before),
                 of(now)
             );
-            self.tell(number, EventKind::MeterChanged, CODE_SCALE, text);
+            self.tell(number, EventKind::MeterChanged, code::SCALE, text);
         }
         let Ok(count) = *value else { return };
         let last = self.counts.insert(number.meter, count);
@@ -515,7 +516,7 @@ impl Probe for SnmpProbe {
         if let Some(memory) = &self.memory
             && self.kept.as_ref() != Some(memory)
         {
-            memory.store(self.state_dir.as_deref());
+            kept::store(self.state_dir.as_deref(), memory);
             self.kept = self.memory.clone();
         }
         std::mem::take(&mut self.happened)

@@ -3,18 +3,17 @@
 //! Idempotent: what the books already have is answered without another frame. Everything else is
 //! journalled and fsynced, then booked, then answered with what the books said.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State as Shared};
+use axum::extract::{Request, State as Shared};
 use bijli_ledger::{Allocation, AllocationError};
 use bijli_wire::{ErrorCode, HubId};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{Ingest, durable, internal, overloaded, read_body, reply};
+use super::texts::{Parameters, PathId, invalid, named, parameters, under, unnamed};
+use super::{Ingest, durable, internal, overloaded, reply};
 use crate::allocation::{EndText, PutText, TextError, Verdict};
 use crate::bookkeeper::ALLOCATIONS_MAX;
 use crate::calendar;
@@ -22,9 +21,6 @@ use crate::frame::Frame;
 use crate::intake::Note;
 use crate::refusal::Refusal;
 use crate::state::Hub;
-
-pub(super) type PathId = Result<Path<String>, PathRejection>;
-pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// Answer to a put or an end.
 #[derive(Debug, Serialize)]
@@ -37,40 +33,6 @@ pub(crate) struct Answer {
 #[derive(Debug, Serialize)]
 pub(crate) struct List {
     allocations: Vec<PutText>,
-}
-
-pub(super) fn invalid(error: &TextError) -> Refusal {
-    Refusal::new(ErrorCode::InvalidRequest, error.to_string())
-}
-
-pub(super) fn named(path: PathId) -> Result<String, Refusal> {
-    let refuse = |_| Refusal::new(ErrorCode::InvalidRequest, "the address names nothing");
-    path.map(|Path(id)| id).map_err(refuse)
-}
-
-/// Takes `allowed`, each at most once, and nothing else: a misspelt `at` must not mean "now".
-pub(super) fn parameters(
-    query: Parameters,
-    allowed: &[&'static str],
-) -> Result<BTreeMap<&'static str, String>, Refusal> {
-    let refuse = |words: String| Refusal::new(ErrorCode::InvalidRequest, words);
-    let Ok(Query(pairs)) = query else {
-        return Err(refuse("the parameters cannot be read".to_owned()));
-    };
-    let mut parameters = BTreeMap::new();
-    for (name, value) in pairs {
-        let Some(known) = allowed.iter().find(|known| **known == name) else {
-            let name: String = name.chars().take(64).collect();
-            let known = allowed.join(", ");
-            return Err(refuse(format!(
-                "there is no parameter {name:?}; this address takes {known}"
-            )));
-        };
-        if parameters.insert(*known, value).is_some() {
-            return Err(refuse(format!("parameter {name:?} is given twice")));
-        }
-    }
-    Ok(parameters)
 }
 
 impl Ingest {
@@ -130,8 +92,7 @@ pub(crate) async fn put_unnamed(
     Shared(ingest): Shared<Arc<Ingest>>,
     request: Request,
 ) -> Result<Json<Answer>, Refusal> {
-    let body = read_body(request).await?;
-    put(&ingest, PutText::from_json(&body).map_err(|error| invalid(&error))?).await
+    put(&ingest, unnamed(request).await?).await
 }
 
 /// `PUT /v1/allocations/{id}`: the id may also be in the body, then it is the same.
@@ -140,15 +101,7 @@ pub(crate) async fn put_named(
     path: PathId,
     request: Request,
 ) -> Result<Json<Answer>, Refusal> {
-    let path = named(path)?;
-    let body = read_body(request).await?;
-    let mut text = PutText::from_json(&body).map_err(|error| invalid(&error))?;
-    if text.id.is_empty() {
-        text.id = path;
-    } else if text.id != path {
-        return Err(invalid(&TextError::OtherId { path, body: text.id }));
-    }
-    put(&ingest, text).await
+    put(&ingest, under(path, request).await?).await
 }
 
 async fn put(ingest: &Ingest, mut text: PutText) -> Result<Json<Answer>, Refusal> {

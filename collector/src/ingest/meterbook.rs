@@ -14,9 +14,9 @@ use bijli_wire::{ErrorCode, HubId};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::allocations::{Parameters, PathId, invalid, named, parameters};
-use super::{Ingest, durable, internal, read_body, reply};
-use crate::allocation::{TextError, Verdict};
+use super::texts::{Parameters, PathId, invalid, parameters, under, unnamed};
+use super::{Ingest, durable, internal, reply};
+use crate::allocation::Verdict;
 use crate::calendar;
 use crate::frame::Frame;
 use crate::intake::Note;
@@ -138,8 +138,7 @@ pub(crate) async fn put_unnamed(
     Shared(ingest): Shared<Arc<Ingest>>,
     request: Request,
 ) -> Result<Json<Answer>, Refusal> {
-    let body = read_body(request).await?;
-    put(&ingest, TypedText::from_json(&body).map_err(|error| invalid(&error))?).await
+    put(&ingest, unnamed(request).await?).await
 }
 
 /// `PUT /v1/meterbook/{id}`: the id may also be in the body, then it is the same.
@@ -148,15 +147,7 @@ pub(crate) async fn put_named(
     path: PathId,
     request: Request,
 ) -> Result<Json<Answer>, Refusal> {
-    let path = named(path)?;
-    let body = read_body(request).await?;
-    let mut text = TypedText::from_json(&body).map_err(|error| invalid(&error))?;
-    if text.id.is_empty() {
-        text.id = path;
-    } else if text.id != path {
-        return Err(invalid(&TextError::OtherId { path, body: text.id }));
-    }
-    put(&ingest, text).await
+    put(&ingest, under(path, request).await?).await
 }
 
 async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refusal> {

@@ -25,6 +25,7 @@ pub mod refusal;
 pub mod server;
 #[cfg(test)]
 mod tests;
+mod texts;
 pub mod tls;
 
 use std::sync::{Arc, OnceLock};
