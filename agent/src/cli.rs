@@ -238,6 +238,9 @@ fn hold(edge: holders::Edge, dir: &std::path::Path) -> ExitCode {
         uptime_ms: clock.uptime().get(),
         boot: probe::boot_id(),
     };
+    if std::env::var("SLURM_JOB_ID").unwrap_or_default().is_empty() {
+        eprintln!("bijli-agent hold: no SLURM_JOB_ID is set: Slurm's prolog and epilog call this");
+    }
     let record = holders::Record::of(edge, when, &|name| std::env::var(name).ok());
     let left = record.map(|record| holders::leave(dir, &record, std::process::id()));
     if let Some(Err(e)) = left {

@@ -521,6 +521,10 @@ mod tests {
         let text = point("id = \"a\"\nrole = \"pdu\"\nfed_by = \"b\"");
         let words = load(&text).expect_err("an unknown feeder").to_string();
         assert_eq!(words.matches("which is not declared").count(), 1, "{words}");
+        let text = format!("{HUB}[[hub.meter]]\nid = \"m1\"\nclass = \"0.55\"\nstandard = \"x\"\n");
+        let words = load(&text).expect_err("no such class").to_string();
+        assert_eq!(words.matches("is no accuracy class").count(), 1, "{words}");
+        assert!(words.contains("class: \"0.55\""), "{words}");
     }
 
     /// Goal: each mistake is told with what, where and what to do.

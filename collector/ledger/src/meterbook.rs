@@ -70,7 +70,7 @@ pub enum MeterBookError {
         "a reading's {what} needs 1 to {most} bytes without control characters; it has {bytes}"
     )]
     Text { what: &'static str, most: usize, bytes: usize },
-    #[error("{at} is not over yet: a reading is typed after it was read")]
+    #[error("its time is not over yet: a reading is typed after it was read")]
     Ahead { at: UtcMillis },
     #[error("{meter} is a device of a node, no meter: its agent reads it")]
     NoMeter { meter: SubjectId },

@@ -110,6 +110,7 @@ struct Reading {
     who: String,
     why: String,
     photo_sha256: Option<String>,
+    point: Option<String>,
     #[serde(rename = "use")]
     used: String,
     since: Option<Since>,
@@ -199,6 +200,10 @@ impl Put {
             }
         }
         text.push_str(&field("use", reading.meaning()));
+        if reading.point.is_none() {
+            let words = "no point of the diagram has this meter: it is in no balance until one has";
+            text.push_str(&field("BUT", words));
+        }
         if let Some(compared) = &reading.compared {
             text.push_str(&field("compared", &compared.words()));
         }

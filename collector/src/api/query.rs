@@ -115,7 +115,12 @@ fn check_range(period: Period, longest: u64, is_asked: bool) -> Result<(), Refus
             Err(refuse("the period is empty: from and to are in the same interval".to_owned()))
         }
         Some(_) => Ok(()),
-        None => Err(refuse("from is after to".to_owned())),
+        None => {
+            let [from, to] = [period.from, period.to].map(calendar::rfc3339);
+            Err(refuse(format!(
+                "from is after to: {from}, and {to}; unsaid, to is where the books are closed"
+            )))
+        }
     }
 }
 

@@ -135,11 +135,11 @@ fn line(view: &View, phase: Phase) -> String {
         Phase::Playing { .. } | Phase::Booking => format!("{}\n", phase_line(phase)),
         Phase::Live => {
             let pue = match hub.day.as_deref().map(|day| &day.pue) {
-                Some(Ok(pue)) => pue_words(pue),
-                Some(Err(why)) => format!("none, {why}"),
-                None => "none yet".to_owned(),
+                Some(Ok(pue)) => pue.to_string(),
+                Some(Err(why)) => format!("no PUE, {why}"),
+                None => "no PUE yet".to_owned(),
             };
-            format!("{}: PUE {pue}; {}\n", hub.id, books(hub))
+            format!("{}: {pue}; {}\n", hub.id, books(hub))
         }
     };
     simulated.map(words).collect()

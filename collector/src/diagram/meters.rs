@@ -56,7 +56,7 @@ pub enum MeterError {
     Name(#[source] IdError),
     #[error("it is described twice")]
     Twice,
-    #[error("{key}: {source}")]
+    #[error("{key}")]
     Class { key: &'static str, source: ClassError },
     #[error("a class says nothing without the standard that it is under")]
     NoStandard,
@@ -64,7 +64,7 @@ pub enum MeterError {
     Ratio { found: String },
     #[error("ct_class is given, but no ct_ratio")]
     NoRatio,
-    #[error("{key}: {source}")]
+    #[error("{key}")]
     Date { key: &'static str, source: CivilError },
     #[error("calibration_due {due} is not after calibrated {calibrated}")]
     Due { calibrated: Date, due: Date },

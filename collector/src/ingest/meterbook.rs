@@ -17,7 +17,9 @@ use tokio::sync::oneshot;
 use super::texts::{Parameters, PathId, invalid, parameters, under, unnamed};
 use super::{Ingest, durable, internal, reply};
 use crate::allocation::Verdict;
+use crate::api::nodes::point_of;
 use crate::calendar;
+use crate::diagram::Plan;
 use crate::frame::Frame;
 use crate::intake::Note;
 use crate::meterbook::{TypedText, Untyped};
@@ -42,6 +44,8 @@ pub(crate) struct List {
 struct Told {
     #[serde(flatten)]
     text: TypedText,
+    /// Where the meter hangs in the diagram; `null`: nowhere, so what it counts is in no balance.
+    point: Option<String>,
     /// `kept`, `booked` or `witness`.
     #[serde(rename = "use")]
     used: &'static str,
@@ -74,9 +78,11 @@ struct Comparison {
 }
 
 impl Told {
-    fn of(hub: &HubId, status: &TypedStatus<'_>) -> Self {
+    fn of(hub: &HubId, plan: &Plan, status: &TypedStatus<'_>) -> Self {
+        let point = point_of(plan, status.reading.meter.as_str());
         Self {
             text: TypedText::of(hub, status.reading),
+            point: point.map(|point| point.id.clone()),
             used: match status.used {
                 TypedUse::Kept => "kept",
                 TypedUse::Booked => "booked",
@@ -124,11 +130,12 @@ pub(crate) async fn list(
     let meter = parameters.get("meter");
     let mut readings = Vec::new();
     for hub in hubs {
+        let plan = hub.view().plan.clone();
         let books = hub.books();
         let asked = books
             .typed()
             .filter(|typed| meter.is_none_or(|meter| typed.reading.meter.as_str() == meter));
-        readings.extend(asked.map(|typed| Told::of(&hub.id, &typed)));
+        readings.extend(asked.map(|typed| Told::of(&hub.id, &plan, &typed)));
     }
     Ok(Json(List { readings }))
 }
@@ -174,7 +181,8 @@ async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refus
 
 /// The reading as the books have it now.
 fn told(hub: &Hub, id: &str, verdict: &'static str) -> Result<Json<Answer>, Refusal> {
-    let reading = hub.books().typed_of(id).map(|status| Told::of(&hub.id, &status));
+    let plan = hub.view().plan.clone();
+    let reading = hub.books().typed_of(id).map(|status| Told::of(&hub.id, &plan, &status));
     let reading = reading.ok_or_else(internal)?;
     Ok(Json(Answer { verdict, reading }))
 }

@@ -1,5 +1,6 @@
 //! A real collector on a real loopback socket, told the truth and lies.
 
+mod page;
 mod typed;
 
 use std::io::{Read, Write};

@@ -61,7 +61,11 @@ impl RedfishConfig {
     pub fn check(&self) -> Result<(), String> {
         SubjectId::new(&self.meter).map_err(|error| error.to_string())?;
         if self.timeout == Millis::ZERO || self.timeout >= self.every {
-            return Err("`timeout` must be longer than nothing and shorter than `every`".into());
+            let Self { timeout, every, .. } = self;
+            return Err(format!(
+                "`timeout` must be longer than nothing and shorter than `every`; they are {timeout} \
+                 and {every}"
+            ));
         }
         if self.power_max == Milliwatts::ZERO {
             return Err("`power_max` must be above zero".to_owned());
