@@ -44,6 +44,7 @@ mod integrated;
 mod kept;
 mod kernel;
 mod places;
+mod rest;
 
 pub use numbers::Numbers;
 pub use places::Places;

@@ -5,6 +5,7 @@ use bijli_wire::units::human_energy;
 use maud::{Markup, html};
 
 use super::place::Flows;
+use super::svg::shorten;
 use crate::diagram::tree::{Carried, Of, Row, nodes};
 
 /// Width of the drawing, in pixels of its own: that of a telephone.
@@ -113,14 +114,6 @@ fn spoken(row: &Row, carried: &Carried) -> String {
         Of::Board | Of::Nodes { .. } => String::new(),
     };
     format!("{}: {}{fed}, {energy}", name(row), below(row))
-}
-
-fn shorten(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(room.saturating_sub(1)).collect();
-    format!("{kept}…")
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub(crate) fn share(part: u128, whole: u128) -> String {
 }
 
 /// At most `room` characters; what was cut is in the tooltip.
-fn shorten(text: &str, room: usize) -> String {
+pub(super) fn shorten(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.to_owned();
     }

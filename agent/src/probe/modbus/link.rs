@@ -18,6 +18,7 @@ use super::connection::Connection;
 use super::settings::ModbusConfig;
 use super::tls::TlsConfig;
 use crate::clock::Moment;
+use crate::probe::rest::Rest;
 use crate::probe::{How, Note, short};
 
 /// The Modbus specification's limit for one read.
@@ -28,8 +29,6 @@ const TLS_PORT: u16 = 802;
 /// Objects of the device identification that the specification names.
 const PRODUCT_CODE: u8 = 1;
 const REVISION: u8 = 2;
-const BACKOFF_MIN: Millis = Millis::new(1_000);
-const BACKOFF_MAX: Millis = Millis::new(60_000);
 
 /// Which of a meter's two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -164,18 +163,12 @@ pub(super) struct Link {
     timeout: Millis,
     tls: Option<TlsConfig>,
     connection: Option<Connection>,
-    backoff: Option<Backoff>,
+    rest: Rest,
     /// Who answered the last connection, by TLS.
     peer: Option<Peer>,
     /// Why nobody was believed, and what of it was told.
     untrusted: Option<String>,
     told: Option<String>,
-}
-
-struct Backoff {
-    until: Moment,
-    wait: Millis,
-    reason: String,
 }
 
 impl std::fmt::Debug for Link {
@@ -192,7 +185,7 @@ impl Link {
             timeout: config.timeout,
             tls: config.tls.clone(),
             connection: None,
-            backoff: None,
+            rest: Rest::default(),
             peer: None,
             untrusted: None,
             told: None,
@@ -201,22 +194,13 @@ impl Link {
 
     /// As [`Link::read`], but not before the back-off after the last failure is over.
     pub(super) fn read_at(&mut self, span: Span, now: Moment) -> Result<Vec<u16>, Failure> {
-        if let Some(backoff) = &self.backoff
-            && now < backoff.until
-        {
-            let (wait, reason) = (backoff.until.since(now), backoff.reason.clone());
+        if let Some((wait, reason)) = self.rest.left(now) {
             return Err(Failure::BackingOff { wait, reason });
         }
         let outcome = self.read(span);
         match &outcome {
-            Ok(_) | Err(Failure::Refused { .. }) => self.backoff = None,
-            Err(failure) => {
-                let before = self.backoff.as_ref().map(|backoff| backoff.wait.get());
-                let wait = before.map_or(BACKOFF_MIN.get(), |ms| ms.saturating_mul(2));
-                let wait = Millis::new(wait.min(BACKOFF_MAX.get()));
-                let reason = failure.to_string();
-                self.backoff = Some(Backoff { until: now.after(wait), wait, reason });
-            }
+            Ok(_) | Err(Failure::Refused { .. }) => self.rest.answered(),
+            Err(failure) => self.rest.failed(now, failure.to_string()),
         }
         outcome
     }

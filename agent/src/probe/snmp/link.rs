@@ -21,13 +21,12 @@ use tracing::subscriber::{NoSubscriber, with_default};
 use super::answer::{Answer, Answers, ObjectId};
 use super::settings::{AuthAlgorithm, Credentials, PrivacyAlgorithm};
 use crate::clock::Moment;
+use crate::probe::rest::Rest;
 use crate::probe::short;
 
 const PORT: u16 = 161;
 /// So many values of usual length fit a datagram of 1,472 bytes; a device may still say tooBig.
 const OBJECTS_MAX: usize = 32;
-const BACKOFF_MIN: Millis = Millis::new(1_000);
-const BACKOFF_MAX: Millis = Millis::new(60_000);
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,19 +50,13 @@ pub(super) struct Link {
     timeout: Millis,
     retries: u32,
     session: Option<Session>,
-    backoff: Option<Backoff>,
+    rest: Rest,
 }
 
 /// Its runtime turns only while something is asked; no thread belongs to it.
 struct Session {
     client: Client<UdpHandle>,
     runtime: Runtime,
-}
-
-struct Backoff {
-    until: Moment,
-    wait: Millis,
-    reason: String,
 }
 
 impl std::fmt::Debug for Link {
@@ -80,7 +73,7 @@ impl Link {
         retries: u32,
     ) -> Self {
         let address = address.to_owned();
-        Self { address, credentials, timeout, retries, session: None, backoff: None }
+        Self { address, credentials, timeout, retries, session: None, rest: Rest::default() }
     }
 
     /// As [`Link::get`], but not before the back-off after the last failure is over.
@@ -89,22 +82,13 @@ impl Link {
         names: &BTreeSet<ObjectId>,
         now: Moment,
     ) -> Result<Answers, Failure> {
-        if let Some(backoff) = &self.backoff
-            && now < backoff.until
-        {
-            let (wait, reason) = (backoff.until.since(now), backoff.reason.clone());
+        if let Some((wait, reason)) = self.rest.left(now) {
             return Err(Failure::BackingOff { wait, reason });
         }
         let outcome = self.get(names);
         match &outcome {
-            Ok(_) => self.backoff = None,
-            Err(failure) => {
-                let before = self.backoff.as_ref().map(|backoff| backoff.wait.get());
-                let wait = before.map_or(BACKOFF_MIN.get(), |ms| ms.saturating_mul(2));
-                let wait = Millis::new(wait.min(BACKOFF_MAX.get()));
-                let reason = failure.to_string();
-                self.backoff = Some(Backoff { until: now.after(wait), wait, reason });
-            }
+            Ok(_) => self.rest.answered(),
+            Err(failure) => self.rest.failed(now, failure.to_string()),
         }
         outcome
     }
