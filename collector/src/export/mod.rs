@@ -12,6 +12,7 @@ pub mod catalogue;
 mod events;
 mod gpus;
 mod meters;
+pub(crate) mod readings;
 mod scene;
 mod text;
 mod write;
@@ -21,10 +22,11 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use bijli_wire::UtcMillis;
 
 use crate::api::{aside, ready};
 use crate::refusal::{Refusal, method_not_allowed};
-use crate::state::Shared;
+use crate::state::{self, Shared};
 use scene::Scene;
 use text::Text;
 
@@ -49,22 +51,21 @@ async fn fleet(State(export): State<Export>) -> Result<impl IntoResponse, Refusa
     let text = aside(move || {
         // Half a replay would look like counters that fell.
         ready(&export.state)?;
-        Ok(export.render())
+        Ok(text_at(&export.state, export.state.clock.now()))
     })
     .await?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
 }
 
-impl Export {
-    fn render(&self) -> String {
-        let now = self.state.clock.now();
-        let scenes: Vec<Scene> = self.state.hubs().iter().map(|hub| Scene::of(hub, now)).collect();
-        let subjects: usize = scenes.iter().map(Scene::subjects).sum();
-        // A device has about 16 lines of 100 bytes.
-        let mut text = Text::with_capacity(subjects.saturating_mul(1_800).saturating_add(16_384));
-        write::write(&mut text, &scenes);
-        text.finish()
-    }
+/// What a scrape at `now` shows; whoever lives a hub in simulated time has a time of its own.
+#[must_use]
+pub fn text_at(state: &state::State, now: UtcMillis) -> String {
+    let scenes: Vec<Scene> = state.hubs().iter().map(|hub| Scene::of(hub, now)).collect();
+    let subjects: usize = scenes.iter().map(Scene::subjects).sum();
+    // A device has about 16 lines of 100 bytes.
+    let mut text = Text::with_capacity(subjects.saturating_mul(1_800).saturating_add(16_384));
+    write::write(&mut text, &scenes);
+    text.finish()
 }
 
 #[cfg(test)]
