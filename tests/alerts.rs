@@ -288,7 +288,7 @@ fn what_follows_from_a_cause_is_held_back_at_its_own_place_only() {
 fn the_page_shows_what_fires_and_says_when_it_cannot_know() {
     let (pager_port, _told) = pager();
     let folder = tempfile::tempdir().expect("a folder");
-    let (port, mut alertmanager) = alertmanager(folder.path(), pager_port);
+    let (port, mut alertmanager) = alertmanager(folder.path(), pager_port, Pace::Shipped);
     eventually("a ready Alertmanager", 60, || {
         ask("GET", port, "/-/ready", b"").filter(|answer| answer.status == 200)
     });
