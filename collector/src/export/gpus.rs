@@ -101,7 +101,7 @@ fn powers(text: &mut Text, scenes: &[Scene]) {
 }
 
 /// One family over every GPU of every node that is listed, with its hub, node and index.
-fn each_listed(
+pub(super) fn each_listed(
     text: &mut Text,
     scenes: &[Scene],
     mut line: impl FnMut(&mut Text, [&str; 3], &Scene, &Node, &Subject),

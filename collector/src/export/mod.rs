@@ -9,6 +9,7 @@
 //!   corrections are counted apart.
 
 pub mod catalogue;
+mod dcgm;
 mod events;
 mod gpus;
 mod meters;
@@ -39,10 +40,11 @@ struct Export {
     state: Shared,
 }
 
-/// `/metrics/fleet`.
+/// `/metrics/fleet`, and `/metrics/dcgm`.
 pub fn router(state: Shared) -> Router {
     Router::new()
         .route("/metrics/fleet", get(fleet))
+        .route("/metrics/dcgm", get(as_dcgm))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Export { state })
 }
@@ -52,6 +54,21 @@ async fn fleet(State(export): State<Export>) -> Result<impl IntoResponse, Refusa
         // Half a replay would look like counters that fell.
         ready(&export.state)?;
         Ok(text_at(&export.state, export.state.clock.now()))
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
+}
+
+/// GPUs as dcgm-exporter names them.
+async fn as_dcgm(State(export): State<Export>) -> Result<impl IntoResponse, Refusal> {
+    let text = aside(move || {
+        ready(&export.state)?;
+        let now = export.state.clock.now();
+        let hubs = export.state.hubs();
+        let scenes: Vec<Scene> = hubs.iter().map(|hub| Scene::of(hub, now)).collect();
+        let mut text = Text::default();
+        dcgm::write(&mut text, &scenes);
+        Ok(text.finish())
     })
     .await?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
