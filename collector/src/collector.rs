@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::firing::Firing;
 use crate::frame::Frame;
 use crate::health::Health;
 use crate::index;
@@ -147,6 +148,10 @@ pub async fn start(config: Config, banner: Option<String>) -> Result<Collector, 
     let state = Arc::new(State::new(Clock, config.rules, health.clone(), banner));
     for hub in &config.hubs {
         state.add_hub(Hub::configured(hub, config.rules));
+    }
+    if let Some(server) = &config.alertmanager {
+        let firing = Firing::start(server.clone(), state.clock);
+        state.set_firing(firing.map_err(CollectorError::Thread)?);
     }
     let ingest = Arc::new(Ingest::new(Arc::clone(&state)));
     let (stop, stopped) = watch::channel(false);
@@ -327,15 +332,13 @@ struct Threads {
     ledger: std::thread::JoinHandle<()>,
     snapshots: std::thread::JoinHandle<()>,
     index: (index::Index, std::thread::JoinHandle<()>),
-    feed: Option<Feed>,
+    feeds: Vec<Feed>,
 }
 
 impl Threads {
     /// Waits until everything is booked, and every leaf of it durable.
     fn join(self) -> Result<(), CollectorError> {
-        if let Some(feed) = self.feed {
-            feed.stop();
-        }
+        self.feeds.into_iter().for_each(Feed::stop);
         self.bookkeeper.join().map_err(|_| CollectorError::Ended)?;
         self.ledger.join().map_err(|_| CollectorError::Ended)?;
         self.snapshots.join().map_err(|_| CollectorError::Ended)?;
@@ -414,24 +417,29 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
         Journal::start(log, intake, setting, ended.journal).map_err(CollectorError::Thread)?;
     begin(config, ingest, &journal)?;
     barrier(&facts);
-    let feed = start_feed(config, &journal, &state.health)?;
+    let feeds = start_feeds(config, &journal, &state.health)?;
     if ingest.journal.set(journal).is_ok() {
         state.set_ready();
     }
     let index = (index, index_thread);
     let (ledger, snapshots) = (started.thread, snapshots_thread);
-    Ok(Threads { bookkeeper: thread, ledger, snapshots, index, feed })
+    Ok(Threads { bookkeeper: thread, ledger, snapshots, index, feeds })
 }
 
-fn start_feed(
+/// Each with a cursor of its own: what one store waits for, the other does not.
+fn start_feeds(
     config: &Config,
     journal: &Journal,
     health: &Health,
-) -> Result<Option<Feed>, CollectorError> {
-    let Some(target) = &config.influx else { return Ok(None) };
-    let dir = config.dir.join("feed");
-    let feed = Feed::start(target, &dir, journal.clone(), health.clone());
-    feed.map(Some).map_err(CollectorError::Feed)
+) -> Result<Vec<Feed>, CollectorError> {
+    let dir = |name: &str| config.dir.join(name);
+    let influx = config.influx.as_ref();
+    let influx = influx.map(|target| Feed::influx(target, &dir("feed"), journal.clone(), health));
+    let remote = config.remote_write.as_ref();
+    let remote = remote
+        .map(|server| Feed::remote_write(server, &dir("remote-write"), journal.clone(), health));
+    let feeds: std::io::Result<Vec<Feed>> = influx.into_iter().chain(remote).collect();
+    feeds.map_err(CollectorError::Feed)
 }
 
 fn open_ledger(config: &Config) -> Result<Log<RealDisk>, CollectorError> {

@@ -3,6 +3,7 @@
 
 mod agents;
 mod influx;
+mod server;
 mod xids;
 
 use std::collections::BTreeSet;
@@ -17,10 +18,12 @@ use serde::Deserialize;
 use agents::AgentsText;
 pub use agents::{AgentsConfig, AgentsOverrides};
 use influx::InfluxText;
+use server::ServerText;
 use xids::XidText;
 
 use crate::allocation::PutText;
 use crate::answers::layout::wrapped;
+use crate::caller::Server;
 use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
@@ -56,6 +59,10 @@ pub struct Config {
     pub allocations: Vec<PutText>,
     /// Where readings are handed on to; `None`: nowhere.
     pub influx: Option<feed::Target>,
+    /// Where readings are handed on to by remote write; `None`: nowhere.
+    pub remote_write: Option<Server>,
+    /// Who is asked what fires; `None`: the page does not say.
+    pub alertmanager: Option<Server>,
 }
 
 /// One hub.
@@ -125,6 +132,10 @@ struct Text {
     agents: Option<AgentsText>,
     #[serde(default)]
     influx: Option<InfluxText>,
+    #[serde(default)]
+    remote_write: Option<ServerText>,
+    #[serde(default)]
+    alertmanager: Option<ServerText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
 }
@@ -233,6 +244,10 @@ impl Config {
         let listen = check_listen(listen, text.allow_plain_http, &mut problems);
         let agents = agents::check(text.agents.clone(), folder, overrides, &mut problems);
         let influx = influx::check(text.influx.clone(), folder, &mut problems);
+        let remote_write = text.remote_write.clone();
+        let remote_write = server::check("remote_write", remote_write, folder, &mut problems);
+        let alertmanager = text.alertmanager.clone();
+        let alertmanager = server::check("alertmanager", alertmanager, folder, &mut problems);
         let rules = check_rules(&text, &mut problems);
         let segment_bytes = text.journal.segment.unwrap_or(64 << 20);
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
@@ -265,6 +280,8 @@ impl Config {
                 hubs,
                 allocations,
                 influx,
+                remote_write,
+                alertmanager,
             }),
             Some(_) | None => Err(problems),
         }
@@ -431,6 +448,13 @@ impl Config {
         }
         if let Some(target) = &self.influx {
             text.push_str(&influx::explain(target));
+        }
+        if let Some(server) = &self.remote_write {
+            let what = "every reading that has a metric, to";
+            text.push_str(&server::explain("remote_write", what, server));
+        }
+        if let Some(server) = &self.alertmanager {
+            text.push_str(&server::explain("alertmanager", "the page shows what fires at", server));
         }
         for hub in &self.hubs {
             text.push_str(&hub.explain(now));

@@ -17,6 +17,7 @@ use crate::carried::Room;
 use crate::clock::Clock;
 use crate::config::HubConfig;
 use crate::diagram::Plan;
+use crate::firing::Firing;
 use crate::health::Health;
 use crate::index::Index;
 use crate::xids::Xids;
@@ -39,6 +40,7 @@ pub struct State {
     hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
     replay: Replay,
     index: OnceLock<Index>,
+    firing: OnceLock<Firing>,
     leaves_made: AtomicU64,
 }
 
@@ -98,7 +100,20 @@ impl State {
     pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
         let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
         let (index, leaves_made, started) = (OnceLock::new(), AtomicU64::new(0), clock.now());
-        Self { clock, started, rules, health, banner, room, hubs, replay, index, leaves_made }
+        let firing = OnceLock::new();
+        Self {
+            clock,
+            started,
+            rules,
+            health,
+            banner,
+            room,
+            hubs,
+            replay,
+            index,
+            firing,
+            leaves_made,
+        }
     }
 
     #[must_use]
@@ -127,6 +142,16 @@ impl State {
     /// What is asked of entries that the books no longer hold; `None` before it is opened.
     pub fn index(&self) -> Option<&Index> {
         self.index.get()
+    }
+
+    /// Who is asked what fires; `None`: nobody.
+    pub fn firing(&self) -> Option<&Firing> {
+        self.firing.get()
+    }
+
+    pub(crate) fn set_firing(&self, firing: Firing) {
+        // Set once, by the driver.
+        drop(self.firing.set(firing));
     }
 
     pub(crate) fn set_index(&self, index: Index) {

@@ -17,6 +17,7 @@ pub mod site;
 pub mod slurm;
 pub mod snmp;
 pub mod stores;
+pub mod trace;
 pub mod truth;
 
 use std::time::{Duration, Instant};

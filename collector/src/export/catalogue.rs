@@ -251,7 +251,7 @@ pub fn document() -> String {
         let row = format!("| `{name}` | {} | {unit} | {labels} | {help} |\n", metric.kind.word());
         text.push_str(&row);
     }
-    text
+    text + &super::dcgm::document()
 }
 
 const DOCUMENT_HEAD: &str = "\

@@ -10,6 +10,7 @@
 
 mod diagram;
 mod events;
+mod firing;
 mod flow;
 mod place;
 mod render;

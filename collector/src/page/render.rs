@@ -6,6 +6,7 @@ use bijli_wire::units::{human_energy, human_power};
 use maud::{DOCTYPE, Markup, html};
 
 use super::diagram;
+use super::firing;
 use super::flow::draw;
 use super::place::{Detail, Flows, bands};
 use super::svg::{share, svg};
@@ -63,6 +64,7 @@ pub(super) fn fragment(view: &View) -> Markup {
             }
             Readiness::Ready => {}
         }
+        @if let Some(one) = &view.firing { (firing::section(one, view.now)) }
         @for one in &view.hubs { (hub(one, view.now)) }
         @if view.hubs.is_empty() && view.readiness == Readiness::Ready {
             .rebuild {

@@ -11,6 +11,7 @@ use bijli_ledger::{Books, Completeness, EventKind, IntervalState, Pue};
 use bijli_wire::message::EventKind as NodeEventKind;
 use bijli_wire::{HubId, Quantity, SubjectKind, UtcMillis};
 
+use super::firing::FiringView;
 use super::place::Flows;
 use crate::api::events::severity_of;
 use crate::api::fleet::{self, Node, Registers};
@@ -29,6 +30,8 @@ pub(crate) struct View {
     pub(crate) banner: Option<String>,
     pub(crate) now: UtcMillis,
     pub(crate) readiness: Readiness,
+    /// `None`: nobody is asked.
+    pub(crate) firing: Option<FiringView>,
     pub(crate) hubs: Vec<HubView>,
 }
 
@@ -137,7 +140,8 @@ impl View {
                 state.hubs().iter().map(|hub| HubView::of(hub, now, closed)).collect()
             }
         };
-        Self { banner: state.banner.clone(), now, readiness, hubs }
+        let firing = state.firing().map(FiringView::of);
+        Self { banner: state.banner.clone(), now, readiness, firing, hubs }
     }
 }
 
