@@ -27,6 +27,10 @@ meter = "lahore/hall"
 const TABLES: &str = r#"
 # Examples, no real factor.
 demand_window = "1m"
+[designed]
+pue = "1.25"
+source = "the bid"
+year = 2025
 [[crossing]]
 id = "mains"
 what = "water"
@@ -54,6 +58,8 @@ tax = "10 %"
 name = "all"
 rate = "36.00 Rs/kWh"
 "#;
+
+const DESIGNED: &str = "dPUE = 1.25 by design, nothing was measured: the bid, 2025";
 
 /// The edge of the interval that is open now.
 fn edge() -> i64 {
@@ -94,9 +100,9 @@ fn value(answer: &Value, name: &str) -> String {
     value.split([' ', ':']).next().expect("a word").to_owned()
 }
 
-/// Goal: a hub on paper has its figures from two rounds of readings, each with its terms; they survive
-/// a restart; a corrected factor corrects them; what is not declared is withheld; and the journal with its
-/// tables replays to the same leaves.
+/// Goal: a hub on paper has its figures from two rounds of readings, each with its terms; they
+/// survive a restart; a corrected factor corrects them; what is not declared is withheld; and the
+/// journal with its tables replays to the same leaves.
 #[test]
 fn a_hub_on_paper_has_its_figures_and_keeps_them() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -144,16 +150,7 @@ fn a_hub_on_paper_has_its_figures_and_keeps_them() {
     assert_eq!(millijoules(&tax["amount"]), (paisa + 5) / 10, "{cost}");
     assert_eq!(millijoules(&cost["numerator"]["amount"]), paisa + (paisa + 5) / 10);
 
-    let url = format!("http://127.0.0.1:{}", site.port);
-    let (from, to) = (utc(now - 600_000), utc(now - 20_000));
-    let words = ["kpi", "--hub", "lahore", "--from", &from, "--to", &to, "--url", &url];
-    let said = collector(&words);
-    assert!(said.status.success(), "{}", text(&said.stderr));
-    let said = text(&said.stdout);
-    for words in ["= 2.000 l/kWh: water", "factor grid, scope 2: an example, 2026", "no REF: "] {
-        assert!(said.contains(words), "{words:?} in {said}");
-    }
-
+    said_at_the_command_line(&site, &utc(now - 600_000), &utc(now - 20_000));
     let _status = site.collector.stop(30);
     site.restart();
     assert_eq!(site.json(&address)["kpis"], answer["kpis"]);
@@ -174,6 +171,20 @@ fn a_hub_on_paper_has_its_figures_and_keeps_them() {
     assert!(replay.status.success(), "{}{}", text(&replay.stdout), text(&replay.stderr));
 }
 
+/// The command line prints each figure with its terms, and what is withheld with its reason.
+fn said_at_the_command_line(site: &Site, from: &str, to: &str) {
+    let url = format!("http://127.0.0.1:{}", site.port);
+    let words = ["kpi", "--hub", "lahore", "--from", from, "--to", to, "--url", &url];
+    let said = collector(&words);
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    let said = text(&said.stdout);
+    for words in
+        ["= 2.000 l/kWh: water", "factor grid, scope 2: an example, 2026", "no REF: ", DESIGNED]
+    {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
+}
+
 /// How many texts the journal holds, by the remark in each.
 fn tables_in(dir: &Path) -> usize {
     let segments = std::fs::read_dir(dir.join("journal")).expect("a journal");
@@ -183,8 +194,8 @@ fn tables_in(dir: &Path) -> usize {
     bytes.map(|bytes| bytes.windows(remark.len()).filter(|part| part == remark).count()).sum()
 }
 
-/// Goal: `check` refuses tables that two hold on one day, with the file, both names and the day, and tells
-/// what is missing where they are sound.
+/// Goal: `check` refuses two factors that hold on one day, with the file, both names and the day,
+/// and tells what is missing where the tables are sound.
 #[test]
 fn check_tells_what_the_tables_say_twice_and_what_they_leave_out() {
     let folder = tempfile::tempdir().expect("a folder");

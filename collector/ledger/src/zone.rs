@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::civil::{Date, Offset};
 
-const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
+/// No offset is further from another.
+const TWO_DAYS_MS: i64 = 172_800_000;
 
 /// A place's offsets, or one offset for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,9 +75,9 @@ impl Zone {
     #[must_use]
     pub fn midnight(&self, date: Date) -> UtcMillis {
         let usual = self.first.midnight(date);
-        let near = |at: &UtcMillis| at.get().abs_diff(usual.get()) <= 2 * DAY_MS.unsigned_abs();
+        let near = |at: &UtcMillis| at.get().abs_diff(usual.get()) <= TWO_DAYS_MS.unsigned_abs();
         let changes = self.changes.iter().map(|(at, _)| *at).filter(near);
-        let before = UtcMillis::new(usual.get().saturating_sub(2 * DAY_MS));
+        let before = UtcMillis::new(usual.get().saturating_sub(TWO_DAYS_MS));
         let offsets = changes.clone().map(|at| self.offset(at)).chain([self.offset(before)]);
         let begins = offsets.map(|offset| offset.midnight(date)).chain(changes);
         begins.filter(|at| self.begins(*at, date)).min().unwrap_or(usual)
@@ -139,6 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     const HOUR: i64 = 3_600_000;
+    const DAY_MS: i64 = 86_400_000;
 
     fn offset(text: &str) -> Offset {
         text.parse().expect("an offset")

@@ -27,6 +27,7 @@ struct Answer {
     from: String,
     to: String,
     kpis: Vec<One>,
+    designed: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +109,9 @@ impl Answer {
         for one in &self.kpis {
             text.push('\n');
             text.push_str(&one.show());
+        }
+        if let Some(designed) = &self.designed {
+            text.push_str(&format!("\n{}\n", wrapped(designed, WIDTH).join("\n")));
         }
         text
     }

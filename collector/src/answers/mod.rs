@@ -1,5 +1,5 @@
-//! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `events` and `meterbook`,
-//! asked of a running collector over its JSON API.
+//! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `events` and
+//! `meterbook`, asked of a running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.

@@ -1,5 +1,5 @@
-//! `/v1/hubs/{hub}/kpis`: the figures beside PUE with their terms, or why each is withheld; and cost and
-//! emissions by project.
+//! `/v1/hubs/{hub}/kpis`: the figures beside PUE with their terms, or why each is withheld; and
+//! cost and emissions by project.
 
 use bijli_wire::ErrorCode;
 use serde::Serialize;
@@ -18,6 +18,8 @@ pub(super) struct Kpis {
     from: String,
     to: String,
     kpis: Vec<One>,
+    /// dPUE: from design data, beside what was measured; `null`: none is declared.
+    designed: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,8 +67,9 @@ pub(super) async fn period(asked: Asked) -> Answer<Kpis> {
             Err(why) => kpi::withheld(why.code, &why.message),
         };
         drop(books);
+        let (hub, designed) = (hub.id.to_string(), tables.designed());
         let kpis = kpis.into_iter().map(One::of).collect();
-        Ok(Kpis { hub: hub.id.to_string(), from: time(from), to: time(to), kpis })
+        Ok(Kpis { hub, from: time(from), to: time(to), kpis, designed })
     })
     .await
 }

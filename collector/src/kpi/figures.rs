@@ -160,7 +160,7 @@ impl<'a> Slices<'a> {
         let found = self.crossings(&[Crossed::Water, Crossed::PotableWater])?;
         let numerator = Quantity::new("water", found.sum, Unit::Millilitre);
         let denominator = self.it_term(found.it);
-        self.ratio("WUE", " l/kWh", (numerator, denominator), found.terms, found.intervals)
+        self.ratio("WUE", " l/kWh", (numerator, denominator), (found.terms, found.intervals))
     }
 
     fn cue(&self, method: Method) -> Result<Figure, Withheld> {
@@ -169,7 +169,7 @@ impl<'a> Slices<'a> {
         let numerator = Quantity::new("emissions", grams, Unit::Gram);
         let name = format!("CUE {}-based", method.word());
         let denominator = self.it_term(self.it());
-        self.ratio(&name, " kg CO2e/kWh", (numerator, denominator), terms, self.intervals())
+        self.ratio(&name, " kg CO2e/kWh", (numerator, denominator), (terms, self.intervals()))
     }
 
     /// Solar supplies, and what was bought for days that are all in the period.
@@ -205,7 +205,7 @@ impl<'a> Slices<'a> {
         let sum = terms.iter().map(|term| term.part.amount).sum();
         let pair =
             (Quantity::new("E_RES-TOT", sum, Unit::Millijoule), self.total_term(self.total()));
-        let figure = self.ratio("REF", "", pair, terms, self.intervals())?;
+        let figure = self.ratio("REF", "", pair, (terms, self.intervals()))?;
         Ok(Figure { notes, ..figure })
     }
 
@@ -213,7 +213,7 @@ impl<'a> Slices<'a> {
         let found = self.crossings(&[Crossed::ReusedHeat])?;
         let numerator = Quantity::new("E_REUSE", found.sum, Unit::Millijoule);
         let pair = (numerator, self.total_term(found.total));
-        self.ratio("ERF", "", pair, found.terms, found.intervals)
+        self.ratio("ERF", "", pair, (found.terms, found.intervals))
     }
 
     fn generators(&self) -> Result<Figure, Withheld> {
@@ -225,7 +225,7 @@ impl<'a> Slices<'a> {
         let part = Quantity::new("E_DC-BG", sum, Unit::Millijoule);
         let terms = vec![Term { part: part.clone(), from: None }];
         let pair = (part, self.total_term(self.total()));
-        self.ratio("E_DC-BG share", "", pair, terms, self.intervals())
+        self.ratio("E_DC-BG share", "", pair, (terms, self.intervals()))
     }
 
     fn total_term(&self, total: u128) -> Quantity {
@@ -265,7 +265,7 @@ impl<'a> Slices<'a> {
         let average = Quantity::new("average power", found.average, Unit::Milliwatt);
         let most = Quantity::new("maximum demand", found.milliwatts, Unit::Milliwatt);
         let terms = vec![Term { part: average.clone(), from: None }];
-        self.ratio("load factor", "", (average, most), terms, self.intervals())
+        self.ratio("load factor", "", (average, most), (terms, self.intervals()))
     }
 
     fn cost(&self) -> Result<Figure, Withheld> {
@@ -283,8 +283,7 @@ impl<'a> Slices<'a> {
         name: &str,
         unit: &str,
         (numerator, denominator): (Quantity, Quantity),
-        terms: Vec<Term>,
-        intervals: u32,
+        (terms, intervals): (Vec<Term>, u32),
     ) -> Result<Figure, Withheld> {
         if denominator.amount == 0 {
             let message = format!("{} is nothing", denominator.name);

@@ -5,7 +5,7 @@
 //! - On any day at most one factor of a source and method holds, and at most one tariff.
 //! - The windows of a tariff have every minute of a day once.
 
-use bijli_ledger::{Date, Measure, Role, Zone};
+use bijli_ledger::{Date, Measure, PueKind, Role, Zone};
 use bijli_wire::{Millis, SubjectId, UtcMillis};
 
 use crate::config::Problem;
@@ -21,6 +21,16 @@ pub struct Tables {
     pub(super) factors: Vec<Factor>,
     pub(super) tariffs: Vec<Tariff>,
     pub(super) renewables: Vec<Renewable>,
+    pub(super) designed: Option<Designed>,
+}
+
+/// What the design says that PUE would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Designed {
+    /// As it was written.
+    pub(super) pue: String,
+    pub(super) source: String,
+    pub(super) year: u16,
 }
 
 /// What crosses the boundary beside electricity, and the meter that counts it.
@@ -186,6 +196,14 @@ impl Tables {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+
+    /// The designed figure, to be shown beside what was measured and never with it.
+    #[must_use]
+    pub fn designed(&self) -> Option<String> {
+        let Designed { pue, source, year } = self.designed.as_ref()?;
+        let kind = PueKind::Designed;
+        Some(format!("{kind} = {pue} by design, nothing was measured: {source}, {year}"))
     }
 
     pub(super) fn factor(&self, of: Role, method: Method, on: Date) -> Option<(usize, &Factor)> {

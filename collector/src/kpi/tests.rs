@@ -74,8 +74,11 @@ fn shown(kpis: &[Kpi], name: &str) -> String {
     }
 }
 
+/// Meter, time, value.
+type Row = (&'static str, &'static str, &'static str);
+
 /// The readings, the tables and the figures of the page.
-fn page() -> (Vec<(&'static str, &'static str, &'static str)>, &'static str, Vec<&'static str>) {
+fn page() -> (Vec<Row>, &'static str, Vec<&'static str>) {
     let rows = PAGE.lines().filter(|line| line.starts_with("| ") && line.contains("+05:00"));
     let readings = rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
@@ -222,6 +225,7 @@ fn mistakes_by_table() {
                 + &tariff("u", &format!("{zone}\nfrom = \"2026-03-01\"\n{FLAT}")),
             "tariff \"u\": on 2026-03-01 tariff \"t\" holds too",
         ),
+        ("[designed]\npue = \"0.9\"\nsource = \"x\"\nyear = 2025".into(), "a PUE is above 1"),
         ("[[crossing]]\nid = \"x\"\nwhat = \"wine\"\nmeter = \"m\"".into(), "what = \"wine\""),
     ];
     for (text, words) in rows {
@@ -255,7 +259,7 @@ fn gaps_are_told_in_words() {
     }
 }
 
-/// Goal: on the day of 25 hours the peak is as long as on any other, and the rest is an hour longer.
+/// Goal: on the day of 25 hours, rates go by the clock on the wall, and no hour is lost.
 #[test]
 fn k4_tariff_hours_go_by_the_clock_on_the_wall() {
     let (first, last) = ("2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00");

@@ -10,7 +10,8 @@ use bijli_wire::{Millis, SubjectId};
 use serde::Deserialize;
 
 use super::tables::{
-    Crossed, Crossing, Days, Factor, MINUTES_OF_DAY, Method, Per, Renewable, Tables, Tariff, Window,
+    Crossed, Crossing, Days, Designed, Factor, MINUTES_OF_DAY, Method, Per, Renewable, Tables,
+    Tariff, Window,
 };
 use crate::calendar;
 use crate::config::Problem;
@@ -35,6 +36,8 @@ struct Text {
     tariffs: Vec<TariffText>,
     #[serde(default, rename = "renewable")]
     renewables: Vec<RenewableText>,
+    #[serde(default)]
+    designed: Option<DesignedText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,6 +101,14 @@ struct RenewableText {
     retired: bool,
     from: String,
     through: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DesignedText {
+    pue: String,
+    source: String,
+    year: u16,
 }
 
 /// Where something is, and the problems found so far.
@@ -233,6 +244,8 @@ impl Tables {
         overlaps("factor", named, meets, &mut problems);
         let named = tariffs.iter().map(|one| (one.id.as_str(), one.days, one)).collect();
         overlaps("tariff", named, |_: &Tariff, _| true, &mut problems);
+        let designed = text.designed;
+        let designed = designed.and_then(|text| text.check(at("designed".into(), &mut problems)));
         let demand_window = text.demand_window;
         let tables = Self {
             text: written.to_owned(),
@@ -241,6 +254,7 @@ impl Tables {
             factors,
             tariffs,
             renewables,
+            designed,
         };
         if problems.is_empty() { Ok(tables) } else { Err(problems) }
     }
@@ -380,6 +394,20 @@ impl WindowText {
             }
         };
         Some(Window { name: self.name, rate: self.rate, rate_micro, hours })
+    }
+}
+
+impl DesignedText {
+    fn check(self, mut check: Check<'_>) -> Option<Designed> {
+        let is_above_one =
+            Decimal::parse(&self.pue).is_some_and(|pue| pue.digits > pue.denominator());
+        let words = "a PUE is above 1: write it like \"1.25\"";
+        check.need(is_above_one.then_some(()), "pue", &self.pue, words)?;
+        if self.source.trim().is_empty() {
+            check.note("it has no source", "say which design says so");
+        }
+        let Self { pue, source, year } = self;
+        Some(Designed { pue, source, year })
     }
 }
 

@@ -35,8 +35,8 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     (
         "/v1/hubs/{hub}/kpis/projects",
         "Cost and emissions by project, to the paisa and the gram: what the supplies gave in each \
-         interval goes by its IT energy, and what no project used is nobody's (null). For periods whose \
-         entries are in memory.",
+         interval goes by its IT energy, and what no project used is nobody's (null). For periods \
+         whose entries are in memory.",
         "from, to",
         "hubs/isb/kpis/projects",
     ),
