@@ -113,8 +113,10 @@ impl<'a> Slices<'a> {
             let span = (slice.of.start, slice.of.end);
             let counted = self.books.typed_between(meter, what.measure(), span);
             sum += counted.map(u128::from).ok_or_else(|| {
-                let message =
-                    format!("the readings of {} meter {meter} do not span it", what.word());
+                let message = format!(
+                    "the readings of {} meter {meter} do not span the intervals",
+                    what.word()
+                );
                 Withheld::new("missing_readings", message)
             })?;
         }
