@@ -390,6 +390,7 @@ fn every_subcommand_explains_itself() {
                 "check",
                 "status",
                 "pue",
+                "kpi",
                 "balance",
                 "diagram",
                 "energy",

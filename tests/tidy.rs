@@ -135,6 +135,11 @@ const BANS: &[Ban] = &[
         instead: "keep UtcMillis; calendars are for people",
     },
     Ban {
+        word: "chrono_tz",
+        allowed: &["collector/src/calendar.rs"],
+        instead: "ask calendar::zone for the ledger's Zone",
+    },
+    Ban {
         word: "anyhow",
         allowed: &[
             "agent/src/main.rs",

@@ -28,10 +28,12 @@ use serde::{Deserialize, Serialize};
 use crate::activity::Activities;
 use crate::allocation::{EndText, PutText, TextError, Verdict};
 use crate::calibration::{CalibrationText, Unbooked};
+use crate::config::ConfigError;
 use crate::diagram::Plan;
 use crate::ingest::correction;
 use crate::intake::{Fact, Reply};
 use crate::journal::chain;
+use crate::kpi::Tables;
 use crate::leaves::{Lot, Trail};
 use crate::meterbook::{TypedText, Untyped};
 use crate::snapshot::Taken;
@@ -154,6 +156,13 @@ impl Bookkeeper {
             }
             Fact::Diagram { received, from, hub, toml } => {
                 self.set_diagram(&hub, from, &toml);
+                self.advance(received);
+            }
+            Fact::Tables { received, hub, toml } => {
+                match Tables::read(&toml) {
+                    Ok(tables) => self.hub(&hub).view_mut().tables = Arc::new(tables),
+                    Err(problems) => self.refuse("tables", &ConfigError::Problems { problems }),
+                }
                 self.advance(received);
             }
             Fact::Rules { received, rules } => {

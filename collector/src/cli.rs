@@ -1,8 +1,8 @@
-//! The command line: `serve`, `check`, `status`, `pue`, `balance`, `diagram`, `energy`,
+//! The command line: `serve`, `check`, `status`, `pue`, `kpi`, `balance`, `diagram`, `energy`,
 //! `events`, `meterbook`, `replay`, `demo`, `ca`.
 //!
 //! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
-//! line is wrong, and `pue` with 3 where the answer is that there is none.
+//! line is wrong, and `pue` and `kpi` with 3 where the answer is that there is none.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;

@@ -465,7 +465,7 @@ fn barrier(facts: &std::sync::mpsc::SyncSender<Fact>) {
     }
 }
 
-/// Journals rules, diagrams and allocations that the journal does not have.
+/// Journals rules, diagrams, tables and allocations that the journal does not have.
 fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), CollectorError> {
     let received = ingest.state.clock.now();
     let is_new = journal.intake().rules().is_none();
@@ -491,6 +491,14 @@ fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), Coll
         }
         let frame = Frame::Diagram { received, from, hub: hub.id.clone(), toml };
         append(config, journal, frame, Note::Other)?;
+    }
+    for hub in &config.hubs {
+        let toml = hub.tables.text.clone();
+        let known = journal.intake().tables(&hub.id).unwrap_or_default().to_owned();
+        if known != toml {
+            let frame = Frame::Tables { received, hub: hub.id.clone(), toml };
+            append(config, journal, frame, Note::Other)?;
+        }
     }
     for text in &config.allocations {
         put_from_file(config, ingest, journal, text)?;

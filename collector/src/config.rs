@@ -3,6 +3,7 @@
 
 mod agents;
 mod influx;
+mod kpis;
 mod server;
 mod xids;
 
@@ -27,6 +28,7 @@ use crate::caller::Server;
 use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
+use crate::kpi::Tables;
 use crate::xids::Xids;
 
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
@@ -72,6 +74,8 @@ pub struct HubConfig {
     pub title: String,
     pub nodes_expected: Option<u32>,
     pub plan: Plan,
+    /// What its figures beside PUE rest on.
+    pub tables: Tables,
     /// The XID catalogue as it has it.
     pub xids: Xids,
 }
@@ -168,6 +172,10 @@ struct HubText {
     #[serde(default)]
     utc_offset: Option<String>,
     #[serde(default)]
+    time_zone: Option<String>,
+    #[serde(default)]
+    kpis: Option<PathBuf>,
+    #[serde(default)]
     expected_nodes: Option<u32>,
     #[serde(default, rename = "point")]
     points: Vec<PlanPoint>,
@@ -263,7 +271,7 @@ impl Config {
             let what = "a raw segment is kept for 1 s at least";
             note(&mut problems, "journal.keep", what, "leave it out to keep them for ever");
         }
-        let hubs = check_hubs(text.hubs, &mut problems);
+        let hubs = check_hubs(text.hubs, (folder, rules.interval), &mut problems);
         let allocations = check_allocations(allocations, &hubs, &mut problems);
         let dir = overrides.dir.clone().unwrap_or(text.dir);
         let reserve_bytes = text.disk_reserve.unwrap_or(256 << 20);
@@ -356,7 +364,11 @@ fn check_rules(text: &Text, problems: &mut Vec<Problem>) -> Rules {
     Rules { interval, close_after, keep }
 }
 
-fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig> {
+fn check_hubs(
+    texts: Vec<HubText>,
+    (folder, interval): (&Path, Millis),
+    problems: &mut Vec<Problem>,
+) -> Vec<HubConfig> {
     if texts.is_empty() {
         note(problems, "hub", "no hub is declared", "add a [[hub]] section with an id");
     }
@@ -370,6 +382,7 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
             pue_estimated_max: text.pue_estimated_max,
             pue_estimate_doubt: text.pue_estimate_doubt,
             utc_offset: text.utc_offset,
+            time_zone: text.time_zone,
             points: text.points,
             meters: text.meters,
             nodes: text.nodes,
@@ -380,6 +393,7 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
         if !seen.insert(text.id.clone()) {
             note(problems, &place, "it is declared twice", "keep one [[hub]] section per hub");
         }
+        let tables = kpis::check(text.kpis.as_deref(), folder, interval, problems);
         let xids = xids::check(text.xids, &place, problems);
         match HubId::new(&text.id) {
             Err(error) => {
@@ -388,7 +402,7 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
             Ok(id) => {
                 let title = text.title.unwrap_or_else(|| text.id.clone());
                 let nodes_expected = text.expected_nodes;
-                hubs.push(HubConfig { id, title, nodes_expected, plan, xids });
+                hubs.push(HubConfig { id, title, nodes_expected, plan, tables, xids });
             }
         }
     }
@@ -480,6 +494,7 @@ impl HubConfig {
         };
         let open = self.plan.doubts().into_iter();
         let open = open.chain(self.plan.warnings(Offset::UTC.date(now)));
+        let open = open.chain(kpis::warnings(self, Offset::UTC.date(now)));
         let open: String = open.map(|words| indented("! ", &words)).collect();
         let facts = self.plan.explained();
         let facts: String = facts.lines().map(|line| indented("", line.trim())).collect();

@@ -35,6 +35,9 @@ pub struct Plan {
     /// Where the hub's days and months begin; `None`: in UTC.
     #[serde(default)]
     pub utc_offset: Option<String>,
+    /// The place whose clocks they follow, by its name in the tz database, in its stead.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     #[serde(default, rename = "point")]
     pub points: Vec<PlanPoint>,
     #[serde(default, rename = "meter")]
@@ -95,6 +98,10 @@ pub enum PlanError {
     Share { key: &'static str, found: String },
     #[error("utc_offset")]
     Offset(#[source] CivilError),
+    #[error("time_zone = {found:?} is no name of the tz database")]
+    Zone { found: String },
+    #[error("both utc_offset and time_zone are declared")]
+    TwoClocks,
     #[error("pue_standard needs 1 to 128 bytes")]
     Standard,
     #[error(transparent)]
@@ -114,6 +121,8 @@ impl PlanError {
             Self::Meter { source, .. } => source.remedy(),
             Self::Share { .. } => "write it like \"5 %\", at most 100 %",
             Self::Offset(_) => "write it like \"+05:00\": hours and minutes ahead of UTC",
+            Self::Zone { .. } => "write it like \"Asia/Karachi\"",
+            Self::TwoClocks => "keep time_zone: it knows when its clocks are changed",
             Self::Standard => "name the standard and its edition: \"ISO/IEC 30134-2:2026\"",
             Self::Text { .. } => "the journal was written by another version: upgrade",
             Self::Rule(rule) => match rule {
@@ -165,6 +174,7 @@ impl Plan {
             ("pue_estimated_max", &self.pue_estimated_max),
             ("pue_estimate_doubt", &self.pue_estimate_doubt),
             ("utc_offset", &self.utc_offset),
+            ("time_zone", &self.time_zone),
         ] {
             if let Some(value) = value {
                 text.push_str(&format!("{key} = {}\n", quoted(value)));

@@ -16,7 +16,7 @@
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
 //! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
-//! JSON. 14 typed reading: JSON.
+//! JSON. 14 typed reading: JSON. 18 tables: length of the hub id (1 byte), hub id, TOML as written.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -60,6 +60,12 @@ pub enum Frame {
     Diagram {
         received: UtcMillis,
         from: UtcMillis,
+        hub: HubId,
+        toml: String,
+    },
+    /// What the figures beside PUE rest on, in place of all before.
+    Tables {
+        received: UtcMillis,
         hub: HubId,
         toml: String,
     },
@@ -118,7 +124,7 @@ pub enum FrameError {
     Kind { found: u8 },
     #[error("a {kind} frame is cut short")]
     Cut { kind: &'static str },
-    #[error("a diagram frame names no valid hub: {reason}")]
+    #[error("a diagram or tables frame names no valid hub: {reason}")]
     Hub { reason: String },
     #[error("a text in a frame is not UTF-8")]
     NotText,
@@ -174,6 +180,7 @@ const KIND_SNAPSHOT: u8 = 11;
 const KIND_PRUNED: u8 = 12;
 const KIND_CALIBRATION: u8 = 13;
 const KIND_TYPED: u8 = 14;
+const KIND_TABLES: u8 = 18;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -187,6 +194,7 @@ impl Frame {
             | Self::Calibration { received, .. }
             | Self::Typed { received, .. }
             | Self::Diagram { received, .. }
+            | Self::Tables { received, .. }
             | Self::Tick { received }
             | Self::Rules { received, .. }
             | Self::Floor { received, .. }
@@ -219,6 +227,11 @@ impl Frame {
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
                 let parts = [&from.get().to_le_bytes()[..], &[length], hub, toml.as_bytes()];
                 framed(KIND_DIAGRAM, *received, &parts)
+            }
+            Self::Tables { received, hub, toml } => {
+                let hub = hub.as_str().as_bytes();
+                let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
+                framed(KIND_TABLES, *received, &[&[length], hub, toml.as_bytes()])
             }
             Self::Tick { received } => framed(KIND_TICK, *received, &[]),
             Self::Rules { received, rules } => {
@@ -268,6 +281,7 @@ impl Frame {
             KIND_CALIBRATION => Ok(Self::Calibration { received, json: body.to_vec() }),
             KIND_TYPED => Ok(Self::Typed { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
+            KIND_TABLES => decode_tables(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),
             KIND_FLOOR => decode_floor(received, body),
@@ -338,6 +352,13 @@ fn decode_diagram(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError>
     let hub = HubId::new(hub).map_err(|error| FrameError::Hub { reason: error.to_string() })?;
     let toml = std::str::from_utf8(toml).map_err(|_| FrameError::NotText)?.to_owned();
     Ok(Frame::Diagram { received, from, hub, toml })
+}
+
+fn decode_tables(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
+    let (hub, toml) = split_name(body, "tables")?;
+    let hub = HubId::new(hub).map_err(|error| FrameError::Hub { reason: error.to_string() })?;
+    let toml = std::str::from_utf8(toml).map_err(|_| FrameError::NotText)?.to_owned();
+    Ok(Frame::Tables { received, hub, toml })
 }
 
 fn decode_rules(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {

@@ -133,6 +133,11 @@ pub enum Fact {
         hub: HubId,
         toml: String,
     },
+    Tables {
+        received: UtcMillis,
+        hub: HubId,
+        toml: String,
+    },
     Rules {
         received: UtcMillis,
         rules: Rules,
@@ -189,6 +194,8 @@ pub struct Intake {
     nodes: BTreeMap<HubId, BTreeMap<NodeId, BTreeSet<SchemaId>>>,
     /// The diagram last journalled, by hub.
     diagrams: BTreeMap<HubId, String>,
+    /// The tables last journalled, by hub.
+    tables: BTreeMap<HubId, String>,
     rules: Option<Rules>,
     /// The last segment whose end is journalled; 0: none.
     pruned: u64,
@@ -205,6 +212,11 @@ impl Intake {
     #[must_use]
     pub fn diagram(&self, hub: &HubId) -> Option<&str> {
         self.diagrams.get(hub).map(String::as_str)
+    }
+
+    #[must_use]
+    pub fn tables(&self, hub: &HubId) -> Option<&str> {
+        self.tables.get(hub).map(String::as_str)
     }
 
     /// The rules this journal was begun with; `None`: it is empty.
@@ -319,6 +331,7 @@ impl Intake {
             | Frame::Batch { .. }
             | Frame::Corrected { .. }
             | Frame::Diagram { .. }
+            | Frame::Tables { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }
             | Frame::Floor { .. }
@@ -377,6 +390,11 @@ impl Intake {
             (Frame::Diagram { received, from, hub, toml }, _) => {
                 self.diagrams.insert(hub.clone(), toml.clone());
                 facts.push(Fact::Diagram { received, from, hub, toml });
+                Ok(())
+            }
+            (Frame::Tables { received, hub, toml }, _) => {
+                self.tables.insert(hub.clone(), toml.clone());
+                facts.push(Fact::Tables { received, hub, toml });
                 Ok(())
             }
             (Frame::Rules { received, rules }, _) => {
@@ -467,6 +485,7 @@ impl Note {
             | Frame::Calibration { .. }
             | Frame::Typed { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
+            | Frame::Tables { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }
             | Frame::Incident { .. }

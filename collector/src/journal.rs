@@ -429,7 +429,7 @@ fn weight(request: &Request) -> usize {
         | Frame::AllocationEnd { json, .. }
         | Frame::Calibration { json, .. }
         | Frame::Typed { json, .. } => json.len(),
-        Frame::Diagram { toml, .. } => toml.len(),
+        Frame::Diagram { toml, .. } | Frame::Tables { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. }
         | Frame::Rules { .. }

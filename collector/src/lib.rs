@@ -52,6 +52,7 @@ pub mod index;
 pub mod ingest;
 pub mod intake;
 pub mod journal;
+pub mod kpi;
 pub mod leaves;
 pub mod live;
 pub mod meterbook;

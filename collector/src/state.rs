@@ -20,6 +20,7 @@ use crate::diagram::Plan;
 use crate::firing::Firing;
 use crate::health::Health;
 use crate::index::Index;
+use crate::kpi::Tables;
 use crate::xids::Xids;
 
 /// Shared by every handler.
@@ -67,6 +68,8 @@ pub struct View {
     /// The single-line diagram last journalled, as declared; empty: none was. Where its
     /// `pue_category` is `None`, nobody may show a PUE, whatever the books could compute.
     pub plan: Plan,
+    /// What the figures beside PUE rest on; empty: nothing is declared.
+    pub tables: Arc<Tables>,
     /// Receive time of the newest frame; what the books call now.
     pub booked_until: Option<UtcMillis>,
 }

@@ -52,13 +52,14 @@ pub mod rules;
 mod split;
 pub mod subject;
 mod witnessed;
+mod zone;
 
 pub use account::{Account, AccountError, Nature, Share};
 pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
-    Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
-    Statement, TypedStatus, TypedUse,
+    Books, Closed, ClosedKind, Completeness, Counting, Fault, IntervalState, IntervalStatus,
+    Provisional, Statement, TypedStatus, TypedUse,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
 pub use civil::{CivilError, Date, Offset};
@@ -69,9 +70,10 @@ pub use entry::{Adjusts, Entry};
 pub use event::{EventKind, RegisterEvent};
 pub use leaf::{Leaf, LeafError, LeafMaker};
 pub use meter::{AccuracyClass, ClassError, Limits, Meter};
-pub use meterbook::{Compared, MeterBookError, Shown, TypedReading};
+pub use meterbook::{Compared, Measure, MeterBookError, Shown, TypedReading};
 pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, Withheld, roll_up};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};
 pub use subject::{Declared, RegisterHandle, SubjectStatus};
 pub use witnessed::HoldVerdict;
+pub use zone::Zone;

@@ -1,5 +1,5 @@
-//! Answers at the command line: `pue`, `balance`, `diagram`, `energy`, `events` and `meterbook`,
-//! asked of a running collector over its JSON API.
+//! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `events` and
+//! `meterbook`, asked of a running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -13,6 +13,7 @@ mod csv;
 mod diagram;
 mod energy;
 mod events;
+mod kpi;
 pub(crate) mod layout;
 mod meterbook;
 mod pue;
@@ -37,6 +38,9 @@ pub const NO_PUE: u8 = 3;
 pub enum Question {
     /// Asks for the PUE of a period, with all that it rests on; exits with 3 where there is none.
     Pue(pue::Ask),
+    /// Asks for the figures beside PUE: water, emissions, renewable and reused energy, generators,
+    /// demand, cost; exits with 3 where there is none at all.
+    Kpi(kpi::Ask),
     /// Asks for the trial balance of a period: every account with debits and credits.
     Balance(balance::Ask),
     /// Draws the single-line diagram with what passed each point of it in a period.
@@ -104,6 +108,7 @@ struct Period {
 pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
     match question {
         Question::Pue(asked) => pue::answer(asked).await,
+        Question::Kpi(asked) => kpi::answer(asked).await,
         Question::Balance(asked) => balance::answer(asked).await,
         Question::Diagram(asked) => diagram::answer(asked).await,
         Question::Energy(asked) => energy::answer(asked).await,

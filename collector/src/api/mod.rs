@@ -17,6 +17,7 @@ mod diagram;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod hubs;
+mod kpi;
 pub(crate) mod nodes;
 mod past;
 mod projects;
@@ -47,6 +48,8 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}", get(hubs::one))
         .route("/v1/hubs/{hub}/pue", get(pue::period))
         .route("/v1/hubs/{hub}/pue/intervals", get(pue::intervals))
+        .route("/v1/hubs/{hub}/kpis", get(kpi::period))
+        .route("/v1/hubs/{hub}/kpis/projects", get(kpi::projects))
         .route("/v1/hubs/{hub}/balance", get(balance::balance))
         .route("/v1/hubs/{hub}/flows", get(balance::flows))
         .route("/v1/hubs/{hub}/diagram", get(diagram::diagram))

@@ -18,6 +18,7 @@ use super::{Bookkeeper, Declaration};
 use crate::diagram::Plan;
 use crate::frame::{Frame, FrameDigest};
 use crate::intake::Intake;
+use crate::kpi::Tables;
 use crate::leaves::Trail;
 use crate::live::Live;
 use crate::snapshot::{LoadError, Loaded, Packer, Taken};
@@ -50,6 +51,8 @@ struct Shown {
     booked_until: Option<UtcMillis>,
     /// The diagram in words, as in the journal.
     plan: String,
+    /// The tables of the figures beside PUE, as in the journal.
+    tables: String,
     live: Live,
 }
 
@@ -90,7 +93,8 @@ impl Bookkeeper {
         for hub in self.hubs.values() {
             let view = hub.view().clone();
             let (booked_until, plan) = (view.booked_until, view.plan.to_toml());
-            let shown = Shown { booked_until, plan, live: hub.live().clone() };
+            let tables = view.tables.text.clone();
+            let shown = Shown { booked_until, plan, tables, live: hub.live().clone() };
             postcard::to_io(&shown, &mut *to)?;
         }
         Ok(())
@@ -145,6 +149,7 @@ fn fill(hub: &Hub, books: Books, shown: Shown) {
     view.booked_until = shown.booked_until;
     // It was read once; what cannot be read was refused when it came.
     view.plan = Plan::from_toml(&shown.plan).unwrap_or_default();
+    view.tables = Arc::new(Tables::read(&shown.tables).unwrap_or_default());
 }
 
 fn next<T: for<'de> Deserialize<'de>>(rest: &mut &[u8]) -> Result<T, LoadError> {

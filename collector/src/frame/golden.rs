@@ -25,7 +25,7 @@ use crate::meterbook::{RestartText, TypedText};
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -40,7 +40,11 @@ const NAMES: [&str; 14] = [
     "12-pruned.frame",
     "13-calibration.frame",
     "14-typed.frame",
+    "18-tables.frame",
 ];
+
+/// As an operator wrote it, with a remark.
+const TABLES: &str = "# Of 2025.\ndemand_window = \"30m\"\n";
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
@@ -161,7 +165,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 14] {
+fn frames() -> [Frame; 15] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -185,6 +189,7 @@ fn frames() -> [Frame; 14] {
         Frame::Pruned { received: at(1_204), pruned },
         Frame::Calibration { received: at(1_205), json: calibration().to_json() },
         Frame::Typed { received: at(1_206), json: typed().to_json() },
+        Frame::Tables { received: at(1_207), hub: hub(), toml: TABLES.to_owned() },
     ]
 }
 
@@ -202,6 +207,7 @@ fn plain(frame: Frame) -> Frame {
         | Frame::Calibration { .. }
         | Frame::Typed { .. }
         | Frame::Diagram { .. }
+        | Frame::Tables { .. }
         | Frame::Tick { .. }
         | Frame::Rules { .. }
         | Frame::Floor { .. }
@@ -235,7 +241,7 @@ fn a_reader_written_from_the_document_agrees() {
     };
     let received = [
         0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
-        1_204_000, 1_205_000, 1_206_000,
+        1_204_000, 1_205_000, 1_206_000, 1_207_000,
     ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
@@ -283,6 +289,10 @@ fn a_reader_written_from_the_document_agrees() {
                 body,
                 br#"{"id":"m-incomer/2025-10-09","hub":"lahore","meter":"m-incomer","at":"2025-10-09T13:53:20+05:00","value":"001234.50 kWh","factor":160,"rollover_digits":6,"restart":{"value":"0.00 kWh","factor":200},"who":"A. Khan","why":"new transformers","photo_sha256":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"}"#
             ),
+            18 => {
+                assert_eq!((body[0], &body[1..7]), (6, &b"lahore"[..]));
+                assert_eq!(&body[7..], TABLES.as_bytes());
+            }
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));
                 assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);

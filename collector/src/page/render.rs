@@ -13,6 +13,7 @@ use super::svg::{share, svg};
 use super::tables::{self, Ends};
 use super::view::{Day, HubView, Note, Open, View, minute, span};
 use crate::api::Period;
+use crate::kpi::Kpi;
 use crate::state::Readiness;
 
 pub(super) fn page(view: &View) -> Markup {
@@ -97,10 +98,25 @@ fn hub(hub: &HubView, now: UtcMillis) -> Markup {
             @for fault in &hub.faults { p.banner role="alert" { "Not closed: " (fault) } }
             .tiles { (pue_tile(day)) (energy_tiles(day, hub)) }
             (energy(hub, day))
+            @if !hub.beside.is_empty() { h3 { "Beside PUE" } (beside(&hub.beside)) }
             (single_line(hub, day))
             h3 { "Nodes" } (tables::nodes(hub))
             @if !hub.meters.is_empty() { h3 { "Meters" } (tables::meters(&hub.meters)) }
             (notes(hub, now))
+        }
+    }
+}
+
+/// Every figure in the form in which it may be printed, or why there is none.
+fn beside(kpis: &[Kpi]) -> Markup {
+    html! {
+        ul.doubts {
+            @for kpi in kpis {
+                @match &kpi.outcome {
+                    Ok(figure) => li { (figure.shown) },
+                    Err(why) => li.soft { "no " (kpi.name) ": " (why.message) },
+                }
+            }
         }
     }
 }

@@ -28,6 +28,9 @@ async fn the_page_names_every_figure_with_what_it_must_carry() {
         "provisional",
         "m-chiller",
         "70 °C",
+        "Beside PUE",
+        "CUE location-based (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 0.533 kg CO2e/kWh",
+        "no WUE: no crossing of water",
     ] {
         assert!(reply.body.contains(words), "{words}");
     }

@@ -21,6 +21,7 @@ use crate::calendar::rfc3339;
 use crate::diagram::Plan;
 use crate::diagram::tree::Row;
 use crate::events::NodeEvent;
+use crate::kpi::{self, Kpi};
 use crate::severity::Severity;
 use crate::state::{Hub, Readiness, State};
 
@@ -51,6 +52,8 @@ pub(crate) struct HubView {
     pub(crate) meters: Vec<MeterRow>,
     /// The single-line diagram; empty: none is declared.
     pub(crate) diagram: Vec<Row>,
+    /// The figures beside the day's PUE; none where no tables are declared.
+    pub(crate) beside: Vec<Kpi>,
     /// What it leaves open, in words.
     pub(crate) doubts: Vec<String>,
     pub(crate) notes: Vec<Note>,
@@ -149,10 +152,13 @@ impl HubView {
     fn of(hub: &Hub, now: UtcMillis, kept: &Closed) -> Self {
         let nodes = fleet::nodes(hub, now);
         let registers = fleet::registers(hub);
-        let plan = hub.view().plan.clone();
+        let (plan, tables) = (hub.view().plan.clone(), Arc::clone(&hub.view().tables));
         let node_events = node_notes(hub);
         let books = hub.books();
         let day = kept.day(&hub.id, &books, plan.pue_category.is_some());
+        let pue = day.as_ref().and_then(|day| day.pue.as_ref().ok());
+        let beside = pue.filter(|_| !tables.is_empty());
+        let beside = beside.map(|pue| kpi::of(&books, &tables, pue)).unwrap_or_default();
         let open = books.provisional().map(|open| Open {
             period: Period { from: open.start, to: open.end },
             flows: open.flows,
@@ -170,6 +176,7 @@ impl HubView {
             open: open.filter(|open| !open.flows.is_empty()),
             nodes: nodes.iter().map(|node| NodeRow::of(node, &registers, now)).collect(),
             meters: by_hand(meters(&nodes, &registers, &plan, now), &books, now),
+            beside,
             diagram: if plan.is_empty() { Vec::new() } else { plan.rows() },
             doubts: plan.doubts(),
         }

@@ -20,6 +20,7 @@ mod query;
 mod statement;
 mod typed;
 
+pub use figure::Counting;
 pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
 pub use statement::Statement;
 pub use typed::{TypedStatus, TypedUse};

@@ -169,9 +169,9 @@ impl Pue {
     /// frequency (C: each 15 minutes or oftener; else D).
     #[must_use]
     pub fn wp49(&self) -> String {
-        let offset = self.policy.offset;
-        let months = offset.months(self.from, self.to);
-        let averaged = match (months, offset.days(self.from, self.to)) {
+        let zone = self.policy.zone();
+        let months = zone.months(self.from, self.to);
+        let averaged = match (months, zone.days(self.from, self.to)) {
             (Some(12), _) => "Y",
             (Some(1), _) => "M",
             (_, Some(7)) => "W",

@@ -206,7 +206,7 @@ impl PueSum {
 
 /// A year is one only if it was measured.
 fn kind(asked: &Asked<'_>, complete: u32, expected: u32) -> PueKind {
-    let is_year = asked.policy.offset.months(asked.from, asked.to) == Some(12);
+    let is_year = asked.policy.zone().months(asked.from, asked.to) == Some(12);
     let missing = u64::from(expected.saturating_sub(complete));
     let is_measured = !exceeds(missing.into(), expected.into(), asked.policy.estimated_ppm_max);
     if is_year && is_measured { PueKind::Annual } else { PueKind::Interim }

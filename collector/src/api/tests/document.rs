@@ -25,6 +25,22 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hubs/isb/pue/intervals?from=2026-08-01T09:45:00Z",
     ),
     (
+        "/v1/hubs/{hub}/kpis",
+        "The figures beside PUE: WUE, CUE, REF, ERF, the generators' share, demand, load factor, \
+         cost. Each with its terms as integers, or `withheld` with a code and words. Nothing has a \
+         usual value: `docs/kpis.md` says what the operator declares, and every formula.",
+        "from, to",
+        "hubs/isb/kpis",
+    ),
+    (
+        "/v1/hubs/{hub}/kpis/projects",
+        "Cost and emissions by project, to the paisa and the gram: what the supplies gave in each \
+         interval goes by its IT energy, and what no project used is nobody's (null). For periods \
+         whose entries are in memory.",
+        "from, to",
+        "hubs/isb/kpis/projects",
+    ),
+    (
         "/v1/hubs/{hub}/balance",
         "The trial balance: both sides of every account. `imbalance_mj` is \"0\".",
         "from, to",

@@ -60,9 +60,25 @@ pub(crate) fn state(start: i64, quarters: i64) -> Shared {
     hub.is_configured = true;
     let hub = state.add_hub(hub);
     fill(&hub, plan(), start, quarters);
+    let tables = crate::kpi::Tables::read(TABLES).expect("sound");
+    hub.view_mut().tables = Arc::new(tables);
     state.set_ready();
     Arc::new(state)
 }
+
+/// One factor; no market-based one, no water.
+const TABLES: &str = r#"
+demand_window = "30m"
+[[factor]]
+id = "grid-example"
+of = "grid"
+method = "location"
+value = "400 g/kWh"
+scope = 2
+source = "an example, no real factor"
+year = 2026
+from = "2026-01-01"
+"#;
 
 fn id(hub: &str) -> HubId {
     HubId::new(hub).expect("a name")
