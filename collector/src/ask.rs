@@ -54,6 +54,18 @@ pub async fn put<T: DeserializeOwned>(
     send(url, path, (Method::PUT, Bytes::from(json))).await
 }
 
+/// `POST path` with a JSON; as [`ask`].
+///
+/// # Errors
+/// As [`ask`].
+pub async fn post<T: DeserializeOwned>(
+    url: &str,
+    path: &str,
+    json: Vec<u8>,
+) -> Result<(String, T), AskError> {
+    send(url, path, (Method::POST, Bytes::from(json))).await
+}
+
 async fn send<T: DeserializeOwned>(
     url: &str,
     path: &str,

@@ -508,6 +508,7 @@ fn put_from_file(
         | crate::allocation::Verdict::Ended(_)
         | crate::allocation::Verdict::Calibrated(_)
         | crate::allocation::Verdict::Typed(_)
+        | crate::allocation::Verdict::Period(_)
         | crate::allocation::Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();

@@ -54,6 +54,7 @@ pub mod leaves;
 pub mod live;
 pub mod meterbook;
 pub mod page;
+pub mod period;
 pub mod replay;
 pub mod scrub;
 pub mod severity;

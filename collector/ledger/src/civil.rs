@@ -71,6 +71,33 @@ impl Date {
         }
     }
 
+    #[must_use]
+    pub const fn year(self) -> i32 {
+        self.year
+    }
+
+    /// From 1.
+    #[must_use]
+    pub const fn month(self) -> u8 {
+        self.month
+    }
+
+    /// Days since 1970-01-01: [`Date::of_day`] turned round.
+    fn day_number(self) -> i64 {
+        let (year, month) = (i64::from(self.year), i64::from(self.month));
+        let year = if month <= 2 { year.saturating_sub(1) } else { year };
+        let from_march = month.saturating_add(9).rem_euclid(12);
+        let month_begun = from_march.saturating_mul(153).saturating_add(2).div_euclid(5);
+        let day_of_year = month_begun.saturating_add(i64::from(self.day)).saturating_sub(1);
+        let leap = |n: i64| year.div_euclid(n);
+        year.saturating_mul(365)
+            .saturating_add(leap(4))
+            .saturating_sub(leap(100))
+            .saturating_add(leap(400))
+            .saturating_add(day_of_year)
+            .saturating_sub(719_468)
+    }
+
     /// Months from year 0.
     fn month_number(self) -> i64 {
         i64::from(self.year).saturating_mul(12).saturating_add(i64::from(self.month))
@@ -135,6 +162,14 @@ impl Offset {
         Date::of_day(self.local(at).div_euclid(DAY_MS))
     }
 
+    /// When a day begins.
+    #[must_use]
+    pub fn midnight(self, date: Date) -> UtcMillis {
+        let local = date.day_number().saturating_mul(DAY_MS);
+        let off = i64::from(self.minutes).saturating_mul(MINUTE_MS);
+        UtcMillis::new(local.saturating_sub(off))
+    }
+
     /// How many whole calendar months a period has; `None` if it is not made of such.
     #[must_use]
     pub fn months(self, from: UtcMillis, to: UtcMillis) -> Option<u32> {
@@ -168,7 +203,8 @@ impl Offset {
         if self == Self::UTC { dates } else { format!("{dates} {self}") }
     }
 
-    fn time(self, at: UtcMillis) -> String {
+    /// A moment to the second.
+    pub(crate) fn time(self, at: UtcMillis) -> String {
         let second = self.local(at).rem_euclid(DAY_MS).div_euclid(1_000);
         let (minute, second) = (second.div_euclid(60), second.rem_euclid(60));
         let (hour, minute) = (minute.div_euclid(60), minute.rem_euclid(60));

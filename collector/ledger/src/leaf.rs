@@ -25,6 +25,7 @@ use bijli_wire::{HubId, NodeId, UtcMillis};
 
 use crate::account::{Account, Nature};
 use crate::diagram::{Category, PointId, Role};
+use crate::period::{PeriodClosed, Restatement};
 use crate::pue::Withheld;
 use crate::rules::RULE_VERSION;
 
@@ -90,6 +91,10 @@ pub enum Body {
     Pruned(Pruned),
     /// The books as they stood after the last record that this leaf names.
     Snapshot(Snapshot),
+    /// A month was closed, with its figures.
+    Period(Box<PeriodClosed>),
+    /// A closed month has other figures than were told.
+    Restatement(Box<Restatement>),
 }
 
 /// Entries of one owner.
@@ -196,6 +201,12 @@ impl Leaf {
         Self { rule_version: RULE_VERSION, hub: None, source, body }
     }
 
+    /// A leaf about a month of one hub.
+    #[must_use]
+    pub const fn of_period(hub: HubId, body: Body, source: Source) -> Self {
+        Self { rule_version: RULE_VERSION, hub: Some(hub), source, body }
+    }
+
     /// The one form of this leaf.
     ///
     /// # Panics
@@ -230,7 +241,11 @@ impl Leaf {
     pub const fn posting(&self) -> Option<&Posting> {
         match &self.body {
             Body::Posting(posting) | Body::Adjustment { posting, .. } => Some(posting),
-            Body::Summary(_) | Body::Pruned(_) | Body::Snapshot(_) => None,
+            Body::Summary(_)
+            | Body::Pruned(_)
+            | Body::Snapshot(_)
+            | Body::Period(_)
+            | Body::Restatement(_) => None,
         }
     }
 
@@ -240,7 +255,7 @@ impl Leaf {
         match &self.body {
             Body::Posting(posting) | Body::Adjustment { posting, .. } => Some(posting.interval),
             Body::Summary(summary) => Some(summary.interval),
-            Body::Pruned(_) | Body::Snapshot(_) => None,
+            Body::Pruned(_) | Body::Snapshot(_) | Body::Period(_) | Body::Restatement(_) => None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Answers at the command line: `pue`, `balance`, `diagram`, `energy`, `events` and `meterbook`,
-//! asked of a running collector over its JSON API.
+//! Answers at the command line: `pue`, `balance`, `diagram`, `energy`, `events`, `meterbook` and
+//! `period`, asked of a running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -15,6 +15,7 @@ mod energy;
 mod events;
 pub(crate) mod layout;
 mod meterbook;
+mod period;
 mod pue;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,9 @@ pub enum Question {
     /// Writes down what a person read off a meter, and lists it.
     #[command(subcommand)]
     Meterbook(meterbook::Ask),
+    /// Closes a month with its figures, and tells what became of it since.
+    #[command(subcommand)]
+    Period(period::Ask),
 }
 
 /// What is printed.
@@ -109,6 +113,7 @@ pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
         Question::Energy(asked) => energy::answer(asked).await,
         Question::Events(asked) => events::answer(asked).await,
         Question::Meterbook(asked) => meterbook::answer(asked).await,
+        Question::Period(asked) => period::answer(asked).await,
     }
 }
 

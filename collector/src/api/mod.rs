@@ -19,6 +19,7 @@ pub(crate) mod fleet;
 pub(crate) mod hubs;
 pub(crate) mod nodes;
 mod past;
+pub(crate) mod periods;
 mod projects;
 pub(crate) mod pue;
 pub(crate) mod query;
@@ -55,6 +56,8 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/events", get(balance::events))
         .route("/v1/hubs/{hub}/projects", get(projects::list))
         .route("/v1/hubs/{hub}/projects/{project}", get(projects::one))
+        .route("/v1/hubs/{hub}/periods", get(periods::list))
+        .route("/v1/hubs/{hub}/periods/{month}", get(periods::one))
         .route("/v1/hubs/{hub}/nodes", get(nodes::list))
         .route("/v1/hubs/{hub}/nodes/{node}", get(nodes::one))
         .route("/v1/hubs/{hub}/devices", get(nodes::devices))

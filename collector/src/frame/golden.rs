@@ -22,10 +22,11 @@ use crate::health::Health;
 use crate::ingest::admission::LaneKey;
 use crate::intake::Intake;
 use crate::meterbook::{RestartText, TypedText};
+use crate::period::PeriodText;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -40,6 +41,7 @@ const NAMES: [&str; 14] = [
     "12-pruned.frame",
     "13-calibration.frame",
     "14-typed.frame",
+    "16-period.frame",
 ];
 
 fn golden() -> PathBuf {
@@ -122,6 +124,17 @@ fn calibration() -> CalibrationText {
 }
 
 /// The first of its meter: no energy yet, so that the entries stay as they were.
+/// Of a month that is not over in these books: it is refused, each time.
+fn period() -> PeriodText {
+    PeriodText {
+        month: "2025-09".into(),
+        hub: Some("lahore".into()),
+        by: "A. Khan".into(),
+        despite: Some("begun in October".into()),
+        cause: None,
+    }
+}
+
 fn typed() -> TypedText {
     TypedText {
         id: "m-incomer/2025-10-09".into(),
@@ -161,7 +174,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 14] {
+fn frames() -> [Frame; 15] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -185,6 +198,7 @@ fn frames() -> [Frame; 14] {
         Frame::Pruned { received: at(1_204), pruned },
         Frame::Calibration { received: at(1_205), json: calibration().to_json() },
         Frame::Typed { received: at(1_206), json: typed().to_json() },
+        Frame::Period { received: at(1_207), json: period().to_json() },
     ]
 }
 
@@ -201,6 +215,7 @@ fn plain(frame: Frame) -> Frame {
         | Frame::AllocationEnd { .. }
         | Frame::Calibration { .. }
         | Frame::Typed { .. }
+        | Frame::Period { .. }
         | Frame::Diagram { .. }
         | Frame::Tick { .. }
         | Frame::Rules { .. }
@@ -235,7 +250,7 @@ fn a_reader_written_from_the_document_agrees() {
     };
     let received = [
         0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
-        1_204_000, 1_205_000, 1_206_000,
+        1_204_000, 1_205_000, 1_206_000, 1_207_000,
     ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
@@ -282,6 +297,10 @@ fn a_reader_written_from_the_document_agrees() {
             14 => assert_eq!(
                 body,
                 br#"{"id":"m-incomer/2025-10-09","hub":"lahore","meter":"m-incomer","at":"2025-10-09T13:53:20+05:00","value":"001234.50 kWh","factor":160,"rollover_digits":6,"restart":{"value":"0.00 kWh","factor":200},"who":"A. Khan","why":"new transformers","photo_sha256":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"}"#
+            ),
+            16 => assert_eq!(
+                body,
+                br#"{"month":"2025-09","hub":"lahore","by":"A. Khan","despite":"begun in October"}"#
             ),
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));

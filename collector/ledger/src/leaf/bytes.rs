@@ -10,6 +10,7 @@
 //! 3 summary   interval 8 · end 8 · revision 4 · old_leaf 8 (all ones: none) · leaves 4 ·
 //!             first_entry 8 · entries 4 · supplied 16 · used 16 · pue · count 2 · reasons · more 4
 //! 4 pruned    segment 8 · first 8 · last 8 · bytes 8 · sha256 32
+//! 9 period    10 restatement: in `period`
 //! owner       0 hub · 1 point name · 2 node name
 //! entries     count 2 · accounts (names, in the order of accounts) · base 8 · count 4 · lines
 //! line        seq - base 4 · debit 2 · credit 2 · class 1 (+128: reversal) · amount 8
@@ -18,6 +19,8 @@
 //! reason      1 if a dispute, else 0 · words
 //! ```
 //! Kinds and numbers are append only.
+
+mod period;
 
 use std::collections::BTreeMap;
 
@@ -38,6 +41,8 @@ const KIND_ADJUSTMENT: u8 = 2;
 const KIND_SUMMARY: u8 = 3;
 const KIND_PRUNED: u8 = 4;
 const KIND_SNAPSHOT: u8 = 5;
+const KIND_PERIOD: u8 = 9;
+const KIND_RESTATEMENT: u8 = 10;
 const REVERSAL: u8 = 0x80;
 const NO_LEAF: u64 = u64::MAX;
 /// What one line takes.
@@ -51,6 +56,8 @@ pub(super) fn encode(leaf: &Leaf) -> Vec<u8> {
         Body::Summary(_) => KIND_SUMMARY,
         Body::Pruned(_) => KIND_PRUNED,
         Body::Snapshot(_) => KIND_SNAPSHOT,
+        Body::Period(_) => KIND_PERIOD,
+        Body::Restatement(_) => KIND_RESTATEMENT,
     });
     to.u32(leaf.rule_version);
     to.name(leaf.hub.as_ref().map_or("", HubId::as_str));
@@ -74,6 +81,8 @@ pub(super) fn encode(leaf: &Leaf) -> Vec<u8> {
             to.u64(*bytes);
             to.bytes(sha256);
         }
+        Body::Period(period) => to.period(period),
+        Body::Restatement(restatement) => to.restatement(restatement),
     }
     to.0
 }
@@ -113,6 +122,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Leaf, LeafError> {
             bytes: from.u64("bytes")?,
             sha256: from.hash("hash of the snapshot")?,
         }),
+        KIND_PERIOD => Body::Period(Box::new(from.period()?)),
+        KIND_RESTATEMENT => Body::Restatement(Box::new(from.restatement()?)),
         found => return Err(LeafError::Kind { found }),
     };
     if !from.0.is_empty() {

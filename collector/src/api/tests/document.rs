@@ -80,6 +80,22 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hubs/isb/projects/climate",
     ),
     (
+        "/v1/hubs/{hub}/periods",
+        "Months and their figures. `state`: `open`, not over in the books; `due`, over and nobody has \
+         closed it; `closed`; `corrected`, facts changed a closed one; `restated`, somebody stands \
+         for the new figures. `PUT /v1/periods/{month}` with `by` (and `despite`) closes one, `POST` \
+         with `by` and `cause` restates it.",
+        "",
+        "hubs/isb/periods",
+    ),
+    (
+        "/v1/hubs/{hub}/periods/{month}",
+        "One of them, with each doubt and restatement. `as_of`: also what the first so many leaves \
+         of the ledger come to.",
+        "as_of",
+        "hubs/isb/periods/2026-08",
+    ),
+    (
         "/v1/hubs/{hub}/nodes",
         "Nodes heard within a day. `power` is that of the node's own meter, else the sum of its \
          devices; null if one of its GPUs gives none.",
