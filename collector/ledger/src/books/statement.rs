@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bijli_wire::{SubjectId, UtcMillis};
 
 use super::period::Standing;
-use super::{Books, Closed, as_index};
+use super::{Books, Closed};
 use crate::derive::Reason;
 use crate::leaf::{Owned, PueShown, ReasonShown, Summary};
 use crate::pue::{PueParts, Withheld};
@@ -28,10 +28,7 @@ impl Books {
     #[must_use]
     pub fn statement(&self, closed: &Closed) -> Statement {
         let start = closed.start.get();
-        let node_of = |device: &SubjectId| {
-            let index = self.index.get(device).copied()?;
-            self.subjects.get(as_index(index)).map(|subject| subject.node.clone())
-        };
+        let node_of = |device: &SubjectId| self.node_in(device, start);
         let interval = self.intervals.get(&start).expect("it was posted just now");
         let entries = || self.entries_in(start, interval, closed.entries.clone());
         let corrects = entries().next().and_then(|entry| entry.adjusts);
