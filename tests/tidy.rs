@@ -89,6 +89,11 @@ const BANS: &[Ban] = &[
         instead: "wrap the socket where it is opened or accepted",
     },
     Ban {
+        word: "ring::",
+        allowed: &["identity/src/", "collector/tlog/src/key.rs"],
+        instead: "sign with bijli_tlog::SigningKey",
+    },
+    Ban {
         word: "rcgen",
         allowed: &[
             "collector/src/ca/",
@@ -256,9 +261,13 @@ fn the_crates_point_one_way() {
         ("seglog", &[]),
         ("identity", &["bijli-wire"]),
         ("collector/ledger", &["bijli-wire"]),
+        ("collector/tlog", &[]),
         ("agent/fleet", &["bijli-wire"]),
         ("agent", &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-fleet"]),
-        ("collector", &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-ledger"]),
+        (
+            "collector",
+            &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-ledger", "bijli-tlog"],
+        ),
     ] {
         let text = fs::read_to_string(root().join(manifest).join("Cargo.toml")).expect("manifest");
         let (product, tests) = text.split_once("[dev-dependencies]").unwrap_or((&text, ""));
@@ -281,7 +290,7 @@ fn the_crates_point_one_way() {
 
 #[test]
 fn the_pure_crates_reach_no_runtime() {
-    for pure in ["wire", "collector/ledger", "agent/fleet"] {
+    for pure in ["wire", "collector/ledger", "collector/tlog", "agent/fleet"] {
         let text = fs::read_to_string(root().join(pure).join("Cargo.toml")).expect("manifest");
         for banned in ["tokio", "hyper", "axum", "chrono", "rustix", "getrandom"] {
             assert!(!text.contains(banned), "{pure} must not depend on {banned}");
