@@ -55,6 +55,7 @@ pub mod live;
 pub mod meterbook;
 pub mod page;
 pub mod replay;
+pub mod report;
 pub mod scrub;
 pub mod severity;
 pub mod snapshot;
