@@ -345,11 +345,7 @@ struct Kept {
 /// Takes what a posting said into what stands.
 fn keep(kept: &mut BTreeMap<i64, Kept>, books: &Books, closed: &Closed) {
     let said = books.statement(closed);
-    let nothing = || Kept {
-        flows: BTreeMap::new(),
-        pue: said.summary.pue.clone(),
-        adjustments: 0,
-    };
+    let nothing = || Kept { flows: BTreeMap::new(), pue: said.summary.pue.clone(), adjustments: 0 };
     let known = kept.contains_key(&closed.start.get());
     let one = kept.entry(closed.start.get()).or_insert_with(nothing);
     one.pue = said.summary.pue.clone();

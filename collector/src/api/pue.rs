@@ -28,10 +28,11 @@ pub(super) struct PueAnswer {
     no_pue: Option<WhyNot>,
 }
 
+/// Why there is no figure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct WhyNot {
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
+pub struct WhyNot {
+    pub code: &'static str,
+    pub message: String,
 }
 
 #[derive(Debug, Serialize)]

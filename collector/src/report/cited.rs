@@ -105,9 +105,8 @@ mod tests {
         let cited = many.cited();
         assert!(cited.ranges.len() <= RANGES_MAX && !cited.is_exact, "{cited:?}");
         assert_eq!(cited.count, 100);
-        let within = |index: u64| {
-            cited.ranges.iter().any(|(first, last)| (*first..=*last).contains(&index))
-        };
+        let within =
+            |index: u64| cited.ranges.iter().any(|(first, last)| (*first..=*last).contains(&index));
         assert!((0..100).all(|index| within(index * 10 + u64::from(index > 50))));
         assert_eq!(Leaves::of_all([&leaves, &many].into_iter()).count, 104);
     }

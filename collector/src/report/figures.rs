@@ -198,8 +198,8 @@ pub struct RestatedAccount {
 
 /// Leaves of the log are missing: what was taken back was never posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Torn {
-    pub interval: UtcMillis,
+pub(super) struct Torn {
+    pub(super) interval: UtcMillis,
 }
 
 impl Figures {
@@ -537,7 +537,8 @@ fn correction(one: &Correction, chart: &Chart) -> CorrectionFigure {
         (false, true) => Changed::Attribution,
         (false, false) => Changed::Energy,
     };
-    let given = one.moved.values().filter(|amount| **amount > 0).map(|amount| amount.unsigned_abs());
+    let given =
+        one.moved.values().filter(|amount| **amount > 0).map(|amount| amount.unsigned_abs());
     CorrectionFigure {
         revision: one.revision,
         what,

@@ -201,9 +201,10 @@ impl Fold {
         let start = summary.interval;
         let waiting = std::mem::take(&mut self.waiting);
         let first_leaf = waiting.first().map_or(index, |first| first.index);
-        let mut flows = self.intervals.get_mut(&start.get()).map_or_else(BTreeMap::new, |one| {
-            std::mem::take(&mut one.flows)
-        });
+        let mut flows = self
+            .intervals
+            .get_mut(&start.get())
+            .map_or_else(BTreeMap::new, |one| std::mem::take(&mut one.flows));
         let mut moved = BTreeMap::new();
         for Waiting { index, posting, corrects, rule } in &waiting {
             for line in &posting.lines {
@@ -298,10 +299,7 @@ impl Fold {
 
 /// A node or a device of one.
 pub(super) const fn is_of_node(account: &Account) -> bool {
-    matches!(
-        account,
-        Account::Node(_) | Account::Gpu(_) | Account::Cpu(_) | Account::Dram(_)
-    )
+    matches!(account, Account::Node(_) | Account::Gpu(_) | Account::Cpu(_) | Account::Dram(_))
 }
 
 impl Interval {

@@ -41,10 +41,17 @@ use document::Document;
 use fold::Fold;
 use parquet::Parquet;
 
+pub use crate::api::pue::WhyNot;
+pub use checks::Check;
+pub use cited::Cited;
 pub use document::FORMAT;
-pub use figures::{Asked, Figures};
+pub use figures::{
+    AccountFigure, Asked, Changed, CorrectionFigure, DayFigures, Figures, IntervalFigure,
+    ProjectFigure, RestatedAccount, State, Sums, Trial, TrialRow,
+};
 pub use fold::EntryAt;
-pub use month::{Month, MonthError};
+pub use groups::{Source, Use};
+pub use month::{Day, Month, MonthError};
 pub use table::{Cell, Column, Table};
 
 /// Which file is which.
@@ -137,8 +144,7 @@ pub fn figures(
     if fold.intervals.is_empty() {
         return Err(ReportError::Nothing { hub: asked.hub.id.clone(), month: asked.month });
     }
-    Figures::of(asked, fold, count)
-        .map_err(|torn| ReportError::Torn { interval: torn.interval })
+    Figures::of(asked, fold, count).map_err(|torn| ReportError::Torn { interval: torn.interval })
 }
 
 /// The leaves of the ledger log in a folder, up to a count.

@@ -7,8 +7,8 @@ use bijli_wire::SubjectId;
 use super::figures::{Changed, Figures, IntervalFigure, State, Sums, wide};
 use super::groups::{Source, Use};
 use super::table::{Cell, Table};
-use crate::diagram::tree::Of;
 use crate::diagram::Plan;
+use crate::diagram::tree::Of;
 
 /// Every table, in the order of the report.
 pub(super) fn of(figures: &Figures, plan: &Plan) -> Vec<Table> {
@@ -364,8 +364,7 @@ fn installed(plan: &Plan) -> Vec<Installed> {
         let (number, point) = (None, None);
         Installed { number, point, meter: meter.id.clone() }
     });
-    let mut all: Vec<Installed> =
-        plan.points.iter().filter_map(at_point).chain(of_nodes).collect();
+    let mut all: Vec<Installed> = plan.points.iter().filter_map(at_point).chain(of_nodes).collect();
     all.sort_by_key(|one| one.number.unwrap_or(usize::MAX));
     all
 }
@@ -402,20 +401,21 @@ fn gaps(figures: &Figures) -> Table {
             Some(_) | None => gaps.push((one, one, 1, reasons)),
         }
     }
-    let row = |(first, last, count, words): (&IntervalFigure, &IntervalFigure, u64, Vec<String>)| {
-        let leaves = match (first.cited.ranges.first(), last.cited.ranges.last()) {
-            (Some((first, _)), Some((_, last))) => Cell::text(format!("{first}-{last}")),
-            (None, _) | (_, None) => Cell::Missing,
+    let row =
+        |(first, last, count, words): (&IntervalFigure, &IntervalFigure, u64, Vec<String>)| {
+            let leaves = match (first.cited.ranges.first(), last.cited.ranges.last()) {
+                (Some((first, _)), Some((_, last))) => Cell::text(format!("{first}-{last}")),
+                (None, _) | (_, None) => Cell::Missing,
+            };
+            vec![
+                Cell::Time(first.start),
+                Cell::Time(last.end),
+                Cell::Count(count),
+                Cell::Word(first.state.word()),
+                Cell::text(words.join("; ")),
+                leaves,
+            ]
         };
-        vec![
-            Cell::Time(first.start),
-            Cell::Time(last.end),
-            Cell::Count(count),
-            Cell::Word(first.state.word()),
-            Cell::text(words.join("; ")),
-            leaves,
-        ]
-    };
     Table::new("gaps", &columns, gaps.into_iter().map(row).collect())
 }
 
@@ -643,7 +643,10 @@ mod tests {
     #[test]
     fn only_amounts_are_taken_out_of_a_reason() {
         for (words, kept) in [
-            ("meters below 17 show 5000 mJ more than its own", "meters below 17 show … mJ more than its own"),
+            (
+                "meters below 17 show 5000 mJ more than its own",
+                "meters below 17 show … mJ more than its own",
+            ),
             ("meter m1 at p covers 300 of 900000 ms", "meter m1 at p covers … of … ms"),
             ("point 4 has no meter", "point 4 has no meter"),
         ] {

@@ -118,8 +118,18 @@ fn footer(report: &Report<'_>) -> Markup {
 /// `July 2026`.
 fn month_words(month: super::Month) -> String {
     const NAMES: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September",
-        "October", "November", "December",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ];
     let place = usize::from(month.number()).saturating_sub(1);
     format!("{} {}", NAMES.get(place).copied().unwrap_or(""), month.year())

@@ -13,7 +13,9 @@ pub(super) struct Unit {
 }
 
 const UNITS: [Unit; 4] = [
-    Unit { symbol: "GWh", urdu: "گیگا واٹ گھنٹے", millijoules: WATT_HOUR * 1_000_000_000 },
+    Unit {
+        symbol: "GWh", urdu: "گیگا واٹ گھنٹے", millijoules: WATT_HOUR * 1_000_000_000
+    },
     Unit { symbol: "MWh", urdu: "میگا واٹ گھنٹے", millijoules: WATT_HOUR * 1_000_000 },
     Unit { symbol: "kWh", urdu: "کلو واٹ گھنٹے", millijoules: WATT_HOUR * 1_000 },
     Unit { symbol: "Wh", urdu: "واٹ گھنٹے", millijoules: WATT_HOUR },
