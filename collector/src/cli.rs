@@ -1,5 +1,5 @@
 //! The command line: `serve`, `check`, `status`, `pue`, `balance`, `diagram`, `energy`,
-//! `events`, `meterbook`, `period`, `replay`, `demo`, `ca`.
+//! `events`, `meterbook`, `period`, `replay`, `report`, `pack`, `demo`, `ca`.
 //!
 //! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
 //! line is wrong, and `pue` with 3 where the answer is that there is none.
@@ -18,7 +18,8 @@ use crate::clock::Clock;
 use crate::collector::{block_on, serve};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::demo::{self, Plan};
-use crate::{leaves, replay, status};
+use crate::report::Month;
+use crate::{leaves, replay, report, status};
 
 /// Journals what agents send, books every millijoule, answers for PUE and projects.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ enum Command {
     Ask(Question),
     /// Rebuilds the books from the journal of a stopped collector and prints their digest.
     Replay(Replay),
+    /// Writes the report of a hub's month from the ledger log of a stopped collector.
+    Report(Report),
     /// Plays a simulated hub against a collector of its own, on this machine, and shows it.
     Demo(Demo),
     /// Makes a hub's authority, and certificates for its nodes and collector.
@@ -111,6 +114,26 @@ struct Replay {
 }
 
 #[derive(Debug, Args)]
+struct Report {
+    #[command(flatten)]
+    at: At,
+    #[arg(long)]
+    hub: HubId,
+    /// The month, in the hub's own days: 2026-07.
+    #[arg(long)]
+    month: Month,
+    /// A new folder for the files.
+    #[arg(long)]
+    out: PathBuf,
+    /// Reads so many leaves, from the first one: as an earlier report did [default: all].
+    #[arg(long)]
+    leaves: Option<u64>,
+    /// A ledger log [default: ledger/ below the collector's directory].
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct Demo {
     /// Ends so long after the simulated past is booked [default: on Ctrl-C].
     #[arg(long = "for", value_parser = quantity::duration)]
@@ -141,6 +164,7 @@ pub fn main() -> ExitCode {
         | Command::Check(_)
         | Command::Status { .. }
         | Command::Ask(_)
+        | Command::Report(_)
         | Command::Ca(_) => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
@@ -178,6 +202,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             print!("{}", if json { format!("{text}\n") } else { status.show() });
         }
         Command::Replay(asked) => replay_offline(&asked)?,
+        Command::Report(asked) => print!("{}", report_offline(&asked)?.show()),
         Command::Ca(asked) => {
             print!("{}", authority(asked)?.show());
         }
@@ -229,6 +254,17 @@ fn replay_offline(asked: &Replay) -> anyhow::Result<()> {
         print!("{}", digest.show());
     }
     Ok(())
+}
+
+fn report_offline(asked: &Report) -> anyhow::Result<report::Made> {
+    let config = load(&asked.at.config).context("the configuration is refused")?;
+    let hub = config.hubs.iter().find(|hub| hub.id == asked.hub);
+    let no_hub = || report::ReportError::NoHub { hub: asked.hub.to_string() };
+    let hub = hub.ok_or_else(no_hub)?;
+    let ledger = asked.ledger.clone().unwrap_or_else(|| config.dir.join("ledger"));
+    let leaves = report::read_log(&ledger, asked.leaves)?;
+    let asked_of = report::Asked { hub, rules: config.rules, month: asked.month };
+    Ok(report::write(&asked_of, leaves, &asked.out)?)
 }
 
 fn verify(dir: &std::path::Path, is_json: bool) -> anyhow::Result<()> {

@@ -56,6 +56,7 @@ pub mod meterbook;
 pub mod page;
 pub mod period;
 pub mod replay;
+pub mod report;
 pub mod scrub;
 pub mod severity;
 pub mod snapshot;

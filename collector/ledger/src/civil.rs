@@ -82,19 +82,23 @@ impl Date {
         self.month
     }
 
-    /// Days since 1970-01-01: [`Date::of_day`] turned round.
+    /// The days from 1970-01-01 to this date: [`Date::of_day`] turned round.
     fn day_number(self) -> i64 {
-        let (year, month) = (i64::from(self.year), i64::from(self.month));
-        let year = if month <= 2 { year.saturating_sub(1) } else { year };
-        let from_march = month.saturating_add(9).rem_euclid(12);
-        let month_begun = from_march.saturating_mul(153).saturating_add(2).div_euclid(5);
-        let day_of_year = month_begun.saturating_add(i64::from(self.day)).saturating_sub(1);
-        let leap = |n: i64| year.div_euclid(n);
-        year.saturating_mul(365)
-            .saturating_add(leap(4))
-            .saturating_sub(leap(100))
-            .saturating_add(leap(400))
-            .saturating_add(day_of_year)
+        let (month, day) = (i64::from(self.month), i64::from(self.day));
+        let (year, from_march) = if month > 2 {
+            (i64::from(self.year), month.saturating_sub(3))
+        } else {
+            (i64::from(self.year).saturating_sub(1), month.saturating_add(9))
+        };
+        let of_year = from_march.saturating_mul(153).saturating_add(2).div_euclid(5);
+        let of_year = of_year.saturating_add(day).saturating_sub(1);
+        let of_era = year.rem_euclid(400);
+        let leap_days = of_era.div_euclid(4).saturating_sub(of_era.div_euclid(100));
+        year.div_euclid(400)
+            .saturating_mul(146_097)
+            .saturating_add(of_era.saturating_mul(365))
+            .saturating_add(leap_days)
+            .saturating_add(of_year)
             .saturating_sub(719_468)
     }
 
@@ -162,12 +166,11 @@ impl Offset {
         Date::of_day(self.local(at).div_euclid(DAY_MS))
     }
 
-    /// When a day begins.
+    /// The moment at which a date begins.
     #[must_use]
     pub fn midnight(self, date: Date) -> UtcMillis {
         let local = date.day_number().saturating_mul(DAY_MS);
-        let off = i64::from(self.minutes).saturating_mul(MINUTE_MS);
-        UtcMillis::new(local.saturating_sub(off))
+        UtcMillis::new(local.saturating_sub(i64::from(self.minutes).saturating_mul(MINUTE_MS)))
     }
 
     /// How many whole calendar months a period has; `None` if it is not made of such.
@@ -265,6 +268,7 @@ mod tests {
             (47_541, "2100-03-01"),
         ] {
             assert_eq!(Offset::UTC.date(at(day)).to_string(), date);
+            assert_eq!(date.parse().map(|date| Offset::UTC.midnight(date)), Ok(at(day)));
             assert_eq!(date.parse::<Date>().map(|d| d.to_string()), Ok(date.to_owned()));
         }
         for text in ["2026-02-29", "2026-13-01", "2026-1-01", "yesterday", "+026-01-01", ""] {
@@ -278,6 +282,7 @@ mod tests {
         let local = |day: i64| UtcMillis::new(at(day).get().saturating_sub(5 * 3_600_000));
         assert_eq!(karachi.months(local(20_635), local(21_000)), Some(12));
         assert_eq!(karachi.months(at(20_635), at(21_000)), None);
+        assert_eq!(karachi.midnight("2026-07-01".parse().expect("a date")), local(20_635));
         assert_eq!(Offset::UTC.months(at(20_635), at(21_000)), Some(12));
         assert_eq!(Offset::UTC.months(at(20_635), at(20_999)), None);
         let shown = karachi.period(local(20_635), local(21_000));

@@ -9,7 +9,7 @@
 //!   for people, on stderr beside one for programs.
 
 mod balance;
-mod csv;
+pub(crate) mod csv;
 mod diagram;
 mod energy;
 mod events;

@@ -8,10 +8,10 @@
 //!   drawn apart from what is closed.
 //! - maud escapes every text; there is no `PreEscaped` here.
 
-mod diagram;
+pub(crate) mod diagram;
 mod events;
-mod flow;
-mod place;
+pub(crate) mod flow;
+pub(crate) mod place;
 mod render;
 pub(crate) mod svg;
 pub(crate) mod tables;
