@@ -194,7 +194,10 @@ fn what_is_missing_and_what_came_late_is_told() {
     let site = site();
     let statement = &site.report["statement"];
     assert_eq!(statement["supplied_mj"], statement["used_mj"]);
-    assert_eq!((&statement["status"], &statement["checks_failed"]), (&"provisional".into(), &0.into()));
+    assert_eq!(
+        (&statement["status"], &statement["checks_failed"]),
+        (&"provisional".into(), &0.into())
+    );
     for check in site.rows("checks") {
         assert_eq!(check["passed"], true, "{check}");
     }
@@ -206,11 +209,14 @@ fn what_is_missing_and_what_came_late_is_told() {
     }
     let gaps = site.rows("gaps");
     let reason = |words: &str, intervals: u64| {
-        let found = gaps.iter().find(|gap| {
-            gap["reason"].as_str().is_some_and(|reason| reason.contains(words))
-        });
+        let found = gaps
+            .iter()
+            .find(|gap| gap["reason"].as_str().is_some_and(|reason| reason.contains(words)));
         let found = found.unwrap_or_else(|| panic!("{words}: {gaps:?}"));
-        assert_eq!((&found["intervals"], &found["state"]), (&intervals.into(), &"incomplete".into()));
+        assert_eq!(
+            (&found["intervals"], &found["state"]),
+            (&intervals.into(), &"incomplete".into())
+        );
     };
     reason("meter m-lights at lights was not read", 4);
     reason("meter m-ups-out at ups-out was not read", 3);

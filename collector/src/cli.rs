@@ -19,7 +19,7 @@ use crate::collector::{block_on, serve};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::demo::{self, Plan};
 use crate::report::Month;
-use crate::{leaves, replay, report, status};
+use crate::{leaves, pack, replay, report, status};
 
 /// Journals what agents send, books every millijoule, answers for PUE and projects.
 #[derive(Debug, Parser)]
@@ -49,6 +49,9 @@ enum Command {
     Replay(Replay),
     /// Writes the report of a hub's month from the ledger log of a stopped collector.
     Report(Report),
+    /// Writes the audit pack of a hub's month: the report, its leaves in their signed tree, and what
+    /// checks them. The collector may be running.
+    Pack(Pack),
     /// Plays a simulated hub against a collector of its own, on this machine, and shows it.
     Demo(Demo),
     /// Makes a hub's authority, and certificates for its nodes and collector.
@@ -134,6 +137,24 @@ struct Report {
 }
 
 #[derive(Debug, Args)]
+struct Pack {
+    #[command(flatten)]
+    at: At,
+    #[arg(long)]
+    hub: HubId,
+    /// The month, in the hub's own days: 2026-07.
+    #[arg(long)]
+    month: Month,
+    /// A new folder for the files.
+    #[arg(long)]
+    out: PathBuf,
+    /// The keys that an auditor shall believe (C2SP tlog-policy) [default: the log's own, and no
+    /// witness].
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct Demo {
     /// Ends so long after the simulated past is booked [default: on Ctrl-C].
     #[arg(long = "for", value_parser = quantity::duration)]
@@ -165,6 +186,7 @@ pub fn main() -> ExitCode {
         | Command::Status { .. }
         | Command::Ask(_)
         | Command::Report(_)
+        | Command::Pack(_)
         | Command::Ca(_) => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
@@ -203,6 +225,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(asked) => replay_offline(&asked)?,
         Command::Report(asked) => print!("{}", report_offline(&asked)?.show()),
+        Command::Pack(asked) => print!("{}", packed(&asked)?.show()),
         Command::Ca(asked) => {
             print!("{}", authority(asked)?.show());
         }
@@ -254,6 +277,16 @@ fn replay_offline(asked: &Replay) -> anyhow::Result<()> {
         print!("{}", digest.show());
     }
     Ok(())
+}
+
+fn packed(asked: &Pack) -> anyhow::Result<pack::Packed> {
+    let config = load(&asked.at.config).context("the configuration is refused")?;
+    let hub = config.hubs.iter().find(|hub| hub.id == asked.hub);
+    let no_hub = || report::ReportError::NoHub { hub: asked.hub.to_string() };
+    let hub = hub.ok_or_else(no_hub)?;
+    let report = report::Asked { hub, rules: config.rules, month: asked.month };
+    let ask = pack::Ask { report, dir: &config.dir, policy: asked.policy.as_deref() };
+    Ok(pack::make(&ask, &asked.out)?)
 }
 
 fn report_offline(asked: &Report) -> anyhow::Result<report::Made> {

@@ -53,6 +53,7 @@ pub mod journal;
 pub mod leaves;
 pub mod live;
 pub mod meterbook;
+pub mod pack;
 pub mod page;
 pub mod period;
 pub mod replay;

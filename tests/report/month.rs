@@ -267,12 +267,10 @@ pub fn journal(folder: &Path, diagram: &str) {
         close_after: Millis::new(60_000),
         ..Rules::default()
     };
-    let mut frames = vec![Frame::Rules { received: begun, rules }, Frame::Diagram {
-        received: begun,
-        from: UtcMillis::new(0),
-        hub,
-        toml: diagram.to_owned(),
-    }];
+    let mut frames = vec![
+        Frame::Rules { received: begun, rules },
+        Frame::Diagram { received: begun, from: UtcMillis::new(0), hub, toml: diagram.to_owned() },
+    ];
     for (id, project, gpu, hours) in
         [("1", "climate", "G1", &(0..HOURS)), ("2", HOSTILE, "G2", &EARLY)]
     {
