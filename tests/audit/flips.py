@@ -9,7 +9,7 @@ spec = importlib.util.spec_from_file_location("verify", os.path.join(folder, "ve
 verify = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(verify)
 pack = verify.read_pack(folder)
-sums = {line[66:]: line for line in pack["SHA256SUMS"].decode().splitlines()}
+sums = {line[66:]: line for line in pack["SHA256SUMS"].decode().split("\n")}
 policy = verify.parse_policy(pack["policy"].decode())
 _, size, root, _ = verify.open_checkpoint(pack["checkpoint"], policy, "checkpoint")
 

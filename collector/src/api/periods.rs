@@ -33,18 +33,18 @@ pub(super) struct One {
 
 /// A month at a glance.
 #[derive(Debug, Serialize)]
-struct Head {
-    month: String,
+pub(crate) struct Head {
+    pub(crate) month: String,
     from: String,
     to: String,
     /// `open`: not over in the books. `due`: over, and nobody has closed it. `closed`; `corrected`:
     /// facts changed it since; `restated`: somebody stands for the new figures.
-    state: &'static str,
+    pub(crate) state: &'static str,
     /// As they were last told; of a month that is not closed: as they stand.
-    figures: FiguresTold,
-    closed: Option<ClosedTold>,
-    doubts: usize,
-    restatements: u64,
+    pub(crate) figures: FiguresTold,
+    pub(crate) closed: Option<ClosedTold>,
+    pub(crate) doubts: usize,
+    pub(crate) restatements: u64,
 }
 
 /// A month with everything that is known of it.
@@ -59,11 +59,11 @@ pub(crate) struct Told {
 }
 
 #[derive(Debug, Serialize)]
-struct ClosedTold {
-    leaf: u64,
-    at: String,
-    by: String,
-    despite: Option<String>,
+pub(crate) struct ClosedTold {
+    pub(crate) leaf: u64,
+    pub(crate) at: String,
+    pub(crate) by: String,
+    pub(crate) despite: Option<String>,
     figures: FiguresTold,
 }
 
@@ -100,13 +100,13 @@ struct AsOf {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct FiguresTold {
-    intervals_expected: u32,
-    intervals_posted: u32,
+pub(crate) struct FiguresTold {
+    pub(crate) intervals_expected: u32,
+    pub(crate) intervals_posted: u32,
     intervals_incomplete: u32,
-    intervals_disputed: u32,
+    pub(crate) intervals_disputed: u32,
     supplied_mj: String,
-    supplied: String,
+    pub(crate) supplied: String,
     used_mj: String,
     used: String,
     /// Intervals that both terms of PUE are summed over.
@@ -122,8 +122,7 @@ pub(super) async fn list(asked: Asked) -> Answer<List> {
         let hub = asked.hub()?;
         let leaves = asked.state.leaves_made();
         let books = hub.books();
-        let periods = books.months().into_iter().map(|month| head_of(&books, month)).collect();
-        Ok(List { hub: hub.id.to_string(), leaves, periods })
+        Ok(List { hub: hub.id.to_string(), leaves, periods: heads(&books) })
     })
     .await
 }
@@ -170,6 +169,11 @@ fn as_of(asked: &Asked, scope: Scope, expected: u32, leaves: u64) -> Result<AsOf
     let summaries = found.map_err(|why| refuse(why.to_string()))?;
     let figures = Figures::of(expected, summaries.iter());
     Ok(AsOf { leaves, figures: FiguresTold::of(&figures) })
+}
+
+/// Every month of these books, oldest first.
+pub(crate) fn heads(books: &Books) -> Vec<Head> {
+    books.months().into_iter().map(|month| head_of(books, month)).collect()
 }
 
 /// A closed month keeps the ends that it had.

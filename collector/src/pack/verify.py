@@ -10,15 +10,12 @@ The formats: docs/formats/tlog.md, leaves.md, report.md. It ends with 0 if all o
 """
 import argparse, base64, collections, datetime, hashlib, json, os, sys
 
-
 class Bad(Exception):
     """What does not hold, and where."""
-
 
 def need(holds, where, words):
     if not holds:
         raise Bad(f"{where}: {words}")
-
 
 def sha256(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
@@ -30,13 +27,11 @@ ORDER = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
 ROOT = pow(2, (P - 1) // 4, P)
 
-
 def add(p, q):
     a, b = (p[1] - p[0]) * (q[1] - q[0]), (p[1] + p[0]) * (q[1] + q[0])
     c, d = 2 * p[3] * q[3] * D, 2 * p[2] * q[2]
     e, f, g, h = b - a, d - c, d + c, b + a
     return e * f % P, g * h % P, f * g % P, e * h % P
-
 
 def times(n, p):
     q = (0, 1, 1, 0)
@@ -45,7 +40,6 @@ def times(n, p):
             q = add(q, p)
         p, n = add(p, p), n >> 1
     return q
-
 
 def point(raw):
     y = int.from_bytes(raw, "little")
@@ -62,7 +56,6 @@ def point(raw):
 
 BASE = point(bytes.fromhex("58" + "66" * 31))
 
-
 def has_signed(key, message, signature):
     r, a, s = point(signature[:32]), point(key), int.from_bytes(signature[32:], "little")
     if len(signature) != 64 or not r or not a or s >= ORDER:
@@ -78,13 +71,11 @@ def base64_bytes(text, where):
     need(base64.b64encode(raw).decode() == text, where, "base64 that is not in its one form")
     return raw
 
-
 def parse_key(text):
     name, number, key = text.split("+", 2)
     key = base64_bytes(key, f"key {name}")
     need(sha256(f"{name}\n".encode(), key)[:4].hex() == number, f"key {name}", "its id is another's")
     return name, key[0], key[1:], bytes.fromhex(number)
-
 
 def parse_policy(text):
     logs, witnesses, groups, quorum = [], {}, {}, "none"
@@ -102,7 +93,6 @@ def parse_policy(text):
         elif words and not words[0].startswith("#"):
             raise Bad(f"policy: a line begins with {words[0]!r}")
     return logs, witnesses, groups, quorum
-
 
 def open_checkpoint(raw, policy, where):
     """Origin, size and root of a checkpoint, once the log and enough witnesses have signed it."""
@@ -150,13 +140,11 @@ def root_of(hashes):
     half = 1 << (len(hashes) - 1).bit_length() - 1
     return sha256(b"\x01", root_of(hashes[:half]), root_of(hashes[half:]))
 
-
 def tile_path(kind, number, width):
     parts = [f"{number % 1000:03}"]
     while number := number // 1000:
         parts.insert(0, f"x{number % 1000:03}")
     return f"tile/{kind}/" + "/".join(parts) + ("" if width == 256 else f".p/{width}")
-
 
 def read_tree(pack, size, root):
     """Every entry that the pack has, as (place in the tree, bytes), proven to be of the tree."""
@@ -187,18 +175,28 @@ def read_tree(pack, size, root):
 
 
 # Leaves, as docs/formats/leaves.md has them.
-Leaf = collections.namedtuple("Leaf", "index kind hub rule first last body")
+Leaf = collections.namedtuple("Leaf", "index kind body")
 Line = collections.namedtuple("Line", "seq debit credit klass back amount")
 CLASSES = {1: "measured", 2: "integrated", 3: "bridged", 4: "estimated", 5: "derived", 6: "sampled"}
-FIGURES = "expected posted incomplete disputed supplied used counted total it estimated".split()
+FIGURES = ("expected=4 posted=4 incomplete=4 disputed=4 supplied=16 used=16 "
+           "counted=4 total=16 it=16 estimated=16")
+MONTH = "month=n from=t to=t "
+BODIES = {
+    1: "",
+    2: "old_leaf=8 corrects=8",
+    3: "interval=t end=t revision=4 old=8 leaves=4 first_entry=8 entries=4 supplied=16 used=16",
+    4: "segment=8 first=8 last=8 bytes=8 sha256=32",
+    5: "bytes=8 sha256=32",
+    6: "at=t about=n words=w",
+    9: MONTH + "leaves=8 figures=f by=w despite=w",
+    10: MONTH + "closed=8 old_leaf=8 by=w cause=w first=8 last=8 old=f new=f moved=16 ppm=4",
+}
 SOURCES = "grid generator solar store dispute dispute_node missing unplaced".split()
 PASSAGE = "main point node gpu cpu dram".split()
-
 
 def side(account):
     kind = account.split(":")[0]
     return "source" if kind in SOURCES else "passage" if kind in PASSAGE else "use"
-
 
 class Reader:
     def __init__(self, raw):
@@ -218,76 +216,57 @@ class Reader:
     def time(self):
         return self.number(8, signed=True)
 
-    def name(self):
-        return self.bytes(self.number(1)).decode()
+    def text(self, length_bytes):
+        return self.bytes(self.number(length_bytes)).decode()
 
-    def words(self):
-        return self.bytes(self.number(2)).decode()
+    def fields(self, layout):
+        """By name: a number of so many bytes, a `t`ime, a `n`ame, `w`ords or `f`igures."""
+        read = {"t": self.time, "n": lambda: self.text(1), "w": lambda: self.text(2),
+                "f": lambda: self.fields(FIGURES)}
+        pairs = (field.split("=") for field in layout.split())
+        return {name: read[how]() if how in read else self.number(int(how)) for name, how in pairs}
 
     def posting(self):
-        body = {"interval": self.time(), "owner": self.number(1)}
-        body["name"] = self.name() if body["owner"] else ""
-        body["part"], body["parts"], count = self.numbers(2, 2, 2)
-        accounts = [self.name() for _ in range(count)]
+        body = self.fields("interval=t owner=1")
+        body["name"] = self.text(1) if body["owner"] else ""
+        body |= self.fields("part=2 parts=2")
+        accounts = [self.text(1) for _ in range(self.number(2))]
         base, count = self.numbers(8, 4)
-        lines = []
+        body["lines"] = []
         for _ in range(count):
             seq, debit, credit, klass, amount = self.numbers(4, 2, 2, 1, 8)
-            lines.append(Line(base + seq, accounts[debit], accounts[credit],
-                              CLASSES[klass & 127], klass > 127, amount))
-        body["lines"] = lines
-        return body
-
-    def summary(self):
-        names = "revision old leaves first_entry entries supplied used".split()
-        body = {"interval": self.time(), "end": self.time()}
-        body |= zip(names, self.numbers(4, 8, 4, 8, 4, 16, 16))
-        body["pue"] = self.pue()
-        body["reasons"] = [(self.number(1), self.words()) for _ in range(self.number(2))]
-        body["more"] = self.number(4)
+            body["lines"].append(Line(base + seq, accounts[debit], accounts[credit],
+                                      CLASSES[klass & 127], klass > 127, amount))
         return body
 
     def pue(self):
+        """Total, IT and estimated; None: the interval has no PUE, and the leaf says why."""
         if not self.number(1):
-            return self.words() and None if self.number(1) > 2 else None  # Why there is none.
+            return self.text(2) and None if self.number(1) > 2 else None
         _, total, it, _, estimated, supplies = self.numbers(1, 16, 16, 16, 16, 1)
         self.bytes(17 * supplies)
         return total, it, estimated
 
-    def figures(self):
-        return dict(zip(FIGURES, self.numbers(4, 4, 4, 4, 16, 16, 4, 16, 16, 16)))
-
-    def month(self):
-        return {"month": self.name(), "from": self.time(), "to": self.time()}
-
     def body(self, kind):
+        need(kind in BODIES, "leaf", f"is of kind {kind}, which this program does not know")
+        body = self.fields(BODIES[kind])
         if kind in (1, 2):
-            old = self.numbers(8, 8) if kind == 2 else None
-            return self.posting() | {"old": old}
-        if kind == 3:
-            return self.summary()
-        if kind in (4, 5):
-            return self.numbers(*((8, 8, 8, 8, 32) if kind == 4 else (8, 32)))
-        if kind == 6:
-            return self.time(), self.name(), self.words()
-        if kind == 9:
-            body = self.month() | {"leaves": self.number(8), "figures": self.figures()}
-            body |= {"by": self.words(), "despite": self.words()}
-            doubt = lambda: (self.time(), self.time(), self.number(1), self.words())
-            return body | {"doubts": [doubt() for _ in range(self.number(2))], "more": self.number(4)}
-        need(kind == 10, "leaf", f"is of kind {kind}, which this program does not know")
-        body = self.month() | dict(zip(("closed", "old_leaf"), self.numbers(8, 8)))
-        body |= {"by": self.words(), "cause": self.words(), "entries": self.numbers(8, 8)}
-        body |= {"old": self.figures(), "new": self.figures()}
-        return body | dict(zip(("moved", "ppm"), self.numbers(16, 4)))
-
+            body |= self.posting()
+        elif kind == 3:
+            body["pue"] = self.pue()
+            body["reasons"] = [(self.number(1), self.text(2)) for _ in range(self.number(2))]
+            body["more"] = self.number(4)
+        elif kind == 9:
+            body["doubts"] = [self.fields("from=t to=t kind=1 words=w") for _ in range(self.number(2))]
+            body["more"] = self.number(4)
+        return body
 
 def decode(entry):
     reader = Reader(entry)
-    index, version, kind, rule = reader.numbers(8, 1, 1, 4)
+    index, version, kind, _ = reader.numbers(8, 1, 1, 4)
     need(version == 1, "leaf", f"is of version {version}")
-    hub, first, last, _ = reader.name(), *reader.numbers(8, 8, 32)
-    leaf = Leaf(index, kind, hub, rule, first, last, reader.body(kind))
+    reader.fields("hub=n first=8 last=8 hash=32")
+    leaf = Leaf(index, kind, reader.body(kind))
     need(reader.at == len(entry), "leaf", "goes on behind its end")
     return leaf
 
@@ -300,116 +279,95 @@ class Book:
         self.start, self.end = start, end
         self.waiting, self.intervals, self.first_seen = [], {}, None
         self.sides = collections.defaultdict(lambda: [0, 0])
-        self.periods, self.told, self.expected = {}, {}, 0
+        self.told = {}
 
     def take(self, leaf):
-        if leaf.kind in (1, 2):
-            check_owner(leaf.body)
-            self.waiting.append(leaf)
-        elif leaf.kind == 3:
-            self.close(leaf)
-        elif leaf.kind == 9:
-            self.close_month(leaf)
-        elif leaf.kind == 10:
-            self.restate(leaf)
+        steps = {1: self.wait, 2: self.wait, 3: self.close, 9: self.close_month, 10: self.restate}
+        steps.get(leaf.kind, lambda leaf: None)(leaf)
+
+    def wait(self, leaf):
+        """A node's leaf leaves nothing in the node and its devices."""
+        body = leaf.body
+        need(body["lines"] and all(line.amount for line in body["lines"]), "leaf", "has an empty entry")
+        if body["owner"] == 2 and body["parts"] == 1:
+            within = [name for name in held_by(body["lines"]) if name == f"node:{body['name']}"
+                      or name.startswith(("gpu:", "cpu:", "dram:"))]
+            need(not within, f"leaf of node {body['name']}", f"leaves energy in {within[:1]}")
+        self.waiting.append(body)
 
     def close(self, leaf):
-        body, mine = leaf.body, self.waiting
-        self.waiting = []
+        body, mine, self.waiting = leaf.body, self.waiting, []
         if self.first_seen is None and len(mine) < body["leaves"]:
             return  # Of a posting that began before the pack.
         if body["revision"] == 0 and self.first_seen is None:
             self.first_seen = body["interval"]
-        lines = [line for one in mine for line in one.body["lines"]]
-        need(len(mine) == body["leaves"] and len(lines) == body["entries"], "summary",
-             f"is of {body['leaves']} leaves with {body['entries']} entries, not of those before it")
-        need(all(one.body["interval"] == body["interval"] for one in mine), "summary",
-             "is of another interval than the leaves before it")
+        lines = [line for one in mine for line in one["lines"]]
+        named = range(body["first_entry"], body["first_entry"] + body["entries"])
+        need(len(mine) == body["leaves"] and sorted(line.seq for line in lines) == list(named)
+             and all(one["interval"] == body["interval"] for one in mine),
+             "summary", "is not of the leaves before it")
         held = held_by(lines)
         need(not held, "posting", f"leaves energy in {sorted(held)[:1]}: it does not balance")
-        seqs = sorted(line.seq for line in lines)
-        need(seqs == list(range(body["first_entry"], body["first_entry"] + len(lines))), "summary",
-             "does not name the entries of its leaves")
         if self.start <= body["interval"] < self.end:
             self.post(leaf, lines)
 
     def post(self, leaf, lines):
-        body, start = leaf.body, leaf.body["interval"]
-        old = self.intervals.get(start)
-        chain = (old["summary"].body["revision"] + 1, old["summary"].index) if old else (0, 2**64 - 1)
+        body, old = leaf.body, self.intervals.get(leaf.body["interval"])
+        chain = (old["revision"] + 1, old["leaf"]) if old else (0, 2**64 - 1)
         need((body["revision"], body["old"]) == chain, "summary", "does not follow the one before it")
         flows = old["flows"] if old else collections.Counter()
-        for seq, debit, credit, klass, back, amount in lines:
+        for _, debit, credit, klass, is_back, amount in lines:
             self.sides[debit][0] += amount
             self.sides[credit][1] += amount
-            flows[(credit, debit, klass) if back else (debit, credit, klass)] += -amount if back else amount
+            debit, credit = (credit, debit) if is_back else (debit, credit)
+            flows[debit, credit, klass] += -amount if is_back else amount
         need(all(amount >= 0 for amount in flows.values()), "posting", "takes back what was not posted")
-        for name, place in (("supplied", 1), ("used", 0)):
-            kind = "source" if place else "use"
+        for name, place, kind in (("supplied", 1, "source"), ("used", 0, "use")):
             found = sum(amount for key, amount in flows.items() if side(key[place]) == kind)
             need(found == body[name], "summary", f"says {name} {body[name]}, its entries {found}")
-        corrections = (old["corrections"] if old else -1) + 1
-        self.intervals[start] = {"summary": leaf, "flows": flows, "corrections": corrections}
+        self.intervals[body["interval"]] = body | {"leaf": leaf.index, "flows": flows}
 
     def figures(self, expected):
-        found = dict.fromkeys(FIGURES, 0) | {"expected": expected}
+        found = {field.split("=")[0]: 0 for field in FIGURES.split()} | {"expected": expected}
         for one in self.intervals.values():
-            body = one["summary"].body
             found["posted"] += 1
-            found["incomplete"] += bool(body["reasons"] or body["more"])
-            found["disputed"] += any(is_dispute for is_dispute, _ in body["reasons"])
-            found["supplied"] += body["supplied"]
-            found["used"] += body["used"]
-            if body["pue"]:
-                found["counted"] += 1
-                for name, term in zip(("total", "it", "estimated"), body["pue"]):
-                    found[name] += term
+            found["incomplete"] += bool(one["reasons"] or one["more"])
+            found["disputed"] += any(is_dispute for is_dispute, _ in one["reasons"])
+            found["counted"] += bool(one["pue"])
+            for name in ("supplied", "used"):
+                found[name] += one[name]
+            for name, term in zip(("total", "it", "estimated"), one["pue"] or ()):
+                found[name] += term
         return found
 
-    def is_mine(self, body):
-        return (body["from"], body["to"]) == (self.start, self.end)
-
     def close_month(self, leaf):
-        body = leaf.body
-        need(body["leaves"] == leaf.index, "closed month", "does not name its own place")
-        if self.is_mine(body):
-            need(not self.told, "closed month", f"{body['month']} was closed before")
-            self.check_figures("closed month", body["figures"])
-            self.told[leaf.index] = body["figures"]
+        need(leaf.body["leaves"] == leaf.index, "closed month", "does not name its own place")
+        self.tell(leaf, "figures")
 
     def restate(self, leaf):
         body = leaf.body
-        moved, whole = body["moved"], body["old"]["supplied"]
-        ppm = min(-(-moved * 10**6 // whole), 2**32 - 1) if whole else 2**32 - 1 if moved else 0
+        moved, whole, most = body["moved"], body["old"]["supplied"], 2**32 - 1
+        ppm = min(-(-moved * 10**6 // whole), most) if whole else most if moved else 0
         need(body["ppm"] == ppm, "restatement", f"calls {ppm} ppm material as {body['ppm']}")
-        if self.is_mine(body):
-            need(self.told.get(body["old_leaf"]) == body["old"], "restatement", "has other old figures")
-            self.check_figures("restatement", body["new"])
-            self.told[leaf.index] = body["new"]
+        self.tell(leaf, "new")
 
-    def check_figures(self, where, figures):
-        found = self.figures(figures["expected"])
-        for name in FIGURES:
-            need(figures[name] == found[name], where,
-                 f"says {name} {figures[name]}, the leaves before it {found[name]}")
-
+    def tell(self, leaf, name):
+        """Figures of a month are those of the leaves before them, and the old ones were told."""
+        body = leaf.body
+        if (body["from"], body["to"]) == (self.start, self.end):
+            old = self.told.get(body.get("old_leaf"))
+            need(old == body.get("old") and ("old" in body) == bool(self.told), body["month"],
+                 "was not told with these old figures")
+            found = self.figures(body[name]["expected"])
+            need(found == body[name], body["month"], f"is said to be {body[name]}, and is {found}")
+            self.told[leaf.index] = found
 
 def held_by(lines):
     held = collections.Counter()
     for line in lines:
         held[line.debit] += line.amount
         held[line.credit] -= line.amount
-    return {name: sum_ for name, sum_ in held.items() if sum_ and side(name) == "passage"}
-
-
-def check_owner(body):
-    """A node's leaf leaves nothing in the node and its devices."""
-    need(body["lines"] and all(line.amount for line in body["lines"]), "leaf", "has an empty entry")
-    if body["owner"] == 2 and body["parts"] == 1:
-        within = ("gpu:", "cpu:", "dram:", f"node:{body['name']}")
-        left = [name for name in held_by(body["lines"])
-                if name.startswith(within[:3]) or name == within[3]]
-        need(not left, f"leaf of node {body['name']}", f"leaves energy in {left[:1]}")
+    return {name: left for name, left in held.items() if left and side(name) == "passage"}
 
 
 # The report, recomputed.
@@ -417,125 +375,103 @@ def millis(text):
     return round(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
 
 
-USES = {"unattributed": "unattributed", "idle:unallocated": "idle_unallocated",
-        "host_overhead": "host_overhead", "project/gpu_active": "project_active",
-        "project/gpu_held_idle": "project_held_idle", "project/host": "project_host"}
-
+WORDS = {"dispute_node": "dispute", "idle": "idle_unallocated", "gpu_active": "project_active",
+         "gpu_held_idle": "project_held_idle", "host": "project_host"}
 
 def word(account):
     """The kind under which the report sums a source or a use."""
     kind, _, rest = account.partition(":")
-    if kind == "project":
-        kind = "project/" + rest.rpartition("/")[2]
-    if kind == "loss":
-        return "loss_" + rest.partition(":")[0]
-    return {"dispute_node": "dispute"}.get(kind) or USES.get(account) or USES.get(kind) or kind
-
+    kind = rest.rpartition("/")[2] if kind == "project" else kind
+    return "loss_" + rest.partition(":")[0] if kind == "loss" else WORDS.get(kind, kind)
 
 def sums_of(intervals):
-    """By word, by account and class: the net energy of sources and uses."""
+    """The net energy of sources and uses: by word, and by account and class."""
     words, accounts = collections.Counter(), collections.defaultdict(collections.Counter)
     for one in intervals:
         for (debit, credit, klass), amount in one["flows"].items():
             for account, kind in ((debit, "use"), (credit, "source")):
                 if side(account) == kind:
                     words[word(account)] += amount
-                    accounts[account][klass] += amount
+                    accounts[account]["energy_mj"] += amount
+                    accounts[account][f"{klass}_mj"] += amount
     return words, accounts
 
+def trial(sides):
+    rows = collections.defaultdict(collections.Counter)
+    for account, (debits, credits) in sides.items():
+        kind = account.partition(":")[0]
+        for name in (f"{kind}:*" if kind in ("node", "gpu", "cpu", "dram") else account, "total"):
+            rows[name].update(debits_mj=debits, credits_mj=credits)
+    return rows
+
+def projects(intervals):
+    rows = collections.defaultdict(collections.Counter)
+    names = {"gpu_active": "active_mj", "gpu_held_idle": "held_idle_mj", "host": "host_mj"}
+    for one in intervals:
+        here = collections.Counter()
+        for (debit, _, _), amount in one["flows"].items():
+            project, _, share = debit.removeprefix("project:").rpartition("/")
+            if debit.startswith("project:"):
+                rows[project].update({names[share]: amount, "it_mj": amount})
+                here[project] += amount
+        for project, amount in here.items() if one["pue"] else ():
+            total, it, _ = one["pue"]
+            rows[project].update(it_with_pue_mj=amount, facility_mj=amount * total // it if it else 0)
+    return rows
+
+def compare(where, shown, found):
+    for key, value in found.items():
+        need(str(shown[key]) == str(value), f"report.json: {where}, {key}",
+             f"says {shown[key]}, the leaves {value}")
+
+def compare_rows(table, key, rows, found):
+    """Each row is what the leaves say, every energy of it; and none is left out."""
+    for row in rows:
+        known = found.pop(row[key], {})
+        energies = {name for name in row if name.endswith("_mj") and name != "difference_mj"}
+        compare(f"{table}, {row[key]}", row, {name: known.get(name, 0) for name in energies})
+    need(not any(any(row.values()) for row in found.values()), f"report.json: {table}",
+         f"lacks {list(found)[:1]}")
 
 def check_report(report, book):
-    def same(where, shown, found):
-        need(str(shown) == str(found), f"report.json: {where}", f"says {shown}, the leaves {found}")
-
-    tables, statement = report["tables"], report["statement"]
-    words, accounts = sums_of(book.intervals.values())
-    for table, key in (("sources", "source"), ("uses", "use")):
-        for row in tables[table]:
-            same(f"{table}, {row[key]}", row["energy_mj"], words.pop(row[key], 0))
+    tables, statement, whole = report["tables"], report["statement"], book.intervals.values()
+    words, accounts = sums_of(whole)
+    kinds = [("sources", "source"), ("uses", "use")]
+    for table, key in kinds:
+        names = [row[key] for row in tables[table]]
+        compare_rows(table, key, tables[table], {name: {"energy_mj": words.pop(name, 0)} for name in names})
     need(not words, "report.json: uses", f"lacks {list(words)}")
     starts = range(book.start, book.end, statement["interval_ms"])
     figures = book.figures(len(starts))
-    for key in ("supplied", "used"):
-        same(key, statement[f"{key}_mj"], figures[key])
-    counts, whole = statement["intervals"], figures["posted"] - figures["incomplete"]
-    found = dict(expected=len(starts), complete=whole, disputed=figures["disputed"],
-                 incomplete=figures["incomplete"] - figures["disputed"],
-                 missing=len(starts) - figures["posted"])
-    for key, count in found.items():
-        same(f"intervals, {key}", counts[key], count)
+    compare("statement", statement, {f"{key}_mj": figures[key] for key in ("supplied", "used")})
+    posted, incomplete, disputed = (figures[key] for key in ("posted", "incomplete", "disputed"))
+    compare("intervals", statement["intervals"], {
+        "expected": len(starts), "complete": posted - incomplete, "disputed": disputed,
+        "incomplete": incomplete - disputed, "missing": len(starts) - posted})
     if report["pue"]:
-        for key in ("total", "it"):
-            same(f"pue, {key}_mj", report["pue"][f"{key}_mj"], figures[key])
-    for row in tables["accounts"]:
-        by_class = accounts.pop(row["account"], {})
-        same(f"account {row['account']}", row["energy_mj"], sum(by_class.values()))
-        for klass in CLASSES.values():
-            same(f"account {row['account']}, {klass}", row[f"{klass}_mj"], by_class.get(klass, 0))
-    need(not accounts, "report.json: accounts", f"lacks {list(accounts)[:1]}")
-    check_trial(tables["trial_balance"], book.sides, same)
-    check_projects(tables["projects"], book, same)
+        compare("pue", report["pue"], {f"{key}_mj": figures[key] for key in ("total", "it")})
+    compare_rows("accounts", "account", tables["accounts"], accounts)
+    compare_rows("trial balance", "account", tables["trial_balance"], trial(book.sides))
+    compare_rows("projects", "project", tables["projects"], projects(whole))
     for row in tables["days"]:
-        of_day = [one for start, one in book.intervals.items()
-                  if millis(row["from"]) <= start < millis(row["to"])]
+        start, end = millis(row["from"]), millis(row["to"])
+        of_day = [one for at, one in book.intervals.items() if start <= at < end]
         words, _ = sums_of(of_day)
-        for key in [row["source"] for row in tables["sources"]] + [row["use"] for row in tables["uses"]]:
-            same(f"day {row['date']}, {key}", row[f"{key}_mj"], words[key])
-        same(f"day {row['date']}, supplied", row["supplied_mj"],
-             sum(one["summary"].body["supplied"] for one in of_day))
+        found = {f"{one[key]}_mj": words[one[key]] for table, key in kinds for one in tables[table]}
+        found |= {f"{key}_mj": sum(one[key] for one in of_day) for key in ("supplied", "used")}
+        compare(f"day {row['date']}", row, found)
     for row in tables["intervals"]:
-        one = book.intervals.get(millis(row["start"]))
-        body = one["summary"].body if one else {"supplied": 0, "used": 0, "pue": None}
-        total, it = body["pue"][:2] if body["pue"] else (None, None)
-        where = f"interval {row['start']}"
-        for key, found in (("supplied", body["supplied"]), ("used", body["used"]),
-                           ("pue_total", total), ("pue_it", it)):
-            same(f"{where}, {key}", row[f"{key}_mj"], found)
-        same(f"{where}, corrections", row["corrections"], one["corrections"] if one else 0)
-
-
-def check_trial(rows, sides, same):
-    found = collections.defaultdict(lambda: [0, 0])
-    for account, (debits, credits) in sides.items():
-        kind = account.partition(":")[0]
-        name = f"{kind}:*" if kind in ("node", "gpu", "cpu", "dram") else account
-        for key in (name, "total"):
-            found[key][0] += debits
-            found[key][1] += credits
-    for row in rows:
-        debits, credits = found.pop(row["account"], [0, 0])
-        same(f"trial balance, debits of {row['account']}", row["debits_mj"], debits)
-        same(f"trial balance, credits of {row['account']}", row["credits_mj"], credits)
-    need(not found, "report.json: trial balance", f"lacks {list(found)[:1]}")
-
-
-def check_projects(rows, book, same):
-    found = collections.defaultdict(collections.Counter)
-    for one in book.intervals.values():
-        here = collections.Counter()
-        for (debit, _, _), amount in one["flows"].items():
-            if debit.startswith("project:"):
-                project, _, share = debit[8:].rpartition("/")
-                found[project][share] += amount
-                here[project] += amount
-        if one["summary"].body["pue"]:
-            total, it, _ = one["summary"].body["pue"]
-            for project, amount in here.items():
-                found[project]["with_pue"] += amount
-                found[project]["facility"] += amount * total // it if it else 0
-    for row in rows:
-        sums = found.pop(row["project"], collections.Counter())
-        names = {"active": "gpu_active", "held_idle": "gpu_held_idle", "host": "host",
-                 "it_with_pue": "with_pue", "facility": "facility"}
-        for key, share in names.items():
-            same(f"project {row['project']}, {key}", row[f"{key}_mj"], sums[share])
-    need(not any(sum(sums.values()) for sums in found.values()), "report.json: projects", "lacks one")
+        one = book.intervals.get(millis(row["start"]), {"supplied": None, "used": None, "pue": None})
+        total, it = (one["pue"] or (None, None))[:2]
+        compare(f"interval {row['start']}", row, {
+            "supplied_mj": one["supplied"], "used_mj": one["used"], "pue_total_mj": total, "pue_it_mj": it})
 
 
 # The pack.
 def check_sums(pack):
     """Every file is the one that SHA256SUMS names, and there is no other."""
-    lines = pack["SHA256SUMS"].decode().splitlines()
+    *lines, end = pack["SHA256SUMS"].decode().split("\n")
+    need(end == "", "SHA256SUMS", "ends within a line")
     named = {}
     for line in lines:
         need(line[64:66] == "  ", "SHA256SUMS", f"has a line that is none: {line[:80]!r}")
@@ -545,7 +481,6 @@ def check_sums(pack):
             need(name in named, name, "is not named in SHA256SUMS")
             need(name in pack, name, "is missing")
             need(sha256(pack[name]).hex() == named[name], name, "is not the file that was packed")
-
 
 def check_log(pack, policy, older):
     """The tree and its leaves. Gives the entries that the pack has, and words about the tree."""
@@ -561,7 +496,6 @@ def check_log(pack, policy, older):
         said.append(f"continues the tree of {before} entries that you were given before")
     return entries, said
 
-
 def check_leaves(entries, start, end):
     book, last = Book(start, end), -1
     for place, entry in entries:
@@ -573,11 +507,11 @@ def check_leaves(entries, start, end):
             book.take(leaf)
         except (Bad, IndexError, KeyError, UnicodeDecodeError) as error:
             raise Bad(f"entry {place} (leaf {index}): {error}") from None
+    need(not book.waiting, "tile/entries", "ends within a posting")
     first = entries[0][0] if entries else 0
     need(first == 0 or (book.first_seen is not None and book.first_seen < start), "tile/entries",
          "the pack begins within the month: leaves may be left out")
     return book
-
 
 def verify(pack, policy=None, older=None):
     """Checks a pack, a mapping from names to bytes. Gives what was found, line by line."""
@@ -601,7 +535,6 @@ def verify(pack, policy=None, older=None):
         said += [line for line in pack["policy"].decode().splitlines() if line[:1] not in ("", "#")]
     return said
 
-
 def read_pack(folder):
     pack = {}
     for here, _, names in os.walk(folder):
@@ -610,7 +543,6 @@ def read_pack(folder):
             with open(path, "rb") as file:
                 pack[os.path.relpath(path, folder).replace(os.sep, "/")] = file.read()
     return pack
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
