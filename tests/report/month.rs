@@ -267,12 +267,10 @@ pub fn journal(folder: &Path, diagram: &str) {
         close_after: Millis::new(60_000),
         ..Rules::default()
     };
-    let mut frames = vec![Frame::Rules { received: begun, rules }, Frame::Diagram {
-        received: begun,
-        from: UtcMillis::new(0),
-        hub,
-        toml: diagram.to_owned(),
-    }];
+    let mut frames = vec![
+        Frame::Rules { received: begun, rules },
+        Frame::Diagram { received: begun, from: UtcMillis::new(0), hub, toml: diagram.to_owned() },
+    ];
     for (id, project, gpu, hours) in
         [("1", "climate", "G1", &(0..HOURS)), ("2", HOSTILE, "G2", &EARLY)]
     {
@@ -305,7 +303,8 @@ pub fn journal(folder: &Path, diagram: &str) {
             };
             let is_back = hour + 1 == silent.end;
             if is_back && comes_back_as_another {
-                *count = 9_000_000;
+                // It counted elsewhere before: nobody could take it for energy of here.
+                *count = 5_000_000_000_000_000;
                 epochs.insert(meter, 2);
             }
             row.push((!silent.contains(&hour) || is_back).then_some(*count));
