@@ -55,7 +55,7 @@ fn site() -> &'static Site {
         let plan = Plan::from_toml(DIAGRAM).expect("a diagram").to_toml();
         std::fs::create_dir(folder.path().join("collector")).expect("made");
         month::journal(&folder.path().join("collector/journal"), &plan);
-        let leaves = serve(folder.path(), 1);
+        let leaves = serve(folder.path(), 1, 0);
         let made = report(folder.path(), "first", &[]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let report = json(&folder.path().join("first/report.json"));
@@ -81,9 +81,9 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
 }
 
-/// Runs the real collector so many hours after the month until its leaves are durable; tells how
-/// many there are.
-fn serve(folder: &Path, hours: i64) -> u64 {
+/// Runs the real collector so many hours after the month until its leaves are durable, and more
+/// than those that are known; tells how many there are.
+fn serve(folder: &Path, hours: i64, known: u64) -> u64 {
     let port = free_port();
     let hub = DIAGRAM.replace("point = [", "title = \"Lahore <hub>\"\npoint = [");
     let config = format!(
@@ -111,11 +111,20 @@ fn serve(folder: &Path, hours: i64) -> u64 {
     eventually(&format!("a ready collector:\n{}", collector.printed()), 120, || {
         http::ask("GET", port, "/readyz", b"").filter(|answer| answer.status == 200)
     });
+    if hours > 24 {
+        // The books hear of the time from what comes in.
+        let body = serde_json::json!({
+            "project": "p", "who": "test", "why": "time", "devices": ["G9"],
+            "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:01Z",
+        });
+        let told = http::ask("PUT", port, "/v1/allocations/time", body.to_string().as_bytes());
+        assert!(told.expect("an answer").status < 300);
+    }
     let mut last = 0;
     let leaves = eventually("leaves that are all durable", 300, || {
         std::thread::sleep(std::time::Duration::from_millis(1_500));
         let leaves = metric("bijli_collector_ledger_leaves ")?;
-        let is_still = leaves == last && leaves > 0;
+        let is_still = leaves == last && leaves > known;
         last = leaves;
         is_still.then_some(leaves)
     });
@@ -218,8 +227,8 @@ fn what_is_missing_and_what_came_late_is_told() {
             (&intervals.into(), &"incomplete".into())
         );
     };
-    reason("meter m-lights at lights was not read", 4);
-    reason("meter m-ups-out at ups-out was not read", 3);
+    reason("meter m-lights at lights", 4);
+    reason("meter m-ups-out at ups-out", 3);
     assert_eq!(statement["intervals"]["incomplete"], 7);
     assert_eq!(site.rows("withheld")[0]["intervals"], 3);
 
@@ -229,7 +238,7 @@ fn what_is_missing_and_what_came_late_is_told() {
     };
     let late = of("attribution");
     assert_eq!(late.len(), 72, "three days, told a week late");
-    assert!(of("energy").len() >= 4, "the chiller's meter went on counting");
+    assert_eq!(of("energy").len(), 2, "the chiller's meter went on counting");
     for row in &late {
         let [old, first, last] =
             ["old_leaf", "first_leaf", "leaf"].map(|key| row[key].as_u64().expect("an index"));
@@ -277,7 +286,7 @@ fn in_csv(value: &Value) -> String {
 
 /// Numbers that stand as `data` in the page's table, by key, row by row.
 fn on_page(page: &str, table: &str) -> Vec<BTreeMap<String, String>> {
-    let begin = format!("data-table=\"{table}\"");
+    let begin = format!("<table data-table=\"{table}\"");
     let body = page.split(&begin).nth(1).and_then(|rest| rest.split("</table>").next());
     let Some(body) = body else { return Vec::new() };
     let rows = body.split("<tbody>").nth(1).expect("a body").split("<tr>").skip(1);
@@ -362,7 +371,7 @@ fn the_same_leaves_give_the_same_bytes_for_ever() {
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(sums_of(&here.join("again")), first);
 
-    let leaves = serve(here, 40 * 24);
+    let leaves = serve(here, 40 * 24, site.leaves);
     assert!(leaves > site.leaves + 100, "{leaves} after {}", site.leaves);
     assert!(report(here, "later", &["--leaves", &site.leaves.to_string()]).status.success());
     assert_eq!(sums_of(&here.join("later")), first);

@@ -23,7 +23,7 @@ for account, amount in rows.fetchall():
 one = duckdb.sql(
     "SELECT count(*), sum(amount_mj)::HUGEINT, strftime(min(interval), '%Y-%m-%dT%H:%M:%SZ'),"
     " count(*) FILTER (is_reversal AND corrects = 0), count(DISTINCT rule) FROM entries"
-).fetchone()
+).fetchall()[0]
 assert one[3] == 0, "a reversal names what it corrects"
 assert one[4] == 1, one
 print(json.dumps({"net_mj": net, "entries": one[0], "sum_mj": str(one[1]), "first": one[2]}))

@@ -123,6 +123,9 @@ fn the_page_prints_on_a4() {
     // A4 is 595 by 842 points.
     assert!(text.contains("/MediaBox [0 0 594.95996 841.91998]"), "not A4");
     if pictures().is_some() {
+        let mut copy = Command::new("cp");
+        let copied = copy.arg("-rT").arg(site().path("first")).arg(out.join("report")).status();
+        assert!(copied.expect("cp").success());
         for (name, size) in [("wide", "1180,2600"), ("narrow", "500,3000")] {
             let shot = format!("--screenshot={}", out.join(format!("{name}.png")).display());
             let _taken = chromium(&[&shot, &format!("--window-size={size}")], &page);

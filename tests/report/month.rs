@@ -303,7 +303,8 @@ pub fn journal(folder: &Path, diagram: &str) {
             };
             let is_back = hour + 1 == silent.end;
             if is_back && comes_back_as_another {
-                *count = 9_000_000;
+                // It counted elsewhere before: nobody could take it for energy of here.
+                *count = 5_000_000_000_000_000;
                 epochs.insert(meter, 2);
             }
             row.push((!silent.contains(&hour) || is_back).then_some(*count));

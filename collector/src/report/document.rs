@@ -124,7 +124,7 @@ pub(super) struct Verification {
 const NOT_PART: [NotPart; 5] = [
     NotPart {
         what: "events: load shedding, generator tests, bypass, who was called",
-        why: "the leaves keep energy and its doubts, not events; `bijli-collector events` has them",
+        why: "the leaves keep energy and its doubts, not events; the command events has them",
     },
     NotPart {
         what: "emission factors, tariffs, water, heat reuse",

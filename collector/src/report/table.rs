@@ -89,8 +89,8 @@ impl Cell {
     fn csv(&self) -> String {
         match self {
             Self::Text(text) => csv::cell(text),
+            Self::Word(word) => csv::cell(word),
             Self::Missing
-            | Self::Word(_)
             | Self::Count(_)
             | Self::Energy(_)
             | Self::Difference(_)

@@ -6,6 +6,9 @@ use maud::{Markup, html};
 use super::unit::{Unit, grouped};
 use crate::report::table::{Cell, Column, Table};
 
+/// A longer text may be broken anywhere.
+const LONG: usize = 20;
+
 /// How a table stands on the page.
 pub(super) struct Shown<'a> {
     pub(super) number: &'static str,
@@ -99,7 +102,7 @@ fn cell(cell: &Cell, column: &Column, class: Option<&'static str>, unit: Unit) -
                 Cell::Time(_) => time datetime=(cell.plain()) { (minute(&cell.plain())) },
                 Cell::Flag(true) => span.yes { "yes" },
                 Cell::Flag(false) => span.no { "no" },
-                Cell::Text(text) => bdi { (text) },
+                Cell::Text(text) => bdi.long[text.chars().count() > LONG] { (text) },
                 Cell::Word(word) => (word),
             }
         }

@@ -23,7 +23,7 @@ pub(super) fn days(figures: &Figures, unit: Unit) -> Markup {
     let step = step(most);
     let top = step.saturating_mul(5).min(most.div_ceil(step.max(1)).max(1).saturating_mul(step));
     let columns = Columns::of(figures.days.len());
-    let words = format!("Energy by day and use, in {}; table 4.2 has the numbers", unit.symbol);
+    let words = format!("Energy by day and use, in {}; table 4.3 has the numbers", unit.symbol);
     html! {
         svg.chart viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(words) {
             @for tick in ticks(step, top) {
@@ -74,7 +74,7 @@ pub(super) fn pue(figures: &Figures) -> Markup {
     let columns = Columns::of(figures.days.len());
     html! {
         svg.chart viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img"
-            aria-label="PUE of each day with its ±; table 4.2 has the numbers" {
+            aria-label="PUE of each day with its ±; table 4.3 has the numbers" {
             @for tick in ticks(step, top) {
                 (grid(height(tick, top), &hundredths(base + tick)))
             }

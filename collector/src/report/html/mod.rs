@@ -12,13 +12,13 @@ mod sections;
 mod unit;
 mod urdu;
 
-use bijli_wire::units::human_energy;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::document::Document;
 use super::figures::Figures;
 use super::table::Table;
 use crate::diagram::Plan;
+use crate::page::svg;
 use unit::Unit;
 
 /// Rules for screen and paper; part of this program, so it needs no escaping.
@@ -70,7 +70,7 @@ pub(super) fn page(report: &Report<'_>) -> String {
                         @for section in &sections::ALL {
                             li { a href={ "#" (section.id) } { (section.title) } }
                         }
-                        li lang="ur" dir="rtl" { a href="#urdu" { "خلاصہ اردو میں" } }
+                        li { a lang="ur" dir="rtl" href="#urdu" { "خلاصہ اردو میں" } }
                     }
                 }
                 main {
@@ -101,7 +101,7 @@ fn masthead(report: &Report<'_>) -> Markup {
             h1 { bdi { (title) } }
             p.month { (month_words(*month)) " · hub " bdi { (hub) } " · days of UTC"
                 (statement.utc_offset) }
-            p.status class=(statement.status) { (statement.status) }
+            p class={ "status " (statement.status) } { (statement.status) }
         }
     }
 }
@@ -116,7 +116,7 @@ fn footer(report: &Report<'_>) -> Markup {
 }
 
 /// `July 2026`.
-fn month_words(month: super::Month) -> String {
+pub(super) fn month_words(month: super::Month) -> String {
     const NAMES: [&str; 12] = [
         "January",
         "February",
@@ -136,14 +136,13 @@ fn month_words(month: super::Month) -> String {
 }
 
 /// A tile with an energy, exact beside the rounded one.
-fn tile(label: &str, amount: u128, share_of: Option<u128>) -> Markup {
+fn tile(label: &str, amount: u128, share_of: Option<u128>, unit: Unit) -> Markup {
     html! {
         div.tile {
             dt { (label) }
-            dd { data value=(amount) { (human_energy(amount)) }
-                @if let Some(whole) = share_of {
-                    small { (crate::page::svg::share(amount, whole)) }
-                } }
+            dd { data value=(amount) { (unit.show(amount)) }
+                small { (unit.symbol)
+                    @if let Some(whole) = share_of { " · " (svg::share(amount, whole)) } } }
         }
     }
 }

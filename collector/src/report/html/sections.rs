@@ -1,13 +1,18 @@
 //! The sections of the page, in the order in which an auditor asks.
 
+use bijli_ledger::diagram::MAIN;
+use bijli_ledger::{Account, Nature};
+use bijli_wire::NodeId;
 use bijli_wire::units::human_energy;
 use maud::{Markup, html};
 
 use super::cells::{Shown, table};
 use super::{Report, charts, tile};
+use crate::diagram::PlanNode;
 use crate::page::flow::draw;
-use crate::page::place::{Detail, bands};
+use crate::page::place::{Detail, Flows, bands};
 use crate::page::{diagram, svg};
+use crate::report::figures::DayFigures;
 use crate::report::groups::Use;
 use crate::report::tables;
 
@@ -44,7 +49,7 @@ pub(super) const ALL: [Section; 13] = [
 
 /// Rows of a table before the reader is sent to the file.
 const ROWS: usize = 400;
-const ROWS_OF_TROUBLE: usize = 60;
+const ROWS_OF_TROUBLE: usize = 24;
 
 fn shown<'a>(
     report: &Report<'_>,
@@ -60,24 +65,27 @@ fn statement(report: &Report<'_>) -> Markup {
     let sums = figures.sums();
     let [it, cooling, losses, rest] = sums.four();
     let whole = Some(sums.used());
-    let counts = &statement.intervals;
+    let (counts, unit) = (&statement.intervals, report.unit());
+    let date = |day: Option<&DayFigures>| day.map(|day| day.day.date.to_string());
+    let first = date(figures.days.first()).unwrap_or_default();
+    let last = date(figures.days.last()).unwrap_or_default();
     html! {
         (figure(report))
         dl.tiles {
-            (tile("Supplied", sums.supplied(), None))
-            (tile("IT equipment", it, whole))
-            (tile("Cooling", cooling, whole))
-            (tile("UPS and distribution losses", losses, whole))
-            (tile("Lighting, other, unmetered", rest, whole))
+            (tile("Supplied", sums.supplied(), None, unit))
+            (tile("IT equipment", it, whole, unit))
+            (tile("Cooling", cooling, whole, unit))
+            (tile("UPS and distribution losses", losses, whole, unit))
+            (tile("Lighting, other, unmetered", rest, whole, unit))
         }
-        p { "From " time datetime=(statement.from) { (statement.from) } " to "
-            time datetime=(statement.to) { (statement.to) } ", "
-            (human_energy(sums.supplied())) " came into hub " bdi { (figures.hub) }
-            " and were booked, each millijoule once, from the account that supplied it to the one "
-            "that used it: " (figures.projects.len()) " projects, " (figures.nodes)
-            " nodes. Of " (counts.expected) " intervals " (counts.complete) " are complete, "
-            (counts.incomplete) " are not, " (counts.disputed) " are disputed by their own meters, and "
-            (counts.missing) " are not booked at all. " (corrections(statement.corrections)) }
+        p { "In " (super::month_words(figures.month)) ", from " (first) " to " (last) " in days of UTC"
+            (statement.utc_offset) ", " (human_energy(sums.supplied())) " came into hub "
+            bdi { (figures.hub) } " and were booked, each millijoule once, from the account that "
+            "supplied it to the one that used it. " (figures.projects.len()) " projects and "
+            (figures.nodes) " nodes used energy. Of " (counts.expected) " intervals " (counts.complete)
+            " are complete, " (counts.incomplete) " incomplete, " (counts.disputed)
+            " disputed by their own meters, and " (counts.missing) " not booked at all. "
+            (corrections(statement.corrections)) }
         p { @if statement.status == "settled" {
                 "No late fact can change these figures any more." }
             @else { "The figures are provisional: late facts can still change some of them"
@@ -127,7 +135,7 @@ fn signatures() -> Markup {
 fn boundary(report: &Report<'_>) -> Markup {
     let rows = report.plan.rows();
     let numbers = tables::numbers(report.plan);
-    let flows = Some(&report.figures.flows);
+    let flows = metered(report);
     html! {
         p { "E_DC is what the meters of grid, generator and solar counted. E_IT is what was counted at "
             @match report.plan.pue_category {
@@ -137,10 +145,31 @@ fn boundary(report: &Report<'_>) -> Markup {
                 None => "no declared place: the hub declares no PUE category",
             }
             ". The numbers are those of the tables; a ring without filling has no meter." }
-        figure.line { (diagram::numbered(&rows, flows, "report", &numbers)) }
+        figure.line { (diagram::numbered(&rows, Some(&flows), "report", &numbers)) }
         (table(report.table("points"), &shown(report, "2.1",
             "Points, and what went through each in the month", "No diagram is declared.")))
     }
+}
+
+/// What meters counted, without what was booked into a point from elsewhere; what all nodes of a
+/// feeder took together stands at its first one.
+fn metered(report: &Report<'_>) -> Flows {
+    let mut flows = Flows::new();
+    for ((giver, receiver), amount) in &report.figures.flows {
+        let feeder = if let Account::Point(point) = giver { Some(point.as_str()) } else { None };
+        let fed = |node: &&PlanNode| Some(node.fed_by.as_str()).filter(|id| *id != MAIN) == feeder;
+        let node = || {
+            let node = report.plan.nodes.iter().find(fed)?;
+            NodeId::new(&node.id).ok().map(Account::Node)
+        };
+        let node = if matches!(receiver, Account::Node(_)) { node() } else { None };
+        let receiver = node.unwrap_or_else(|| receiver.clone());
+        let is_supply = matches!(receiver, Account::Main);
+        if giver.nature() != Nature::Source || is_supply {
+            *flows.entry((giver.clone(), receiver)).or_default() += amount;
+        }
+    }
+    flows
 }
 
 fn indicators(report: &Report<'_>) -> Markup {
@@ -194,10 +223,10 @@ fn energy(report: &Report<'_>) -> Markup {
         }
         div.pair {
             (table(report.table("sources"), &shown(report, "4.1", "By source", "")))
-            (table(report.table("uses"), &shown(report, "4.1b", "By use", "")))
+            (table(report.table("uses"), &shown(report, "4.2", "By use", "")))
         }
-        (table(report.table("days"), &shown(report, "4.2", "By day", "")))
-        (table(report.table("accounts"), &shown(report, "4.3",
+        (table(report.table("days"), &shown(report, "4.3", "By day", "")))
+        (table(report.table("accounts"), &shown(report, "4.4",
             "By account, and how it is known", "")))
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn headline(report: &Report<'_>) -> Markup {
         section.urdu #urdu lang="ur" dir="rtl" aria-labelledby="h-urdu" {
             h2 #h-urdu { "ماہانہ توانائی رپورٹ" }
             p.month { bdi { (figures.title) } "، " (month(figures.month)) }
-            p.status class=(statement.status) { (status(statement.status)) }
+            p class={ "status " (statement.status) } { (status(statement.status)) }
             (figure(report))
             dl.tiles {
                 (tile("کل فراہم شدہ توانائی", sums.supplied(), unit))
