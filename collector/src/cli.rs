@@ -1,8 +1,10 @@
 //! The command line: `serve`, `check`, `status`, `pue`, `balance`, `diagram`, `energy`,
-//! `events`, `meterbook`, `replay`, `demo`, `ca`.
+//! `events`, `meterbook`, `replay`, `demo`, `ca`, `seal`, `witness`, `verify`.
 //!
 //! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
 //! line is wrong, and `pue` with 3 where the answer is that there is none.
+
+mod evidence;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -51,6 +53,14 @@ enum Command {
     /// Makes a hub's authority, and certificates for its nodes and collector.
     #[command(subcommand)]
     Ca(Ca),
+    /// Makes keys that sign the ledger; begins a new log where one was lost.
+    #[command(subcommand)]
+    Seal(evidence::Seal),
+    /// Watches over the logs of others: cosigns what only ever grew.
+    #[command(subcommand)]
+    Witness(evidence::Witness),
+    /// Checks the ledger of a hub as an auditor does, from its files alone.
+    Verify(evidence::Verify),
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,7 +151,10 @@ pub fn main() -> ExitCode {
         | Command::Check(_)
         | Command::Status { .. }
         | Command::Ask(_)
-        | Command::Ca(_) => tracing::Level::INFO,
+        | Command::Ca(_)
+        | Command::Seal(_)
+        | Command::Witness(_)
+        | Command::Verify(_) => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -181,6 +194,9 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ca(asked) => {
             print!("{}", authority(asked)?.show());
         }
+        Command::Seal(asked) => evidence::seal(asked)?,
+        Command::Witness(asked) => evidence::witness(asked)?,
+        Command::Verify(asked) => evidence::verify(&asked)?,
         Command::Demo(asked) => {
             let Demo { live_for, json, port, dir, history } = asked;
             let plan = Plan { live_for, is_json: json, port, dir, history };

@@ -17,7 +17,7 @@ fn line(seq: u64, debit: &str, credit: &str, amount: u64) -> Line {
 fn leaf(body: Body) -> Leaf {
     let hub = match body {
         Body::Pruned(_) | Body::Snapshot(_) => None,
-        Body::Posting(_) | Body::Adjustment { .. } | Body::Summary(_) => {
+        Body::Posting(_) | Body::Adjustment { .. } | Body::Summary(_) | Body::Statement(_) => {
             Some(HubId::new("isb").expect("valid"))
         }
     };
