@@ -403,6 +403,7 @@ fn every_subcommand_explains_itself() {
                 "period list",
                 "period show",
                 "replay",
+                "report",
                 "pack",
                 "demo",
                 "ca",

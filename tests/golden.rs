@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bijli_ledger::leaf::{
-    Body, Line, Owner, Posting, Pruned, PueShown, ReasonShown, Snapshot, Source, Summary,
+    Body, Line, Owner, Posting, Pruned, PueShown, ReasonShown, Snapshot, Source, Statement, Summary,
 };
 use bijli_ledger::period::{Doubt, DoubtKind, Doubts, PeriodClosed};
 use bijli_ledger::{Category, Class, Figures, Leaf, Restatement, Role};
@@ -212,7 +212,7 @@ fn restatement() -> Restatement {
 }
 
 /// One leaf of each kind.
-fn leaves() -> [(&'static str, Leaf); 7] {
+fn leaves() -> [(&'static str, Leaf); 8] {
     let account = |text: &str| text.parse().expect(text);
     let line = |seq, debit, credit, amount| Line {
         seq,
@@ -265,6 +265,11 @@ fn leaves() -> [(&'static str, Leaf); 7] {
     };
     let pruned = Pruned { segment: 3, first: 12, last: 480, bytes: 67_108_864, sha256: [0x5A; 32] };
     let snapshot = Snapshot { bytes: 1_048_576, sha256: [0xA5; 32] };
+    let statement = Statement {
+        at: UtcMillis::new(1_760_000_400_000),
+        about: "old head".into(),
+        text: "ledger.example.pk/hub/lahore/ledger\n".into(),
+    };
     let adjustment = Body::Adjustment { old_leaf: 38, corrects: 2, posting: posting(corrected) };
     [
         ("1-posting.leaf", of(lahore(), Body::Posting(posting(first)))),
@@ -272,6 +277,7 @@ fn leaves() -> [(&'static str, Leaf); 7] {
         ("3-summary.leaf", of(lahore(), Body::Summary(summary))),
         ("4-pruned.leaf", of(None, Body::Pruned(pruned))),
         ("5-snapshot.leaf", of(None, Body::Snapshot(snapshot))),
+        ("6-statement.leaf", of(lahore(), Body::Statement(statement))),
         ("9-period.leaf", of(lahore(), Body::Period(Box::new(period())))),
         ("10-restatement.leaf", of(lahore(), Body::Restatement(Box::new(restatement())))),
     ]

@@ -87,6 +87,31 @@ async fn send<T: DeserializeOwned>(
     Ok((text, read))
 }
 
+/// Sends a text to `http://host:port/any/path` and waits on this thread; the status and text that
+/// come back, whoever answers.
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub fn exchange(
+    url: &str,
+    method: Method,
+    body: String,
+    time_max: Duration,
+) -> Result<(u16, String), String> {
+    let rest = url.strip_prefix("http://").ok_or("only http:// is spoken here")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let answer = fetch(authority, path, (method, Bytes::from(body)));
+        match tokio::time::timeout(time_max, answer).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{authority} did not answer in time")),
+        }
+    })
+}
+
 fn not_ours(authority: &str, path: &str, status: u16) -> AskError {
     AskError::Answer { authority: authority.to_owned(), path: path.to_owned(), status }
 }

@@ -1,8 +1,11 @@
 //! The command line: `serve`, `check`, `status`, `pue`, `balance`, `diagram`, `energy`,
-//! `events`, `meterbook`, `period`, `replay`, `report`, `pack`, `demo`, `ca`.
+//! `events`, `meterbook`, `period`, `replay`, `report`, `pack`, `demo`, `ca`, `seal`, `witness`,
+//! `verify`.
 //!
 //! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
 //! line is wrong, and `pue` with 3 where the answer is that there is none.
+
+mod evidence;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -57,6 +60,14 @@ enum Command {
     /// Makes a hub's authority, and certificates for its nodes and collector.
     #[command(subcommand)]
     Ca(Ca),
+    /// Makes keys that sign the ledger; begins a new log where one was lost.
+    #[command(subcommand)]
+    Seal(evidence::Seal),
+    /// Watches over the logs of others: cosigns what only ever grew.
+    #[command(subcommand)]
+    Witness(evidence::Witness),
+    /// Checks the ledger of a hub as an auditor does, from its files alone.
+    Verify(evidence::Verify),
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,8 +159,8 @@ struct Pack {
     /// A new folder for the files.
     #[arg(long)]
     out: PathBuf,
-    /// The keys that an auditor shall believe (C2SP tlog-policy) [default: the log's own, and no
-    /// witness].
+    /// The witnesses that an auditor shall believe (C2SP tlog-policy, as in `seal.policy`)
+    /// [default: none, only the log's own key].
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 }
@@ -187,7 +198,10 @@ pub fn main() -> ExitCode {
         | Command::Ask(_)
         | Command::Report(_)
         | Command::Pack(_)
-        | Command::Ca(_) => tracing::Level::INFO,
+        | Command::Ca(_)
+        | Command::Seal(_)
+        | Command::Witness(_)
+        | Command::Verify(_) => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -229,6 +243,9 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ca(asked) => {
             print!("{}", authority(asked)?.show());
         }
+        Command::Seal(asked) => evidence::seal(asked)?,
+        Command::Witness(asked) => evidence::witness(asked)?,
+        Command::Verify(asked) => evidence::verify(&asked)?,
         Command::Demo(asked) => {
             let Demo { live_for, json, port, dir, history } = asked;
             let plan = Plan { live_for, is_json: json, port, dir, history };

@@ -3,6 +3,7 @@
 
 mod agents;
 mod influx;
+mod seal;
 mod xids;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,8 @@ use serde::Deserialize;
 use agents::AgentsText;
 pub use agents::{AgentsConfig, AgentsOverrides};
 use influx::InfluxText;
+pub use seal::SealConfig;
+use seal::SealText;
 use xids::XidText;
 
 use crate::allocation::PutText;
@@ -56,6 +59,8 @@ pub struct Config {
     pub allocations: Vec<PutText>,
     /// Where readings are handed on to; `None`: nowhere.
     pub influx: Option<feed::Target>,
+    /// Who signs the ledger; `None`: nobody.
+    pub seal: Option<SealConfig>,
 }
 
 /// One hub.
@@ -125,6 +130,8 @@ struct Text {
     agents: Option<AgentsText>,
     #[serde(default)]
     influx: Option<InfluxText>,
+    #[serde(default)]
+    seal: Option<SealText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
 }
@@ -233,6 +240,7 @@ impl Config {
         let listen = check_listen(listen, text.allow_plain_http, &mut problems);
         let agents = agents::check(text.agents.clone(), folder, overrides, &mut problems);
         let influx = influx::check(text.influx.clone(), folder, &mut problems);
+        let seal = seal::check(text.seal.clone(), folder, &mut problems);
         let rules = check_rules(&text, &mut problems);
         let segment_bytes = text.journal.segment.unwrap_or(64 << 20);
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
@@ -265,6 +273,7 @@ impl Config {
                 hubs,
                 allocations,
                 influx,
+                seal,
             }),
             Some(_) | None => Err(problems),
         }
@@ -431,6 +440,12 @@ impl Config {
         }
         if let Some(target) = &self.influx {
             text.push_str(&influx::explain(target));
+        }
+        match &self.seal {
+            Some(seal) => text.push_str(&seal.explain(self.hubs.iter().map(|hub| &hub.id))),
+            None => {
+                text.push_str("seal              the ledger is not signed: there is no [seal]\n")
+            }
         }
         for hub in &self.hubs {
             text.push_str(&hub.explain(now));

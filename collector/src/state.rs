@@ -19,6 +19,7 @@ use crate::config::HubConfig;
 use crate::diagram::Plan;
 use crate::health::Health;
 use crate::index::Index;
+use crate::seal::Seals;
 use crate::xids::Xids;
 
 /// Shared by every handler.
@@ -36,6 +37,8 @@ pub struct State {
     pub banner: Option<String>,
     /// Decoded batches between the door and the books.
     pub room: Room,
+    /// How the hubs' transparency logs stand.
+    pub seals: Seals,
     hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
     replay: Replay,
     index: OnceLock<Index>,
@@ -98,7 +101,20 @@ impl State {
     pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
         let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
         let (index, leaves_made, started) = (OnceLock::new(), AtomicU64::new(0), clock.now());
-        Self { clock, started, rules, health, banner, room, hubs, replay, index, leaves_made }
+        let seals = Seals::default();
+        Self {
+            clock,
+            started,
+            rules,
+            health,
+            banner,
+            room,
+            seals,
+            hubs,
+            replay,
+            index,
+            leaves_made,
+        }
     }
 
     #[must_use]

@@ -108,6 +108,7 @@ proptest! {
                 Body::Posting(_)
                 | Body::Pruned(_)
                 | Body::Snapshot(_)
+                | Body::Statement(_)
                 | Body::Period(_)
                 | Body::Restatement(_) => {}
                 Body::Adjustment { old_leaf, corrects, posting } => {

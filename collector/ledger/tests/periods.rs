@@ -54,7 +54,9 @@ impl Desk {
     fn tell(&mut self, fact: &Fact) {
         match fact {
             Fact::Advance(now) => self.advance(now.get()),
-            Fact::Read(..) | Fact::Allocate(_) | Fact::Calibrate(_) => fact.tell(&mut self.books),
+            Fact::Has(..) | Fact::Read(..) | Fact::Allocate(_) | Fact::Calibrate(_) => {
+                fact.tell(&mut self.books);
+            }
         }
     }
 

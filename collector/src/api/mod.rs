@@ -23,6 +23,7 @@ pub(crate) mod periods;
 mod projects;
 pub(crate) mod pue;
 pub(crate) mod query;
+mod seals;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -40,6 +41,7 @@ use crate::state::{Readiness, Shared};
 pub(crate) use asked::closed;
 pub(crate) use balance::node_event_word;
 pub(crate) use query::Period;
+pub use seals::tlog_router;
 
 /// Every address of the API.
 pub fn router(state: Shared) -> Router {
@@ -64,6 +66,7 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
         .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
+        .route("/v1/seals", get(seals::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)
 }

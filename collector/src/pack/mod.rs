@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use crate::disk;
 use crate::meterbook::hex;
 use crate::report::{self, Asked, Made, ReportError};
+use crate::seal;
 
 /// What the pack checks itself with.
 pub const VERIFY: &str = include_str!("verify.py");
@@ -65,7 +66,8 @@ pub struct Ask<'a> {
     pub report: Asked<'a>,
     /// The collector's directory.
     pub dir: &'a Path,
-    /// Whose keys an auditor shall believe; `None`: the log's own, without witnesses.
+    /// Whose keys an auditor shall believe: the log's own where it names none; `None`: and no
+    /// witness.
     pub policy: Option<&'a Path>,
 }
 
@@ -173,15 +175,16 @@ struct Tree {
 impl Tree {
     fn open(asked: &Ask<'_>) -> Result<Self, PackError> {
         let hub = &asked.report.hub.id;
-        let folder = asked.dir.join("tlog").join(folder_of(hub));
-        let policy = match asked.policy {
+        let folder = asked.dir.join("tlog").join(seal::folder(hub));
+        let mut policy = match asked.policy {
             Some(path) => read_text(path)?,
-            None => {
-                let keys = read_text(&folder.join("key"))?;
-                let lines = keys.lines().filter(|line| !line.is_empty());
-                lines.map(|key| format!("log {key}\n")).collect::<String>() + "quorum none\n"
-            }
+            None => "quorum none\n".to_owned(),
         };
+        if !policy.lines().any(|line| line.starts_with("log ")) {
+            let keys = read_text(&folder.join("key"))?;
+            let keys = keys.lines().filter(|line| !line.is_empty());
+            policy = keys.map(|key| format!("log {key}\n")).collect::<String>() + &policy;
+        }
         let refuse = |source| PackError::Policy {
             path: asked.policy.map_or_else(|| folder.join("key"), Path::to_owned),
             source,
@@ -238,18 +241,6 @@ impl Entry {
         let leaf = Leaf::decode(leaf).map_err(|source| PackError::Leaf { place, source })?;
         Ok(Self { place, index: u64::from_le_bytes(*index), leaf })
     }
-}
-
-/// The name of a hub's folder (`docs/formats/tlog.md`).
-fn folder_of(hub: &HubId) -> String {
-    let plain = |at: usize, byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || (byte == b'.' && at > 0)
-    };
-    let one = |(at, byte): (usize, u8)| match plain(at, byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    hub.as_str().bytes().enumerate().map(one).collect()
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, PackError> {
@@ -315,17 +306,5 @@ impl Out {
         let written = disk::replace_text(&path, &text);
         written.map_err(|source| PackError::Write { path, source })?;
         Ok(self.bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hubs_folder_has_no_way_out_of_its_parent() {
-        for (hub, folder) in [("isb", "isb"), ("pk/isb.1", "pk%2Fisb.1"), ("..", "%2E.")] {
-            assert_eq!(folder_of(&HubId::new(hub).expect("valid")), folder);
-        }
     }
 }

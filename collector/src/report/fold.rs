@@ -183,9 +183,11 @@ impl Fold {
                 self.waiting.clear();
                 return Ok(());
             }
-            Body::Pruned(_) | Body::Snapshot(_) | Body::Period(_) | Body::Restatement(_) => {
-                return Ok(());
-            }
+            Body::Pruned(_)
+            | Body::Snapshot(_)
+            | Body::Statement(_)
+            | Body::Period(_)
+            | Body::Restatement(_) => return Ok(()),
         };
         if self.is_within(posting.interval) {
             self.waiting.push(Waiting { index, posting, corrects, rule });

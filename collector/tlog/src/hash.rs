@@ -52,7 +52,8 @@ impl fmt::Debug for Hash {
 }
 
 /// The root over hashes of equal subtrees; there must be a power of two of them.
-pub(crate) fn over(hashes: &[Hash]) -> Hash {
+#[must_use]
+pub fn over(hashes: &[Hash]) -> Hash {
     match hashes {
         [] => Hash::empty(),
         [one] => *one,

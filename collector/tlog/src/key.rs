@@ -11,6 +11,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
@@ -191,6 +192,14 @@ impl SigningKey {
         let bytes: Vec<u8> = std::iter::once(kind.number()).chain(self.seed).collect();
         format!("{SECRET}{name}+{:08x}+{}", self.verifier.id(), STANDARD.encode(bytes))
     }
+}
+
+/// A seed that nobody knows, from the system. The one thing here that is not a function of its
+/// arguments.
+#[must_use]
+pub fn random_seed() -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).ok().map(|()| seed)
 }
 
 /// Name, id, kind and the 32 bytes of a key's text.

@@ -2,6 +2,8 @@
 //!
 //! Pure: who decides keeps the state, and must have stored the new one before it answers.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::checkpoint::Checkpoint;
 use crate::hash::Hash;
 use crate::key::{SigningKey, VerifierKey};
@@ -42,6 +44,31 @@ pub enum Refused {
     Conflict { size: u64 },
     #[error("the checkpoint does not follow from the last one cosigned: the log has forked")]
     Inconsistent,
+}
+
+/// Where a witness takes requests; `url` has no slash at its end.
+#[must_use]
+pub fn add_url(url: &str) -> String {
+    format!("{url}/add-checkpoint")
+}
+
+/// Where our witness tells the last checkpoint that it cosigned of a log: the C2SP leaves open how
+/// a witness is asked for it.
+#[must_use]
+pub fn latest_url(url: &str, origin: &str) -> String {
+    format!("{url}/latest/{}", log_id(origin))
+}
+
+/// A log's name as one part of a path: SHA-256 of its origin, in hex.
+#[must_use]
+pub fn log_id(origin: &str) -> String {
+    Sha256::digest(origin).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The size in the answer to a request whose old size was another.
+#[must_use]
+pub fn size_of_conflict(body: &str) -> Option<u64> {
+    number(body.strip_suffix('\n')?)
 }
 
 impl Default for Known {

@@ -21,6 +21,7 @@ fn leaf(body: Body) -> Leaf {
         Body::Posting(_)
         | Body::Adjustment { .. }
         | Body::Summary(_)
+        | Body::Statement(_)
         | Body::Period(_)
         | Body::Restatement(_) => Some(HubId::new("isb").expect("valid")),
     };
