@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bijli_collector::diagram::Plan;
@@ -33,6 +34,12 @@ node = [{ id = "n01", fed_by = "pdu" }, { id = "n02", fed_by = "pdu" }]
 "#;
 const ORIGIN: &str = "ledger.example.pk/hub/lhe/ledger";
 
+/// Whoever opens the files of a desk again waits for the one before.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A collector's folder, and the collector while it runs.
 pub struct Desk {
     folder: PathBuf,
@@ -50,12 +57,15 @@ impl Desk {
         let plan = Plan::from_toml(DIAGRAM).expect("a diagram").to_toml();
         std::fs::create_dir(folder.join("collector")).expect("made");
         month::journal(&folder.join("collector/journal"), &plan);
+        let mut key = Command::new(binary("bijli-collector"));
+        key.args(["seal", "key", "--name", "ledger.example.pk", "--out"]).arg(folder.join("key"));
+        assert!(key.output().expect("it runs").status.success());
         let mut desk = Self { folder, _own: Some(own), port: 0, collector: None, moments: 0 };
         desk.start(1);
         desk
     }
 
-    /// The same files on a later day. One at a time.
+    /// The same files on a later day. One at a time: [`turn`].
     pub fn again(&self) -> Self {
         let (folder, collector, moments) = (self.folder.clone(), None, 0);
         let mut desk = Self { folder, _own: None, port: 0, collector, moments };
@@ -71,9 +81,11 @@ impl Desk {
         self.port = free_port();
         let config = format!(
             "listen = \"127.0.0.1:{}\"\ndir = \"{}\"\ninterval = \"1h\"\nclose_after = \"1m\"\n\
-             disk_reserve = \"1 MiB\"\n[[hub]]\nid = \"lhe\"\n{DIAGRAM}",
+             disk_reserve = \"1 MiB\"\n[seal]\norigin = \"ledger.example.pk\"\nkey = \"{}\"\n\
+             [[hub]]\nid = \"lhe\"\n{DIAGRAM}",
             self.port,
-            self.path("collector").display()
+            self.path("collector").display(),
+            self.path("key").display()
         );
         std::fs::write(self.path("collector.toml"), config).expect("written");
         let now = i64::try_from(utc_ms()).expect("small");
@@ -159,6 +171,33 @@ impl Desk {
             std::thread::sleep(Duration::from_secs(1));
             Some(self.show(&[])).filter(|shown| shown["state"] == state)
         })
+    }
+
+    /// The newest checkpoint that the collector signed itself, once there is one behind `after`.
+    pub fn checkpoint(&self, after: u64) -> String {
+        let path = self.path("collector/tlog/lhe/checkpoint");
+        eventually(&format!("a checkpoint of more than {after} entries"), 120, || {
+            let text = std::fs::read_to_string(&path).ok()?;
+            let size: u64 = text.lines().nth(1)?.parse().ok()?;
+            (size > after).then_some(text)
+        })
+    }
+
+    /// A command of `docs/audit.md`, with this desk's places for those of the page.
+    pub fn shell(&self, line: &str) -> (bool, String) {
+        let dir = self.path("collector").display().to_string();
+        let url = format!(" --hub lhe --url http://127.0.0.1:{}", self.port);
+        let mut line = line.replace("/var/lib/bijli/collector", &dir);
+        if line.contains(" period ") {
+            line = line.replace(" --hub lhe", &url);
+        }
+        let programs = binary("bijli-collector");
+        let programs = programs.parent().expect("in a folder").display().to_string();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{line} 2>&1")]).current_dir(&self.folder);
+        let out = command.env("PATH", format!("{programs}:{path}")).output().expect("a shell");
+        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
     pub fn replay_verify(&self) {
