@@ -400,6 +400,13 @@ fn every_subcommand_explains_itself() {
                 "replay",
                 "demo",
                 "ca",
+                "seal",
+                "seal key",
+                "seal anew",
+                "witness",
+                "witness serve",
+                "witness once",
+                "verify",
             ],
         ),
     ] {
