@@ -407,6 +407,13 @@ fn every_subcommand_explains_itself() {
                 "pack",
                 "demo",
                 "ca",
+                "seal",
+                "seal key",
+                "seal anew",
+                "witness",
+                "witness serve",
+                "witness once",
+                "verify",
             ],
         ),
     ] {

@@ -1,5 +1,5 @@
 //! The evidence of a real collector, checked by what is not ours: Go's note and tlog packages read
-//! its log; a real witness program cosigns it; backups, second collectors and forgers are found out.
+//! its log; a real witness program cosigns it; restored backups and second collectors are refused.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

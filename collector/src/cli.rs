@@ -52,8 +52,8 @@ enum Command {
     Replay(Replay),
     /// Writes the report of a hub's month from the ledger log of a stopped collector.
     Report(Report),
-    /// Writes the audit pack of a hub's month: the report, its leaves in their signed tree, and what
-    /// checks them. The collector may be running.
+    /// Writes the audit pack of a hub's month: the report, its leaves in their signed tree, and
+    /// what checks them. The collector may be running.
     Pack(Pack),
     /// Plays a simulated hub against a collector of its own, on this machine, and shows it.
     Demo(Demo),

@@ -2,7 +2,8 @@
 //! from it. Never two that contradict each other, never a smaller one after a larger.
 //!
 //! # Invariants
-//! - What it knows is durable before it answers; comparing and keeping are one step.
+//! - What it knows is durable before it answers; comparing and keeping are one step, and no other
+//!   process has the directory meanwhile.
 //! - A state that cannot be read is a refusal, never a log of which nothing is known.
 //! - A witness that lost its directory has lost its word: it needs a new key.
 
@@ -14,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use bijli_seglog::RealDisk;
+use bijli_seglog::{Disk as _, RealDisk};
 use bijli_tlog::witness::{Known, Refused, Request, log_id};
 use bijli_tlog::{
     Checkpoint, CheckpointError, KeyKind, Note, SigningKey, Tiles, VerifierKey, tree,
@@ -24,12 +25,15 @@ use bijli_wire::UtcMillis;
 use crate::journal::chain;
 use crate::seal::{FileError, Files, KeyFileError, read_key};
 
+const LOCK: &str = ".lock";
+
 /// A witness's key, the logs that it watches, and what it knows of them.
 #[derive(Debug)]
 pub struct Keeper {
     key: SigningKey,
     logs: Vec<VerifierKey>,
     files: Mutex<Files<RealDisk>>,
+    _lock: <RealDisk as bijli_seglog::Disk>::Lock,
 }
 
 /// Why there is no witness, or it cannot say anything.
@@ -42,6 +46,8 @@ pub enum WitnessError {
          it knew: make it with a new key", dir = dir.display()
     )]
     NoDir { dir: PathBuf, source: FileError },
+    #[error("another witness works in {dir}", dir = dir.display())]
+    Busy { dir: PathBuf, source: io::Error },
     #[error("cannot read or keep what is known of a log")]
     File(#[from] FileError),
     #[error("what is known of {origin} is damaged: {reason}; this witness must not go on with it")]
@@ -60,13 +66,15 @@ pub enum WitnessError {
 
 impl Keeper {
     /// # Errors
-    /// When the key cannot be used or the directory is not there.
+    /// When the key cannot be used, or the directory is not there or another's.
     pub fn open(dir: &Path, key: &Path, logs: Vec<VerifierKey>) -> Result<Self, WitnessError> {
         let key = read_key(key, KeyKind::Cosignature)?;
         let files = Files::new(RealDisk, dir);
         let there = files.list();
         there.map_err(|source| WitnessError::NoDir { dir: dir.to_owned(), source })?;
-        Ok(Self { key, logs, files: Mutex::new(files) })
+        let lock = RealDisk.lock(&dir.join(LOCK));
+        let lock = lock.map_err(|source| WitnessError::Busy { dir: dir.to_owned(), source })?;
+        Ok(Self { key, logs, files: Mutex::new(files), _lock: lock })
     }
 
     #[must_use]

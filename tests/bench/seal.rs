@@ -55,8 +55,9 @@ pub(crate) fn run() {
     let verdict = verify(&dir.join("isb"), &brought);
     assert!(verdict.is_good() && verdict.size == count, "{}", verdict.show());
     let checked = began.elapsed();
-    let a_second = |took: std::time::Duration| count as f64 / took.as_secs_f64();
-    let a_leaf = |bytes: u64| bytes as f64 / count as f64;
+    let float = |number: u64| f64::from(u32::try_from(number).expect("a small log"));
+    let a_second = |took: std::time::Duration| float(count) / took.as_secs_f64();
+    let a_leaf = |bytes: u64| float(bytes) / float(count);
     println!("{count} leaves of {:.0} bytes in the ledger log\n", a_leaf(ledger_bytes));
     println!("| what | result |\n| --- | --- |");
     println!("| leaves made into durable tiles | {:.0} a second |", a_second(tiles));

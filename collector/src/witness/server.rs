@@ -44,7 +44,7 @@ pub fn router(keeper: Arc<Keeper>) -> Router {
 
 /// `POST /add-checkpoint`
 async fn add(State(keeper): State<Arc<Keeper>>, body: String) -> Response {
-    let work = move || Ok(keeper.add(&Request::parse(&body)?, Clock.now())?);
+    let work = move || keeper.add(&Request::parse(&body)?, Clock.now());
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(lines)) => ([(CONTENT_TYPE, TEXT)], lines).into_response(),
         Ok(Err(WitnessError::Refused(refused))) => refuse(&refused),

@@ -57,6 +57,8 @@ fn x9_what_was_cosigned_outlives_the_witness() {
     assert_eq!(keeper.latest(&id).expect("readable").as_deref(), Some(note.as_str()));
     let signed = Note::parse(&note).expect("a note").signed_by(keeper.key()).expect("true");
     assert_eq!(signed.and_then(|signed| signed.at), Some(1_790_000_000));
+    let busy = desk.keeper().expect_err("one process at a time");
+    assert!(busy.to_string().starts_with("another witness works in"), "{busy}");
     drop(keeper);
     let keeper = desk.keeper().expect("opens");
     keeper.once(&desk.log("b", 0, 700), AT).expect("it grew");

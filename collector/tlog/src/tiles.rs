@@ -143,7 +143,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn proofs_from_tiles_hold(size in 1_u64..1_500, index in 0_u64..1_500, old in 0_u64..1_500) {
+        fn proofs_from_tiles_hold(
+            size in 1_u64..1_500, index in 0_u64..1_500, old in 0_u64..1_500,
+        ) {
             let (index, old) = (index % size, old % (size + 1));
             let (edge, files) = log(size);
             let mut tiles = Tiles::new(size, reading(&files));
