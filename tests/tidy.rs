@@ -42,6 +42,7 @@ const BANS: &[Ban] = &[
             "collector/src/answers/tests.rs",
             "collector/src/ask.rs",
             "collector/src/health.rs",
+            "collector/src/witness/server.rs",
             "tests/bench/",
             "tests/stampede/sender.rs",
         ],
@@ -57,6 +58,7 @@ const BANS: &[Ban] = &[
             "collector/src/collector.rs",
             "collector/src/health.rs",
             "collector/src/status.rs",
+            "collector/src/witness/server.rs",
         ],
         instead: "answer from api/, page/, export/ or ingest/",
     },
@@ -90,6 +92,11 @@ const BANS: &[Ban] = &[
             "collector/src/ingest/tls.rs",
         ],
         instead: "wrap the socket where it is opened or accepted",
+    },
+    Ban {
+        word: "ring::",
+        allowed: &["identity/src/", "collector/tlog/src/key.rs"],
+        instead: "sign with bijli_tlog::SigningKey",
     },
     Ban {
         word: "rcgen",
@@ -146,6 +153,7 @@ const BANS: &[Ban] = &[
             "agent/src/cli.rs",
             "collector/src/main.rs",
             "collector/src/cli.rs",
+            "collector/src/cli/",
             "tests/",
         ],
         instead: "a thiserror enum with one variant per operation",
@@ -266,9 +274,13 @@ fn the_crates_point_one_way() {
         ("seglog", &[]),
         ("identity", &["bijli-wire"]),
         ("collector/ledger", &["bijli-wire"]),
+        ("collector/tlog", &[]),
         ("agent/fleet", &["bijli-wire"]),
         ("agent", &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-fleet"]),
-        ("collector", &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-ledger"]),
+        (
+            "collector",
+            &["bijli-wire", "bijli-seglog", "bijli-identity", "bijli-ledger", "bijli-tlog"],
+        ),
     ] {
         let text = fs::read_to_string(root().join(manifest).join("Cargo.toml")).expect("manifest");
         let (product, tests) = text.split_once("[dev-dependencies]").unwrap_or((&text, ""));
@@ -291,7 +303,7 @@ fn the_crates_point_one_way() {
 
 #[test]
 fn the_pure_crates_reach_no_runtime() {
-    for pure in ["wire", "collector/ledger", "agent/fleet"] {
+    for pure in ["wire", "collector/ledger", "collector/tlog", "agent/fleet"] {
         let text = fs::read_to_string(root().join(pure).join("Cargo.toml")).expect("manifest");
         for banned in ["tokio", "hyper", "axum", "chrono", "rustix", "getrandom"] {
             assert!(!text.contains(banned), "{pure} must not depend on {banned}");

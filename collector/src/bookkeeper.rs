@@ -16,7 +16,8 @@ use std::sync::mpsc::Receiver;
 
 use bijli_ledger::leaf::{Body, Pruned, Snapshot};
 use bijli_ledger::{
-    Books, Closed, ClosedKind, Declared, HoldVerdict, Leaf, LeafMaker, RegisterHandle, Rules,
+    Books, Closed, ClosedKind, Declared, HoldVerdict, Leaf, LeafMaker, PutVerdict, RegisterHandle,
+    Rules,
 };
 use bijli_wire::message::EventKind;
 use bijli_wire::{
@@ -36,6 +37,7 @@ use crate::journal::chain;
 use crate::kpi::Tables;
 use crate::leaves::{Lot, Trail};
 use crate::meterbook::{TypedText, Untyped};
+use crate::period::PeriodText;
 use crate::snapshot::Taken;
 use crate::state::{Hub, State};
 
@@ -153,6 +155,10 @@ impl Bookkeeper {
                 let verdict = self.put_typed(&json, received);
                 self.answer(verdict, reply);
                 self.advance(received);
+            }
+            Fact::Period { received, json, reply } => {
+                let verdict = self.put_period(&json, received);
+                self.answer(verdict, reply);
             }
             Fact::Diagram { received, from, hub, toml } => {
                 self.set_diagram(&hub, from, &toml);
@@ -302,7 +308,7 @@ impl Bookkeeper {
             self.state.health.frames_unusable.inc();
             tracing::error!(
                 error = chain(error),
-                "a journalled allocation, calibration or typed reading cannot be read"
+                "a journalled allocation, calibration, typed reading or month cannot be read"
             );
         }
         reply.send(verdict);
@@ -347,6 +353,9 @@ impl Bookkeeper {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
             self.make_leaves(&hub, &books, &closed, &mut lot.leaves);
+            for restated in books.restated(self.maker.next(), received) {
+                self.add_leaf(&hub.id, Body::Restatement(Box::new(restated)), &mut lot.leaves);
+            }
             // Before anybody sees these books: what they let go of is in a leaf before this.
             self.state.set_leaves_made(self.maker.next());
             let is_news = !closed.is_empty();
@@ -404,6 +413,42 @@ impl Bookkeeper {
         lot.leaves.push(Leaf::of_journal(Body::Snapshot(Snapshot { bytes, sha256 }), source));
         lot.snapshot = Some(Box::new(taken));
         self.hand_out(lot);
+    }
+
+    /// Closes or restates a month. The time comes first: what is closed is what was due before.
+    fn put_period(&mut self, json: &[u8], received: UtcMillis) -> Verdict {
+        let mut lot = self.close(received);
+        let verdict = match PeriodText::from_json(json) {
+            Err(error) => Verdict::Unreadable(error),
+            Ok(text) => match text.read() {
+                Err(error) => Verdict::Unreadable(error),
+                Ok((hub, said)) => {
+                    let hub = self.hub(&hub);
+                    let told = said.tell(&mut hub.books_mut(), self.maker.next(), received);
+                    Verdict::Period(told.map(|body| match body {
+                        None => PutVerdict::Unchanged,
+                        Some(body) => {
+                            self.add_leaf(&hub.id, body, &mut lot.leaves);
+                            self.state.set_leaves_made(self.maker.next());
+                            PutVerdict::New
+                        }
+                    }))
+                }
+            },
+        };
+        if !lot.leaves.is_empty() {
+            self.trail.turn();
+            self.hand_out(lot);
+        }
+        verdict
+    }
+
+    /// A leaf about a month, unless nobody asked for leaves.
+    fn add_leaf(&mut self, hub: &HubId, body: Body, leaves: &mut Vec<Leaf>) {
+        if self.leaves.is_some() {
+            self.maker.skip();
+            leaves.push(Leaf::of_period(hub.clone(), body, self.trail.source()));
+        }
     }
 
     fn make_leaves(&mut self, hub: &Hub, books: &Books, closed: &[Closed], lot: &mut Vec<Leaf>) {

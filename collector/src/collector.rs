@@ -33,6 +33,7 @@ use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Retention, S
 use crate::leaves::{self, Lot};
 use crate::refusal::{self, Refusal};
 use crate::replay;
+use crate::seal::{self, Sealing};
 use crate::snapshot::{Begin, Grounds, Keeping, NoBegin, Snapshots, Store};
 use crate::state::{Hub, Readiness, Shared, State};
 
@@ -67,6 +68,8 @@ pub enum CollectorError {
     LedgerFailed(#[source] LogError),
     #[error("cannot hand readings on to the time-series store")]
     Feed(#[source] std::io::Error),
+    #[error("the ledger cannot be signed")]
+    Seal(#[from] seal::KeyFileError),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
     #[error("the journal failed; start again, the journal recovers from disk")]
@@ -166,7 +169,9 @@ pub async fn start(config: Config, banner: Option<String>) -> Result<Collector, 
         let serving = server::serve(listener, entrance, health.clone(), stopped.clone());
         servers.push(tokio::spawn(serving));
     }
-    let entrance = Entrance::Plain(router(&state, &ingest, agents.is_none()));
+    let own = router(&state, &ingest, agents.is_none());
+    let own = own.merge(crate::api::tlog_router(config.dir.join(seal::DIR)));
+    let entrance = Entrance::Plain(own);
     servers.push(tokio::spawn(server::serve(listener, entrance, health, stopped.clone())));
     let work = tokio::spawn(work(config, ingest, stopped));
     Ok(Collector { address, agents, state, stop, servers, work })
@@ -332,6 +337,7 @@ struct Threads {
     ledger: std::thread::JoinHandle<()>,
     snapshots: std::thread::JoinHandle<()>,
     index: (index::Index, std::thread::JoinHandle<()>),
+    sealing: Sealing,
     feeds: Vec<Feed>,
 }
 
@@ -342,6 +348,7 @@ impl Threads {
         self.bookkeeper.join().map_err(|_| CollectorError::Ended)?;
         self.ledger.join().map_err(|_| CollectorError::Ended)?;
         self.snapshots.join().map_err(|_| CollectorError::Ended)?;
+        self.sealing.stop().map_err(|_| CollectorError::Ended)?;
         let (index, thread) = self.index;
         index.close();
         thread.join().map_err(|_| CollectorError::Ended)
@@ -383,6 +390,7 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
             .map_err(CollectorError::Thread)?;
     let started = leaves::start(ledger, next_leaf, snapshots, state.health.clone(), ended.ledger)
         .map_err(CollectorError::Thread)?;
+    let sealing = start_sealing(config, state, Arc::clone(&started.log))?;
     let index = index::start(&config.dir.join("index"), started.log, state.health.clone());
     let (index, index_thread) = index.map_err(CollectorError::Thread)?;
     state.set_index(index.clone());
@@ -423,7 +431,7 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
     }
     let index = (index, index_thread);
     let (ledger, snapshots) = (started.thread, snapshots_thread);
-    Ok(Threads { bookkeeper: thread, ledger, snapshots, index, feeds })
+    Ok(Threads { bookkeeper: thread, ledger, snapshots, index, sealing, feeds })
 }
 
 /// Each with a cursor of its own: what one store waits for, the other does not.
@@ -440,6 +448,24 @@ fn start_feeds(
         .map(|server| Feed::remote_write(server, &dir("remote-write"), journal.clone(), health));
     let feeds: std::io::Result<Vec<Feed>> = influx.into_iter().chain(remote).collect();
     feeds.map_err(CollectorError::Feed)
+}
+
+fn start_sealing(
+    config: &Config,
+    state: &State,
+    log: Arc<Mutex<Log<RealDisk>>>,
+) -> Result<Sealing, CollectorError> {
+    let sealer = config.seal.as_ref().map(|asked| asked.sealer()).transpose()?;
+    let setting = seal::Setting {
+        disk: RealDisk,
+        dir: config.dir.join(seal::DIR),
+        log,
+        sealer,
+        clock: state.clock,
+        seals: state.seals.clone(),
+        health: state.health.clone(),
+    };
+    seal::start(setting).map_err(CollectorError::Thread)
 }
 
 fn open_ledger(config: &Config) -> Result<Log<RealDisk>, CollectorError> {
@@ -524,6 +550,7 @@ fn put_from_file(
         | crate::allocation::Verdict::Ended(_)
         | crate::allocation::Verdict::Calibrated(_)
         | crate::allocation::Verdict::Typed(_)
+        | crate::allocation::Verdict::Period(_)
         | crate::allocation::Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();

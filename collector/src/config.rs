@@ -4,6 +4,7 @@
 mod agents;
 mod influx;
 mod kpis;
+mod seal;
 mod server;
 mod xids;
 
@@ -19,6 +20,8 @@ use serde::Deserialize;
 use agents::AgentsText;
 pub use agents::{AgentsConfig, AgentsOverrides};
 use influx::InfluxText;
+pub use seal::SealConfig;
+use seal::SealText;
 use server::ServerText;
 use xids::XidText;
 
@@ -65,6 +68,8 @@ pub struct Config {
     pub remote_write: Option<Server>,
     /// Who is asked what fires; `None`: the page does not say.
     pub alertmanager: Option<Server>,
+    /// Who signs the ledger; `None`: nobody.
+    pub seal: Option<SealConfig>,
 }
 
 /// One hub.
@@ -140,6 +145,7 @@ struct Text {
     remote_write: Option<ServerText>,
     #[serde(default)]
     alertmanager: Option<ServerText>,
+    seal: Option<SealText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
 }
@@ -256,6 +262,7 @@ impl Config {
         let remote_write = server::check("remote_write", remote_write, folder, &mut problems);
         let alertmanager = text.alertmanager.clone();
         let alertmanager = server::check("alertmanager", alertmanager, folder, &mut problems);
+        let seal = seal::check(text.seal.clone(), folder, &mut problems);
         let rules = check_rules(&text, &mut problems);
         let segment_bytes = text.journal.segment.unwrap_or(64 << 20);
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
@@ -290,6 +297,7 @@ impl Config {
                 influx,
                 remote_write,
                 alertmanager,
+                seal,
             }),
             Some(_) | None => Err(problems),
         }
@@ -469,6 +477,12 @@ impl Config {
         }
         if let Some(server) = &self.alertmanager {
             text.push_str(&server::explain("alertmanager", "the page shows what fires at", server));
+        }
+        match &self.seal {
+            Some(seal) => text.push_str(&seal.explain(self.hubs.iter().map(|hub| &hub.id))),
+            None => {
+                text.push_str("seal              the ledger is not signed: there is no [seal]\n")
+            }
         }
         for hub in &self.hubs {
             text.push_str(&hub.explain(now));

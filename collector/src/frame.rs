@@ -16,7 +16,8 @@
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
 //! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
-//! JSON. 14 typed reading: JSON. 18 tables: length of the hub id (1 byte), hub id, TOML as written.
+//! JSON. 14 typed reading: JSON. 16 period closed or restated: JSON. 18 tables: length of the hub
+//! id (1 byte), hub id, TOML as written.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -54,6 +55,11 @@ pub enum Frame {
         json: Vec<u8>,
     },
     Typed {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    /// Somebody closes or restates a month.
+    Period {
         received: UtcMillis,
         json: Vec<u8>,
     },
@@ -180,6 +186,7 @@ const KIND_SNAPSHOT: u8 = 11;
 const KIND_PRUNED: u8 = 12;
 const KIND_CALIBRATION: u8 = 13;
 const KIND_TYPED: u8 = 14;
+const KIND_PERIOD: u8 = 16;
 const KIND_TABLES: u8 = 18;
 
 impl Frame {
@@ -193,6 +200,7 @@ impl Frame {
             | Self::AllocationEnd { received, .. }
             | Self::Calibration { received, .. }
             | Self::Typed { received, .. }
+            | Self::Period { received, .. }
             | Self::Diagram { received, .. }
             | Self::Tables { received, .. }
             | Self::Tick { received }
@@ -222,6 +230,7 @@ impl Frame {
             }
             Self::Calibration { received, json } => framed(KIND_CALIBRATION, *received, &[json]),
             Self::Typed { received, json } => framed(KIND_TYPED, *received, &[json]),
+            Self::Period { received, json } => framed(KIND_PERIOD, *received, &[json]),
             Self::Diagram { received, from, hub, toml } => {
                 let hub = hub.as_str().as_bytes();
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
@@ -280,6 +289,7 @@ impl Frame {
             KIND_ALLOCATION_END => Ok(Self::AllocationEnd { received, json: body.to_vec() }),
             KIND_CALIBRATION => Ok(Self::Calibration { received, json: body.to_vec() }),
             KIND_TYPED => Ok(Self::Typed { received, json: body.to_vec() }),
+            KIND_PERIOD => Ok(Self::Period { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
             KIND_TABLES => decode_tables(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
@@ -441,12 +451,13 @@ mod tests {
             text: "x".into(),
         };
         let pruned = Pruned { segment: 2, first: 2, last: 2, bytes: 2, sha256: [7; 32] };
-        let rows: [(Frame, u8, Vec<u8>); 12] = [
+        let rows: [(Frame, u8, Vec<u8>); 13] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
             (Frame::AllocationEnd { received: AT, json: b"[]".to_vec() }, 4, b"[]".to_vec()),
             (Frame::Calibration { received: AT, json: b"{}".to_vec() }, 13, b"{}".to_vec()),
+            (Frame::Period { received: AT, json: b"{}".to_vec() }, 16, b"{}".to_vec()),
             (
                 Frame::Diagram {
                     received: AT,

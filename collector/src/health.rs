@@ -32,6 +32,7 @@ pub struct Health {
     pub scrub: ScrubHealth,
     pub snapshots: SnapshotHealth,
     feeds: Feeds,
+    pub seals: SealHealth,
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
@@ -236,6 +237,38 @@ impl Feeds {
     }
 }
 
+/// The ledger as a transparency log.
+#[derive(Clone, Debug)]
+pub struct SealHealth {
+    pub entries: IntGauge,
+    pub signed_entries: IntGauge,
+    pub refused: IntGauge,
+    pub rebuilds: IntCounter,
+}
+
+impl SealHealth {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            entries: made.gauge(
+                "bijli_collector_seal_entries",
+                "Entries of all hubs' logs that are durable as tiles.",
+            ),
+            signed_entries: made.gauge(
+                "bijli_collector_seal_signed_entries",
+                "Entries of all hubs' logs under their newest signed checkpoints.",
+            ),
+            refused: made.gauge(
+                "bijli_collector_seal_refused",
+                "Hubs whose log is not signed because it contradicts a head that is known of it.",
+            ),
+            rebuilds: made.counter(
+                "bijli_collector_seal_rebuilds_total",
+                "Times a hub's tiles were found damaged and made again from the ledger log.",
+            ),
+        }
+    }
+}
+
 const COMMIT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
 const GROUP_FRAMES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0];
 
@@ -302,6 +335,7 @@ impl Health {
             scrub: ScrubHealth::new(&made),
             snapshots: SnapshotHealth::new(&made),
             feeds: Feeds::new(&made),
+            seals: SealHealth::new(&made),
             connections: made.gauge("bijli_collector_connections", "Open connections."),
             disk_free_bytes: made
                 .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),

@@ -14,6 +14,7 @@
 mod month;
 mod rows;
 mod store;
+mod summaries;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -70,8 +70,8 @@ pub enum Note {
         /// As the door read it; `None`: it is decoded when it is booked.
         carried: Option<Carried>,
     },
-    /// Of an allocation, a calibration or a typed reading: whoever put it waits for what the
-    /// books say.
+    /// Of an allocation, a calibration, a typed reading or a month: whoever put it waits for what
+    /// the books say.
     Answer {
         reply: Reply<Verdict>,
     },
@@ -123,6 +123,11 @@ pub enum Fact {
         reply: Reply<Verdict>,
     },
     Typed {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
+    Period {
         received: UtcMillis,
         json: Vec<u8>,
         reply: Reply<Verdict>,
@@ -327,6 +332,9 @@ impl Intake {
             Frame::Typed { received, json } => {
                 facts.push(Fact::Typed { received, json, reply });
             }
+            Frame::Period { received, json } => {
+                facts.push(Fact::Period { received, json, reply });
+            }
             Frame::Schema { .. }
             | Frame::Batch { .. }
             | Frame::Corrected { .. }
@@ -483,7 +491,8 @@ impl Note {
             Frame::AllocationPut { .. }
             | Frame::AllocationEnd { .. }
             | Frame::Calibration { .. }
-            | Frame::Typed { .. } => Ok(Self::Answer { reply: Reply::none() }),
+            | Frame::Typed { .. }
+            | Frame::Period { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
             | Frame::Tables { .. }
             | Frame::Tick { .. }

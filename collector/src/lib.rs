@@ -56,15 +56,21 @@ pub mod kpi;
 pub mod leaves;
 pub mod live;
 pub mod meterbook;
+pub mod pack;
 pub mod page;
+pub mod period;
 pub mod replay;
+pub mod report;
 pub mod scrub;
+pub mod seal;
 pub mod severity;
 pub mod snapshot;
 pub mod state;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod verify;
+pub mod witness;
 pub mod xids;
 
 pub use ingest::refusal;

@@ -21,6 +21,7 @@ use crate::firing::Firing;
 use crate::health::Health;
 use crate::index::Index;
 use crate::kpi::Tables;
+use crate::seal::Seals;
 use crate::xids::Xids;
 
 /// Shared by every handler.
@@ -38,6 +39,8 @@ pub struct State {
     pub banner: Option<String>,
     /// Decoded batches between the door and the books.
     pub room: Room,
+    /// How the hubs' transparency logs stand.
+    pub seals: Seals,
     hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
     replay: Replay,
     index: OnceLock<Index>,
@@ -104,6 +107,7 @@ impl State {
         let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
         let (index, leaves_made, started) = (OnceLock::new(), AtomicU64::new(0), clock.now());
         let firing = OnceLock::new();
+        let seals = Seals::default();
         Self {
             clock,
             started,
@@ -115,6 +119,7 @@ impl State {
             replay,
             index,
             firing,
+            seals,
             leaves_made,
         }
     }

@@ -83,6 +83,17 @@ impl Date {
         u32::try_from(months).ok().filter(|_| self.day == later.day)
     }
 
+    #[must_use]
+    pub const fn year(self) -> i32 {
+        self.year
+    }
+
+    /// From 1.
+    #[must_use]
+    pub const fn month(self) -> u8 {
+        self.month
+    }
+
     /// The days from 1970-01-01 to this date: [`Date::of_day`] turned round.
     pub(crate) fn day_number(self) -> i64 {
         let (month, day) = (i64::from(self.month), i64::from(self.day));

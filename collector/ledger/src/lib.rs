@@ -45,6 +45,7 @@ mod interpolate;
 pub mod leaf;
 pub mod meter;
 pub mod meterbook;
+pub mod period;
 mod profile;
 pub mod pue;
 pub mod register;
@@ -58,8 +59,8 @@ pub use account::{Account, AccountError, Nature, Share};
 pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
-    Books, Closed, ClosedKind, Completeness, Counting, Fault, IntervalState, IntervalStatus,
-    Provisional, Statement, TypedStatus, TypedUse,
+    Books, ClosePeriod, Closed, ClosedKind, Completeness, Counting, Fault, IntervalState,
+    IntervalStatus, Provisional, RestatePeriod, Statement, TypedStatus, TypedUse,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
 pub use civil::{CivilError, Date, Offset};
@@ -71,6 +72,7 @@ pub use event::{EventKind, RegisterEvent};
 pub use leaf::{Leaf, LeafError, LeafMaker};
 pub use meter::{AccuracyClass, ClassError, Limits, Meter};
 pub use meterbook::{Compared, Measure, MeterBookError, Shown, TypedReading};
+pub use period::{Figures, Month, Period, PeriodError, PeriodState, Restatement};
 pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, Withheld, roll_up};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};

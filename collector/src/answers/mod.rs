@@ -1,5 +1,5 @@
-//! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `events` and
-//! `meterbook`, asked of a running collector over its JSON API.
+//! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `events`,
+//! `meterbook` and `period`, asked of a running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -9,13 +9,14 @@
 //!   for people, on stderr beside one for programs.
 
 mod balance;
-mod csv;
+pub(crate) mod csv;
 mod diagram;
 mod energy;
 mod events;
 mod kpi;
 pub(crate) mod layout;
 mod meterbook;
+mod period;
 mod pue;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,9 @@ pub enum Question {
     /// Writes down what a person read off a meter, and lists it.
     #[command(subcommand)]
     Meterbook(meterbook::Ask),
+    /// Closes a month with its figures, and tells what became of it since.
+    #[command(subcommand)]
+    Period(period::Ask),
 }
 
 /// What is printed.
@@ -114,6 +118,7 @@ pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
         Question::Energy(asked) => energy::answer(asked).await,
         Question::Events(asked) => events::answer(asked).await,
         Question::Meterbook(asked) => meterbook::answer(asked).await,
+        Question::Period(asked) => period::answer(asked).await,
     }
 }
 

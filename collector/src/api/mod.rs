@@ -20,9 +20,11 @@ pub(crate) mod hubs;
 mod kpi;
 pub(crate) mod nodes;
 mod past;
+pub(crate) mod periods;
 mod projects;
 pub(crate) mod pue;
 pub(crate) mod query;
+mod seals;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -40,6 +42,7 @@ use crate::state::{Readiness, Shared};
 pub(crate) use asked::closed;
 pub(crate) use balance::node_event_word;
 pub(crate) use query::Period;
+pub use seals::tlog_router;
 
 /// Every address of the API.
 pub fn router(state: Shared) -> Router {
@@ -58,12 +61,15 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/events", get(balance::events))
         .route("/v1/hubs/{hub}/projects", get(projects::list))
         .route("/v1/hubs/{hub}/projects/{project}", get(projects::one))
+        .route("/v1/hubs/{hub}/periods", get(periods::list))
+        .route("/v1/hubs/{hub}/periods/{month}", get(periods::one))
         .route("/v1/hubs/{hub}/nodes", get(nodes::list))
         .route("/v1/hubs/{hub}/nodes/{node}", get(nodes::one))
         .route("/v1/hubs/{hub}/devices", get(nodes::devices))
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
         .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
+        .route("/v1/seals", get(seals::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)
 }

@@ -22,10 +22,11 @@ use crate::health::Health;
 use crate::ingest::admission::LaneKey;
 use crate::intake::Intake;
 use crate::meterbook::{RestartText, TypedText};
+use crate::period::PeriodText;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -40,6 +41,7 @@ const NAMES: [&str; 15] = [
     "12-pruned.frame",
     "13-calibration.frame",
     "14-typed.frame",
+    "16-period.frame",
     "18-tables.frame",
 ];
 
@@ -126,6 +128,17 @@ fn calibration() -> CalibrationText {
 }
 
 /// The first of its meter: no energy yet, so that the entries stay as they were.
+/// Of a month that is not over in these books: it is refused, each time.
+fn period() -> PeriodText {
+    PeriodText {
+        month: "2025-09".into(),
+        hub: Some("lahore".into()),
+        by: "A. Khan".into(),
+        despite: Some("begun in October".into()),
+        cause: None,
+    }
+}
+
 fn typed() -> TypedText {
     TypedText {
         id: "m-incomer/2025-10-09".into(),
@@ -165,7 +178,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 15] {
+fn frames() -> [Frame; 16] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -189,6 +202,7 @@ fn frames() -> [Frame; 15] {
         Frame::Pruned { received: at(1_204), pruned },
         Frame::Calibration { received: at(1_205), json: calibration().to_json() },
         Frame::Typed { received: at(1_206), json: typed().to_json() },
+        Frame::Period { received: at(1_207), json: period().to_json() },
         Frame::Tables { received: at(1_207), hub: hub(), toml: TABLES.to_owned() },
     ]
 }
@@ -206,6 +220,7 @@ fn plain(frame: Frame) -> Frame {
         | Frame::AllocationEnd { .. }
         | Frame::Calibration { .. }
         | Frame::Typed { .. }
+        | Frame::Period { .. }
         | Frame::Diagram { .. }
         | Frame::Tables { .. }
         | Frame::Tick { .. }
@@ -293,6 +308,10 @@ fn a_reader_written_from_the_document_agrees() {
                 assert_eq!((body[0], &body[1..7]), (6, &b"lahore"[..]));
                 assert_eq!(&body[7..], TABLES.as_bytes());
             }
+            16 => assert_eq!(
+                body,
+                br#"{"month":"2025-09","hub":"lahore","by":"A. Khan","despite":"begun in October"}"#
+            ),
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));
                 assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);

@@ -106,7 +106,11 @@ pub(super) fn insert(db: &Connection, index: u64, leaf: &Leaf) -> rusqlite::Resu
             insert_lines(db, (index, hub, leaf), posting, Some(*corrects))
         }
         Body::Summary(summary) => insert_summary(db, index, hub, summary),
-        Body::Pruned(_) | Body::Snapshot(_) => Ok(()),
+        Body::Pruned(_)
+        | Body::Snapshot(_)
+        | Body::Statement(_)
+        | Body::Period(_)
+        | Body::Restatement(_) => Ok(()),
     }
 }
 
@@ -130,6 +134,9 @@ impl Head {
             Body::Summary(summary) => (3, summary.old_leaf, Some(leaf.encode())),
             Body::Pruned(_) => (4, None, Some(leaf.encode())),
             Body::Snapshot(_) => (5, None, Some(leaf.encode())),
+            Body::Statement(_) => (6, None, Some(leaf.encode())),
+            Body::Period(_) => (9, None, Some(leaf.encode())),
+            Body::Restatement(restated) => (10, Some(restated.old_leaf), Some(leaf.encode())),
         };
         Self { kind, interval, owner, old_leaf, bytes }
     }

@@ -220,7 +220,7 @@ impl Store {
         rows::dump(&trial, index)
     }
 
-    fn months(&self, scope: &Scope) -> impl Iterator<Item = (&String, &Connection)> {
+    pub(super) fn months(&self, scope: &Scope) -> impl Iterator<Item = (&String, &Connection)> {
         let (from, to) = (month::of(scope.from), month::of(scope.to));
         let is_month = |name: &&String| name.as_str() != month::OF_NO_MONTH;
         let within = move |name: &&String| **name >= from && **name <= to;
@@ -313,7 +313,7 @@ fn meta(db: &Connection, key: &str) -> rusqlite::Result<u64> {
     db.query_row(sql, [key], |row| row.get(0)).map(unsigned)
 }
 
-fn hub(db: &Connection, hub: &HubId) -> rusqlite::Result<Option<i64>> {
+pub(super) fn hub(db: &Connection, hub: &HubId) -> rusqlite::Result<Option<i64>> {
     let mut find = db.prepare_cached("SELECT id FROM hub WHERE name = ?1")?;
     find.query_row([hub.as_str()], |row| row.get(0)).optional()
 }

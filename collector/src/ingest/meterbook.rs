@@ -178,6 +178,7 @@ async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refus
         Verdict::Unreadable(error) => Err(invalid(&error)),
         Verdict::Typed(Err(error)) => Err(refuse(&error.into())),
         done @ (Verdict::Typed(Ok(_))
+        | Verdict::Period(_)
         | Verdict::Calibrated(_)
         | Verdict::Put(_)
         | Verdict::Ended(_)

@@ -20,6 +20,7 @@ pub mod door;
 mod incidents;
 mod known;
 pub mod meterbook;
+pub mod periods;
 mod places;
 pub mod refusal;
 pub mod server;
@@ -146,6 +147,7 @@ pub fn people_router(ingest: Arc<Ingest>) -> Router {
         .route("/v1/calibrations/{id}", put(calibrations::put_named))
         .route("/v1/meterbook", get(meterbook::list).put(meterbook::put_unnamed))
         .route("/v1/meterbook/{id}", put(meterbook::put_named))
+        .route("/v1/periods/{month}", put(periods::close).post(periods::restate))
         .with_state(ingest)
 }
 

@@ -89,6 +89,7 @@ fn waiting(fact: &Fact) -> Waiting {
         | Fact::End { .. }
         | Fact::Calibration { .. }
         | Fact::Typed { .. }
+        | Fact::Period { .. }
         | Fact::Diagram { .. }
         | Fact::Tables { .. }
         | Fact::Rules { .. }

@@ -1,5 +1,5 @@
-//! The first page at `/`: every hub at a glance, for people, on any screen. And `/events`: what
-//! happened, filtered by its address.
+//! The first page at `/`: every hub at a glance, for people, on any screen. `/events`: what
+//! happened, filtered by its address. `/audit`: which months are closed, and what changed since.
 //!
 //! # Invariants
 //! - Nothing is loaded from elsewhere, no script or style is inline (the CSP says so), and
@@ -8,11 +8,12 @@
 //!   drawn apart from what is closed.
 //! - maud escapes every text; there is no `PreEscaped` here.
 
-mod diagram;
+mod audit;
+pub(crate) mod diagram;
 mod events;
 mod firing;
-mod flow;
-mod place;
+pub(crate) mod flow;
+pub(crate) mod place;
 mod render;
 pub(crate) mod svg;
 pub(crate) mod tables;
@@ -48,6 +49,8 @@ pub fn router(state: Shared) -> Router {
         .route("/page/fragment", get(fragment))
         .route("/events", get(all_events))
         .route("/events/fragment", get(events_fragment))
+        .route("/audit", get(all_months))
+        .route("/audit/fragment", get(audit_fragment))
         .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("page.css"))))
         .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("page.js"))))
         .route("/icon.svg", get(|| file("image/svg+xml", include_str!("icon.svg"))))
@@ -69,6 +72,14 @@ async fn all_events(State(page): State<Page>, uri: Uri) -> Result<impl IntoRespo
 
 async fn events_fragment(State(page): State<Page>, uri: Uri) -> Result<impl IntoResponse, Refusal> {
     aside(move || Ok(html(events::fragment(&page.events(&uri)?)))).await
+}
+
+async fn all_months(State(page): State<Page>) -> Result<impl IntoResponse, Refusal> {
+    aside(move || Ok(html(audit::page(&audit::View::of(&page.state))))).await
+}
+
+async fn audit_fragment(State(page): State<Page>) -> Result<impl IntoResponse, Refusal> {
+    aside(move || Ok(html(audit::fragment(&audit::View::of(&page.state))))).await
 }
 
 impl Page {

@@ -46,6 +46,7 @@ pub(super) fn shell(title: &str, from: &str, live: &Markup) -> Markup {
                 footer { p { "bijli-collector " (env!("CARGO_PKG_VERSION")) " · machine-readable: "
                     a href="/v1/hubs" { "/v1/hubs" } " · "
                     a href="/v1/events" { "/v1/events" } " · "
+                    a href="/audit" { "for the auditor" } " · "
                     a href="/metrics/fleet" { "/metrics/fleet" }
                     " · all times UTC" } }
             }

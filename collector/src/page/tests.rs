@@ -147,6 +147,38 @@ async fn the_page_of_events_tells_a_rebuild() {
     assert!(reply.status == 200 && reply.body.contains("3 of 10 frames"), "{}", reply.body);
 }
 
+/// Goal: an auditor sees which months stand, by whose word, and what each word means.
+#[tokio::test]
+async fn the_auditors_page_tells_months_with_their_words() {
+    let state = hub::state(NINE, 4);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    let address = serve(Arc::clone(&state)).await;
+    let body = get(address, "/audit").await.body;
+    for words in ["2026-08", ">open<", "4 of 2976", "bijli-collector pack --config FILE --hub isb"]
+    {
+        assert!(body.contains(words), "{words}: {body}");
+    }
+    {
+        let september = UtcMillis::new(1_788_220_800_000 + 3 * QUARTER);
+        let mut books = isb.books_mut();
+        books.advance(september);
+        let asked = bijli_ledger::ClosePeriod {
+            month: "2026-08".parse().expect("a month"),
+            by: "<b>A. Khan",
+            despite: Some("the hub began on the 1st"),
+        };
+        books.close_period(&asked, 7, september).expect("it is over").expect("it is new");
+    }
+    let body = get(address, "/audit/fragment").await.body;
+    for words in [">closed<", "by &lt;b&gt;A. Khan, leaf 7", "although: the hub began on the 1st"] {
+        assert!(body.contains(words), "{words}: {body}");
+    }
+    let state = hub::empty_state();
+    state.replayed(3, 10);
+    let reply = get(serve(Arc::new(state)).await, "/audit").await;
+    assert!(reply.body.contains("3 of 10 frames"), "{}", reply.body);
+}
+
 #[test]
 fn times_are_told_as_people_read_them() {
     use super::view::{ago, minute};

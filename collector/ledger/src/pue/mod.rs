@@ -11,6 +11,7 @@
 mod doubt;
 mod kind;
 mod policy;
+mod posted;
 mod rollup;
 mod show;
 mod sum;
@@ -30,6 +31,7 @@ use crate::meter::{Meter, as_percent};
 pub use doubt::{Counted, Relative, Uncertainty};
 pub use kind::{PueKind, PueStatus};
 pub use policy::{ESTIMATE_DOUBT_PPM, ESTIMATED_PPM_MAX, PuePolicy};
+pub use posted::{Posted, of_posted, terms};
 pub use rollup::{CannotMix, RollUp, Weighting, roll_up};
 pub use sum::Terms;
 pub(crate) use sum::{Added, Asked, PueParts, PueSum};

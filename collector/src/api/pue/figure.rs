@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::api::amount::{Amount, time};
 
 #[derive(Debug, Serialize)]
-pub(super) struct PueFigure {
+pub(crate) struct PueFigure {
     kind: &'static str,
     category: u8,
     /// Standard and edition, as the hub declares them.
@@ -129,7 +129,7 @@ struct WithheldAnswer {
 }
 
 impl PueFigure {
-    pub(super) fn of(pue: &Pue) -> Self {
+    pub(crate) fn of(pue: &Pue) -> Self {
         let sources = pue.by_source.iter();
         Self {
             kind: pue.kind.word(),

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::client::{get, serve};
 use super::hub::{self, NINE};
+use crate::seal::{Seal, Witnessed};
 
 /// Address, what it is for, its parameters, an example request below `/v1`.
 const PAGES: &[(&str, &str, &str, &str)] = &[
@@ -96,6 +97,22 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hubs/isb/projects/climate",
     ),
     (
+        "/v1/hubs/{hub}/periods",
+        "Months and their figures. `state`: `open`, not over in the books; `due`, over and nobody \
+         has closed it; `closed`; `corrected`, facts changed a closed one; `restated`, somebody stands \
+         for the new figures. `PUT /v1/periods/{month}` with `by` (and `despite`) closes one, `POST` \
+         with `by` and `cause` restates it.",
+        "",
+        "hubs/isb/periods",
+    ),
+    (
+        "/v1/hubs/{hub}/periods/{month}",
+        "One of them, with each doubt and restatement. `as_of`: also what the first so many leaves \
+         of the ledger come to.",
+        "as_of",
+        "hubs/isb/periods/2026-08",
+    ),
+    (
         "/v1/hubs/{hub}/nodes",
         "Nodes heard within a day. `power` is that of the node's own meter, else the sum of its \
          devices; null if one of its GPUs gives none.",
@@ -153,6 +170,14 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hub, node, subject, kind, severity, xid, from, to, limit, after",
         "events?hub=isb&severity=page",
     ),
+    (
+        "/v1/seals",
+        "How the transparency log of each hub stands (docs/formats/tlog.md; its files are under \
+         `/tlog/{hub}/`): entries on disk, entries under the newest signed checkpoint, who \
+         cosigned it, and why it is not signed if it is not. `words` is all of it in one line.",
+        "",
+        "seals",
+    ),
 ];
 
 const HEAD: &str = "\
@@ -198,9 +223,33 @@ fn shorten(value: &mut Value) {
     }
 }
 
+fn seal() -> Seal {
+    let witnessed =
+        |name: &str| Witnessed { name: name.to_owned(), at: "2026-08-01T10:02:01Z".to_owned() };
+    let seal = Seal {
+        hub: "isb".to_owned(),
+        origin: "ledger.example.pk/hub/isb/ledger".to_owned(),
+        size: "70000".to_owned(),
+        root: "isI/7LGC6XUukksZfrgkNAdKs/iKpjtBZO6Srd8m9Tc=".to_owned(),
+        signed_size: Some("70000".to_owned()),
+        keys: vec![
+            "ledger.example.pk/hub/isb/ledger+8f4a7b21+AW1kZXhhbXBsZSBvZiBhIHZlcmlmaWVyIGtleQ=="
+                .to_owned(),
+        ],
+        witnessed_by: vec![witnessed("ignite"), witnessed("lahore")],
+        witnesses: 3,
+        is_witnessed: true,
+        has_head_elsewhere: true,
+        ..Seal::default()
+    };
+    seal.said()
+}
+
 #[tokio::test]
 async fn the_document_is_what_the_api_answers() {
-    let address = serve(hub::state(NINE, 4)).await;
+    let state = hub::state(NINE, 4);
+    state.seals.put(&bijli_wire::HubId::new("isb").expect("valid"), seal());
+    let address = serve(state).await;
     let mut text = HEAD.to_owned();
     for (path, words, parameters, example) in PAGES {
         let reply = get(address, &format!("/v1/{example}")).await;
