@@ -96,6 +96,9 @@ pub enum State {
     Missing,
 }
 
+/// E_DC and E_IT.
+pub type TwoTerms = (u128, u128);
+
 /// One interval of the month, booked or not.
 #[derive(Clone, Debug)]
 pub struct IntervalFigure {
@@ -108,7 +111,7 @@ pub struct IntervalFigure {
     pub supplied: u128,
     pub used: u128,
     /// E_DC and E_IT, if the interval counts...
-    pub terms: Option<(u128, u128)>,
+    pub terms: Option<TwoTerms>,
     /// ...and why not.
     pub withheld: Option<String>,
     pub corrections: Vec<CorrectionFigure>,
@@ -121,7 +124,8 @@ pub struct CorrectionFigure {
     pub revision: u32,
     pub what: Changed,
     pub supplied: (u128, u128),
-    pub terms: (Option<(u128, u128)>, Option<(u128, u128)>),
+    /// Before, and after.
+    pub terms: (Option<TwoTerms>, Option<TwoTerms>),
     /// Energy that stands in another account than before.
     pub moved: u128,
     pub entries: u32,

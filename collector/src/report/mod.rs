@@ -47,7 +47,7 @@ pub use cited::Cited;
 pub use document::FORMAT;
 pub use figures::{
     AccountFigure, Asked, Changed, CorrectionFigure, DayFigures, Figures, IntervalFigure,
-    ProjectFigure, RestatedAccount, State, Sums, Trial, TrialRow,
+    ProjectFigure, RestatedAccount, State, Sums, Trial, TrialRow, TwoTerms,
 };
 pub use fold::EntryAt;
 pub use groups::{Source, Use};
