@@ -398,6 +398,7 @@ fn every_subcommand_explains_itself() {
                 "meterbook add",
                 "meterbook list",
                 "replay",
+                "report",
                 "demo",
                 "ca",
             ],
