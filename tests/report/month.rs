@@ -2,7 +2,8 @@
 //!
 //! The feeder is cut from 17:00 to 19:00: an hour on batteries without cooling, then the generator.
 //! A GPU's holder is told a week late; the chiller's meter is silent for a while and goes on; the
-//! lights' meter and the UPS output's come back as others, so that what they counted meanwhile is lost.
+//! lights' meter and the UPS output's come back as others, so that what they counted meanwhile is
+//! lost.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -13,6 +13,7 @@
 //!
 //! The files are described in `docs/formats/report.md`; why they are so, in decision 28.
 
+mod accounts;
 mod checks;
 mod cited;
 mod document;
@@ -20,6 +21,7 @@ mod figures;
 mod fold;
 mod groups;
 mod html;
+mod instruments;
 mod month;
 mod parquet;
 mod table;
