@@ -2,8 +2,8 @@
 //! files, a page for people, and every entry as Parquet. Made from the ledger log of a stopped
 //! collector, or of a copy.
 //!
-//! One direction: leaves → [`fold`] (sums) → [`figures`] → [`tables`] → [`document`] and CSV →
-//! [`html`]. What a page shows was a cell of a table before.
+//! One direction: leaves → `fold` (sums) → `figures` → `tables` → `document` and CSV → `html`.
+//! What a page shows was a cell of a table before.
 //!
 //! # Invariants
 //! - Figures are a function of the leaves up to a count, and of the declared diagram; no clock, no
