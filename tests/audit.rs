@@ -158,7 +158,7 @@ fn a_pack_is_proven_by_python_alone() {
     let leaf = closed["closed"]["leaf"].as_u64().expect("a number");
     let signed = Signed::of(desk, leaves, "sealed");
     let older = signed.checkpoint_at(leaf + 1, "older");
-    let pack = signed.pack("pack");
+    let pack = signed.pack("python-pack");
     let begun = harness::now();
     let said = python(&pack, &["--older", &older]);
     let bytes: usize = leaves.iter().map(Vec::len).sum();

@@ -1,5 +1,6 @@
-//! The report of a month: a simulated July through the real collector, held against the simulation's
-//! own truth; its files against each other; and what a browser and a database make of them.
+//! The report of a month: a simulated July through the real collector, held against the
+//! simulation's own truth; its files against each other; and what a browser and a database make of
+//! them.
 
 #[path = "report/browser.rs"]
 mod browser;
@@ -196,8 +197,8 @@ fn the_figures_are_the_simulations_own_truth() {
     assert!(shown.ends_with(", coverage 741 of 744 intervals"), "{shown}");
 }
 
-/// Goal: the books of the month balance to the millijoule in the report, what is missing is told with
-/// its reason, and what became known late stands as a restatement with old, new and its leaves.
+/// Goal: the books of the month balance to the millijoule in the report, what is missing is told
+/// with its reason, and what became known late is a restatement with old, new and its leaves.
 #[test]
 fn what_is_missing_and_what_came_late_is_told() {
     let site = site();

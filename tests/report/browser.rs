@@ -39,11 +39,13 @@ addEventListener('load', async () => {
   const box = e => e.getBoundingClientRect();
   const inScroll = e => e.closest('.scroll') !== null && !e.matches('.scroll');
   const out = [...document.querySelectorAll('body *')].filter(e =>
-    !inScroll(e) && !e.matches('.skip') && box(e).width > 0 && box(e).right > innerWidth + 1 && !e.closest('svg'));
+    !inScroll(e) && !e.matches('.skip') && !e.closest('svg') &&
+    box(e).width > 0 && box(e).right > innerWidth + 1);
   const links = [...document.querySelectorAll('nav a')].map(a => a.getAttribute('href'));
   const ids = [...document.querySelectorAll('[id]')].map(e => e.id);
   const urdu = document.querySelector('#urdu');
-  const faults = (await axe.run(document)).violations.filter(v => ['serious', 'critical'].includes(v.impact));
+  const serious = v => ['serious', 'critical'].includes(v.impact);
+  const faults = (await axe.run(document)).violations.filter(serious);
   parent.postMessage(JSON.stringify({
     width: innerWidth, scroll: document.documentElement.scrollWidth,
     out: out.slice(0, 5).map(e => e.outerHTML.slice(0, 120)),
@@ -51,7 +53,7 @@ addEventListener('load', async () => {
     twice: ids.filter((id, place) => ids.indexOf(id) !== place),
     urdu: { lang: urdu.lang, dir: getComputedStyle(urdu).direction, text: urdu.textContent },
     headings: [...document.querySelectorAll('h1, h2')].length,
-    faults: faults.map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 160)).join(' | ')),
+    faults: faults.map(v => [v.id, ...v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))]),
   }), '*');
 });
 "#;

@@ -2,7 +2,8 @@
 //!
 //! The feeder is cut from 17:00 to 19:00: an hour on batteries without cooling, then the generator.
 //! A GPU's holder is told a week late; the chiller's meter is silent for a while and goes on; the
-//! lights' meter and the UPS output's come back as others, so that what they counted meanwhile is lost.
+//! lights' meter and the UPS output's come back as others, so that what they counted meanwhile is
+//! lost.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -256,11 +257,8 @@ fn allocation(id: &str, project: &str, gpu: &str, hours: &std::ops::Range<i64>) 
     .into_bytes()
 }
 
-/// Writes the journal of the month as a collector would have: each hour's readings a second after
-/// it, so that each interval closes in its time.
-pub fn journal(folder: &Path, diagram: &str) {
-    let (mut log, _) = replay::open(RealDisk, folder, 64 << 20).expect("a journal");
-    let begun = UtcMillis::new(START - 10_000);
+/// What is known before the month begins.
+fn declared(begun: UtcMillis, diagram: &str) -> Vec<Frame> {
     let hub = HubId::new("lhe").expect("valid");
     let rules = Rules {
         interval: Millis::new(3_600_000),
@@ -277,6 +275,15 @@ pub fn journal(folder: &Path, diagram: &str) {
         let json = allocation(id, project, gpu, hours);
         frames.push(Frame::AllocationPut { received: begun, json });
     }
+    frames
+}
+
+/// Writes the journal of the month as a collector would have: each hour's readings a second after
+/// it, so that each interval closes in its time.
+pub fn journal(folder: &Path, diagram: &str) {
+    let (mut log, _) = replay::open(RealDisk, folder, 64 << 20).expect("a journal");
+    let begun = UtcMillis::new(START - 10_000);
+    let mut frames = declared(begun, diagram);
     let mut epochs: BTreeMap<&str, u64> = BTreeMap::new();
     let mut meters = Sender::new(gateway(&epochs), 1);
     let mut nodes = [("n01", "G1", 2), ("n02", "G2", 3)].map(|(node, gpu, epoch)| {

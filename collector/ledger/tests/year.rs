@@ -218,10 +218,20 @@ fn year_told(gains: &Gains, mut tell: impl FnMut(&Books, &[Closed])) -> Books {
     books
 }
 
-/// The year with every meter right.
+/// The year with every meter right, and what was posted of it.
+fn ideal_and_kept() -> &'static (Books, BTreeMap<i64, Kept>) {
+    static IDEAL: OnceLock<(Books, BTreeMap<i64, Kept>)> = OnceLock::new();
+    IDEAL.get_or_init(|| {
+        let mut kept = BTreeMap::new();
+        let books = year_told(&Gains::new(), |books, closed| {
+            closed.iter().for_each(|closed| keep(&mut kept, books, closed));
+        });
+        (books, kept)
+    })
+}
+
 fn ideal() -> &'static Books {
-    static IDEAL: OnceLock<Books> = OnceLock::new();
-    IDEAL.get_or_init(|| year(&Gains::new()))
+    &ideal_and_kept().0
 }
 
 fn figure(books: &Books) -> Pue {
@@ -363,10 +373,7 @@ fn keep(kept: &mut BTreeMap<i64, Kept>, books: &Books, closed: &Closed) {
 /// fields: terms, sources, coverage, meters, uncertainty and what is withheld.
 #[test]
 fn the_figure_from_what_was_posted_is_the_books_own() {
-    let mut kept: BTreeMap<i64, Kept> = BTreeMap::new();
-    let books = year_told(&Gains::new(), |books, closed| {
-        closed.iter().for_each(|closed| keep(&mut kept, books, closed));
-    });
+    let (books, kept) = ideal_and_kept();
     let diagram = diagram(described("new", "0.5S"));
     for (from, days) in [(101, 264), (200, 1), (200, 30), (250, 2), (364, 1)] {
         let (from, to) = (START + from * DAY, START + (from + days) * DAY);

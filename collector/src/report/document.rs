@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::cited::Cited;
 use super::figures::{Figures, State, wide};
+use super::instruments;
 use super::table::Table;
-use super::tables;
 use crate::api::pue::{PueFigure, WhyNot};
 use crate::calendar::rfc3339;
 use crate::diagram::Plan;
@@ -222,7 +222,7 @@ impl Statement {
 impl Budget {
     pub(super) fn of(figures: &Figures) -> Option<Self> {
         let pue = figures.pue.as_ref().ok()?;
-        let of = |term| Some(OfTerm::of(tables::of_term(pue, term)?));
+        let of = |term| Some(OfTerm::of(instruments::of_term(pue, term)?));
         let (total, it) = (of(Term::Total)?, of(Term::It)?);
         Some(Self { total, it, estimate_doubt_ppm: pue.policy.estimate_doubt_ppm })
     }

@@ -2,8 +2,8 @@
 //! files, a page for people, and every entry as Parquet. Made from the ledger log of a stopped
 //! collector, or of a copy.
 //!
-//! One direction: leaves → [`fold`] (sums) → [`figures`] → [`tables`] → [`document`] and CSV →
-//! [`html`]. What a page shows was a cell of a table before.
+//! One direction: leaves → `fold` (sums) → `figures` → `tables` → `document` and CSV → `html`.
+//! What a page shows was a cell of a table before.
 //!
 //! # Invariants
 //! - Figures are a function of the leaves up to a count, and of the declared diagram; no clock, no
@@ -13,6 +13,7 @@
 //!
 //! The files are described in `docs/formats/report.md`; why they are so, in decision 28.
 
+mod accounts;
 mod checks;
 mod cited;
 mod document;
@@ -20,6 +21,7 @@ mod figures;
 mod fold;
 mod groups;
 mod html;
+mod instruments;
 mod month;
 mod parquet;
 mod table;
@@ -47,7 +49,7 @@ pub use cited::Cited;
 pub use document::FORMAT;
 pub use figures::{
     AccountFigure, Asked, Changed, CorrectionFigure, DayFigures, Figures, IntervalFigure,
-    ProjectFigure, RestatedAccount, State, Sums, Trial, TrialRow,
+    ProjectFigure, RestatedAccount, State, Sums, Trial, TrialRow, TwoTerms,
 };
 pub use fold::EntryAt;
 pub use groups::{Source, Use};

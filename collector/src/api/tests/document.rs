@@ -98,10 +98,10 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "/v1/hubs/{hub}/periods",
-        "Months and their figures. `state`: `open`, not over in the books; `due`, over and nobody \
-         has closed it; `closed`; `corrected`, facts changed a closed one; `restated`, somebody stands \
-         for the new figures. `PUT /v1/periods/{month}` with `by` (and `despite`) closes one, `POST` \
-         with `by` and `cause` restates it.",
+        "Months and their figures. `state`: `open`, not over in the books; `due`, over and \
+         nobody has closed it; `closed`; `corrected`, facts changed a closed one; `restated`, \
+         somebody stands for the new figures. `PUT /v1/periods/{month}` with `by` (and \
+         `despite`) closes one, `POST` with `by` and `cause` restates it.",
         "",
         "hubs/isb/periods",
     ),

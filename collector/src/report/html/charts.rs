@@ -1,5 +1,5 @@
-//! Two drawings over the days of a month: energy by use, stacked, and PUE with its ±. Integers only;
-//! the same figures give the same drawing.
+//! Two drawings over the days of a month: energy by use, stacked, and PUE with its ±. Integers
+//! only; the same figures give the same drawing.
 
 use bijli_ledger::Pue;
 use maud::{Markup, html};

@@ -14,7 +14,7 @@ use crate::page::place::{Detail, Flows, bands};
 use crate::page::{diagram, svg};
 use crate::report::figures::DayFigures;
 use crate::report::groups::Use;
-use crate::report::tables;
+use crate::report::instruments;
 
 /// One section.
 pub(super) struct Section {
@@ -134,7 +134,7 @@ fn signatures() -> Markup {
 
 fn boundary(report: &Report<'_>) -> Markup {
     let rows = report.plan.rows();
-    let numbers = tables::numbers(report.plan);
+    let numbers = instruments::numbers(report.plan);
     let flows = metered(report);
     html! {
         p { "E_DC is what the meters of grid, generator and solar counted. E_IT is what was counted at "
