@@ -187,6 +187,11 @@ catalogue! {
         "Temperature of what comes back to a cooling loop."
     COOLING_FLOW "bijli_cooling_flow_cubic_meters_per_second" Gauge "m³/s" ["hub" "meter"]
         "Flow of a cooling loop."
+    COOLING_HEAT "bijli_cooling_heat_watts" Gauge "W" ["hub" "meter"]
+        "Heat that a cooling loop removes, by its own heat meter."
+    LEAK_STATE "bijli_leak_state" Gauge "number" ["hub" "meter"]
+        "Of all leak detectors of a cooling unit or chassis the worst: 0 dry, 1 warning, 2 \
+        critical; no line where one of them does not tell and none leaks."
     METER_VOLTAGE "bijli_meter_voltage_volts" Gauge "V" ["hub" "meter" "phase"]
         "Voltage at a meter, line to neutral; phase 1 to 3, none for the meter as a whole."
     METER_CURRENT "bijli_meter_current_amperes" Gauge "A" ["hub" "meter" "phase"]
