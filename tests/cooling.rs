@@ -149,6 +149,7 @@ fn a_cooling_unit_and_a_pdu_are_read_whole_and_a_leak_is_told() {
     eventually(&format!("dry\n{}", agent.printed()), 60, || shown("0"));
     let heat = "bijli_cooling_heat_watts{hub=\"isb\",meter=\"isb/cdu/secondary-1\"} 66900.000\n";
     assert!(get(site.port, "/metrics/fleet").text().contains(heat));
+    heat_is_checked(&servers, &site);
     servers.put("plant", LEAKS, &detectors("Critical"));
     eventually("the leak is shown", 60, || shown("2"));
     let text = "leak detector \"manifold\": OK was, Critical is";
@@ -164,6 +165,45 @@ fn a_cooling_unit_and_a_pdu_are_read_whole_and_a_leak_is_told() {
     servers.put("plant", LEAKS, &detectors("OK"));
     let text = "leak detector \"manifold\": Warning was, OK is";
     assert_eq!(eventually("it is over", 60, || told("leak_cleared", text)), "info");
+}
+
+/// The check of both loops, as API, command line, metrics and page tell it.
+fn heat_is_checked(servers: &Servers, site: &Site) {
+    let check = |verdict: &str| {
+        let path = format!("/v1/checks?hub=isb&check=heat&verdict={verdict}");
+        let answer = site.json(&path);
+        answer["hubs"][0]["checks"].as_array().expect("a list").clone()
+    };
+    let passed = eventually("both loops balance", 30, || {
+        let passed = check("pass");
+        (passed.len() == 2).then_some(passed)
+    });
+    // 2 L/s by 8 K of water are 66.896 kW; its heat meter says 66.9.
+    assert_eq!(passed[0]["measured"]["value"], "59", "{passed:?}");
+    let one = format!("{CDU}/PrimaryCoolantConnectors/1");
+    servers.edit("plant", &one, |it| it["HeatRemovedkW"] = json!({ "Reading": 80 }));
+    let failed = eventually("it does not balance", 60, || check("fail").first().cloned());
+    assert_eq!(failed["subject"], "isb/cdu/primary-1");
+    assert_eq!(failed["measured"]["shown"], "19.59 %");
+    assert_eq!(failed["measured"]["band"], "-5.00 % to 5.00 %");
+    let url = format!("http://127.0.0.1:{}", site.port);
+    let mut ask = Command::new(harness::program::binary("bijli-collector"));
+    let out = ask.args(["checks", "--hub", "isb", "--verdict", "fail", "--url", &url]);
+    let said = String::from_utf8(out.output().expect("it starts").stdout).expect("UTF-8");
+    assert!(said.contains("fail        heat isb/cdu/primary-1"), "{said}");
+    assert!(said.contains("its heat meter says 80.000 kW"), "{said}");
+    let metrics = get(site.port, "/metrics/fleet");
+    let metrics = metrics.text();
+    for line in [
+        "bijli_check_failed{hub=\"isb\",check=\"heat\",subject=\"isb/cdu/primary-1\"} 1\n",
+        "bijli_checks{hub=\"isb\",check=\"heat\",verdict=\"pass\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    let page = get(site.port, "/page/fragment");
+    assert!(page.text().contains("heat isb/cdu/primary-1"), "{}", page.text());
+    servers.edit("plant", &one, |it| it["HeatRemovedkW"] = json!({ "Reading": 66.9 }));
+    eventually("it balances again", 60, || check("fail").is_empty().then_some(()));
 }
 
 /// Goal: another third party's service, which keeps its connections, answers 500 when told so, and

@@ -21,6 +21,7 @@ use xids::XidText;
 
 use crate::allocation::PutText;
 use crate::answers::layout::wrapped;
+use crate::crosscheck::{CheckText, Checks, LoopText};
 use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
@@ -67,6 +68,8 @@ pub struct HubConfig {
     pub plan: Plan,
     /// The XID catalogue as it has it.
     pub xids: Xids,
+    /// Which bands its cross-checks have.
+    pub checks: Checks,
 }
 
 /// One thing that is wrong, and what to do about it.
@@ -166,6 +169,10 @@ struct HubText {
     nodes: Vec<PlanNode>,
     #[serde(default, rename = "xid")]
     xids: Vec<XidText>,
+    #[serde(default, rename = "check")]
+    checks: Vec<CheckText>,
+    #[serde(default, rename = "loop")]
+    loops: Vec<LoopText>,
 }
 
 /// `allocations.toml`.
@@ -364,6 +371,10 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
             note(problems, &place, "it is declared twice", "keep one [[hub]] section per hub");
         }
         let xids = xids::check(text.xids, &place, problems);
+        let (checks, wrong) = Checks::read(&text.checks, &text.loops, &plan);
+        for one in wrong {
+            note(problems, format!("{place}, {}", one.place), one.what, one.remedy);
+        }
         match HubId::new(&text.id) {
             Err(error) => {
                 note(problems, place, error.to_string(), "use 1 to 96 letters, digits . _ - : /");
@@ -371,7 +382,7 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
             Ok(id) => {
                 let title = text.title.unwrap_or_else(|| text.id.clone());
                 let nodes_expected = text.expected_nodes;
-                hubs.push(HubConfig { id, title, nodes_expected, plan, xids });
+                hubs.push(HubConfig { id, title, nodes_expected, plan, xids, checks });
             }
         }
     }

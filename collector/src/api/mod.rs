@@ -13,6 +13,7 @@
 mod amount;
 mod asked;
 mod balance;
+mod checks;
 mod diagram;
 pub(crate) mod events;
 pub(crate) mod fleet;
@@ -61,6 +62,7 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
         .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
+        .route("/v1/checks", get(checks::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)
 }

@@ -238,6 +238,15 @@ catalogue! {
         at no GPU that the node declares; xid other: beyond 512 different ones of a node."
     GPU_LAST_XID "bijli_gpu_last_xid_timestamp_seconds" Gauge "s" ["hub" "node" "gpu" "xid"]
         "Time of the last such XID at a GPU's place."
+
+    // Cross-checks of the metering (checks.rs).
+    CHECKS "bijli_checks" Gauge "checks" ["hub" "check" "verdict"]
+        "How many subjects a cross-check passes, fails, or cannot say anything of."
+    CHECK_FAILED "bijli_check_failed" Gauge "1" ["hub" "check" "subject"]
+        "A cross-check that fails at a point, meter or node; always 1, no line where it does not."
+    CHECK_VALUE "bijli_check_value_ratio" Gauge "ratio" ["hub" "check" "subject"]
+        "What a check compares as a share: loss (of what went in), heat and bill (how far off), \
+        heat_share (heat over power)."
 }
 
 /// Every name, for whoever checks dashboards and alerts against them.

@@ -9,6 +9,7 @@
 //!   corrections are counted apart.
 
 pub mod catalogue;
+mod checks;
 mod events;
 mod gpus;
 mod meters;

@@ -8,10 +8,11 @@
 //!   drawn apart from what is closed.
 //! - maud escapes every text; there is no `PreEscaped` here.
 
+mod checks;
 mod diagram;
 mod events;
 mod flow;
-mod place;
+pub(crate) mod place;
 mod render;
 pub(crate) mod svg;
 pub(crate) mod tables;

@@ -193,6 +193,7 @@ impl Collector {
             nodes_expected: None,
             plan: bijli_collector::diagram::Plan::default(),
             xids: bijli_collector::xids::Xids::default(),
+            checks: bijli_collector::crosscheck::Checks::default(),
         }
     }
 
