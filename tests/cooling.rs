@@ -1,6 +1,6 @@
-//! The real agent against Redfish services of cooling units, PDUs and leak detectors: `sushy-static`
-//! with a mock-up in the shapes of DSP8010, simhall's emulated nodes (another third party, by
-//! uvicorn and HTTP/1.1), and one of our own that gives sessions and forgets them.
+//! The real agent against Redfish services of cooling units, PDUs and leak detectors:
+//! `sushy-static` with a mock-up in the shapes of DSP8010, simhall's emulated nodes (another third
+//! party, by uvicorn and HTTP/1.1), and one of our own that gives sessions and forgets them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -109,7 +109,7 @@ fn told(
         node,
         epoch: SpoolEpoch::new([1; 16]),
         sequence: BatchSeq::new(1).expect("from 1"),
-        schema: SchemaId::new([0; 16]),
+        schema: SchemaId::new([0; 32]),
         created: *times.last().expect("rows"),
         uptime: None,
         matrices: vec![Matrix { group: 0, times, columns: vec![counts, powers] }],

@@ -212,7 +212,7 @@ mod tests {
         let (heat_mw, water) = summit(SUMMIT[0]);
         let verdict =
             |water: Water, heat_mw: i64| heat("mtw", water, heat_mw, &Loop::default()).verdict;
-        // Supply and return exchanged; gallons taken for litres; a glycol's capacity; no difference.
+        // Supply and return exchanged; gallons taken for litres; no difference; nothing flows.
         let turned = Water { supply: water.back, back: water.supply, ..water };
         assert_eq!(verdict(turned, heat_mw), Verdict::Fail);
         assert_eq!(
