@@ -105,35 +105,7 @@ fn a_cooling_unit_and_a_pdu_are_read_whole_and_a_leak_is_told() {
     let sections = cdu.clone()
         + &section("pdu", port, &format!("equipment = \"{PDU}\""))
         + &section("hall", chassis, "sensors = [\"AmbientTemp\", \"PS1Energy\"]");
-    let once = servers.said("once", &sections);
-    let value = |subject: &str, quantity: &str| -> Option<String> {
-        let subjects = once["subjects"].as_array().expect("a list");
-        let one = subjects.iter().find(|one| one["id"] == subject)?;
-        let readings = one["readings"].as_array().expect("a list");
-        let reading = readings.iter().find(|one| one["quantity"] == quantity)?;
-        reading["value"].as_str().map(str::to_owned)
-    };
-    for (subject, quantity, expected) in [
-        ("isb/cdu", "power_instant", Some("2100500")),
-        ("isb/cdu", "leak_state", Some("0")),
-        ("isb/cdu/primary-1", "supply_temperature", Some("18100")),
-        ("isb/cdu/secondary-1", "return_temperature", Some("38000")),
-        ("isb/cdu/primary-1", "flow", Some("2000")),
-        ("isb/cdu/primary-1", "heat_removed", Some("66900000")),
-        ("isb/cdu/primary-1", "supply_pressure", None),
-        ("isb/pdu", "energy_register", Some("203176800000000")),
-        ("isb/pdu/outlet-A1", "energy_register", Some("45000000000")),
-        ("isb/pdu/outlet-A1", "power_instant", Some("412250")),
-        ("isb/pdu/outlet-A1", "power_factor", Some("980000")),
-        ("isb/pdu/outlet-A2", "power_instant", Some("0")),
-        ("isb/pdu/outlet-A2", "energy_register", None),
-        ("isb/hall/sensor-AmbientTemp", "temperature", Some("22500")),
-        ("isb/hall/sensor-PS1Energy", "energy_register", Some("28278000000000")),
-    ] {
-        let found = value(subject, quantity);
-        assert_eq!(found.as_deref(), expected, "{subject} {quantity}: {once}");
-    }
-
+    assert_read_whole(&servers.said("once", &sections));
     let site = Site::start("[[hub]]\nid = \"isb\"\ntitle = \"Islamabad\"\n");
     let agent = site.agent("isb", "gateway", &(others_off() + &cdu), &[]);
     let shown = |state: &str| {
@@ -165,6 +137,37 @@ fn a_cooling_unit_and_a_pdu_are_read_whole_and_a_leak_is_told() {
     servers.put("plant", LEAKS, &detectors("OK"));
     let text = "leak detector \"manifold\": Warning was, OK is";
     assert_eq!(eventually("it is over", 60, || told("leak_cleared", text)), "info");
+}
+
+/// What `once` reads of the plant and of the server, to the last digit.
+fn assert_read_whole(once: &Value) {
+    let value = |subject: &str, quantity: &str| -> Option<String> {
+        let subjects = once["subjects"].as_array().expect("a list");
+        let one = subjects.iter().find(|one| one["id"] == subject)?;
+        let readings = one["readings"].as_array().expect("a list");
+        let reading = readings.iter().find(|one| one["quantity"] == quantity)?;
+        reading["value"].as_str().map(str::to_owned)
+    };
+    for (subject, quantity, expected) in [
+        ("isb/cdu", "power_instant", Some("2100500")),
+        ("isb/cdu", "leak_state", Some("0")),
+        ("isb/cdu/primary-1", "supply_temperature", Some("18100")),
+        ("isb/cdu/secondary-1", "return_temperature", Some("38000")),
+        ("isb/cdu/primary-1", "flow", Some("2000")),
+        ("isb/cdu/primary-1", "heat_removed", Some("66900000")),
+        ("isb/cdu/primary-1", "supply_pressure", None),
+        ("isb/pdu", "energy_register", Some("203176800000000")),
+        ("isb/pdu/outlet-A1", "energy_register", Some("45000000000")),
+        ("isb/pdu/outlet-A1", "power_instant", Some("412250")),
+        ("isb/pdu/outlet-A1", "power_factor", Some("980000")),
+        ("isb/pdu/outlet-A2", "power_instant", Some("0")),
+        ("isb/pdu/outlet-A2", "energy_register", None),
+        ("isb/hall/sensor-AmbientTemp", "temperature", Some("22500")),
+        ("isb/hall/sensor-PS1Energy", "energy_register", Some("28278000000000")),
+    ] {
+        let found = value(subject, quantity);
+        assert_eq!(found.as_deref(), expected, "{subject} {quantity}: {once}");
+    }
 }
 
 /// The check of both loops, as API, command line, metrics and page tell it.
