@@ -395,6 +395,7 @@ fn every_subcommand_explains_itself() {
                 "diagram",
                 "energy",
                 "events",
+                "checks",
                 "meterbook",
                 "meterbook add",
                 "meterbook list",

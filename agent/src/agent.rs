@@ -203,6 +203,7 @@ struct Agent {
     full: Option<Full>,
     xids: Xids,
     pause: Arc<Pause>,
+    farewells: Arc<probe::Farewells>,
     spool_dir: PathBuf,
     filing: Filing,
 }
@@ -247,6 +248,7 @@ impl Agent {
             full: None,
             xids: Xids::default(),
             pause: Arc::clone(&context.pause),
+            farewells: Arc::clone(&context.farewells),
             spool_dir: config.spool_dir.clone(),
             filing: Filing::new(holders.desk()),
         };
@@ -570,6 +572,7 @@ impl Agent {
         self.flush()?;
         let waiting = self.line.backlog();
         self.line.close().map_err(|source| AgentError::Spool { source })?;
+        self.farewells.say();
         tracing::info!(waiting, "stopped; what waits is on disk");
         Ok(())
     }

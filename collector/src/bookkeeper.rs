@@ -231,6 +231,7 @@ impl Bookkeeper {
         live.absorb(id, schema, batch, received);
         live.correct(&batch.node, offset_ms, received);
         drop(live);
+        hub.watch_mut().absorb(schema, batch);
         if offset_ms != 0 {
             self.state.health.lanes.corrected.inc();
         }

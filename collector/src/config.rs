@@ -28,6 +28,7 @@ use xids::XidText;
 use crate::allocation::PutText;
 use crate::answers::layout::wrapped;
 use crate::caller::Server;
+use crate::crosscheck::{CheckText, Checks, LoopText};
 use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
@@ -83,6 +84,8 @@ pub struct HubConfig {
     pub tables: Tables,
     /// The XID catalogue as it has it.
     pub xids: Xids,
+    /// Which bands its cross-checks have.
+    pub checks: Checks,
 }
 
 /// One thing that is wrong, and what to do about it.
@@ -191,6 +194,10 @@ struct HubText {
     nodes: Vec<PlanNode>,
     #[serde(default, rename = "xid")]
     xids: Vec<XidText>,
+    #[serde(default, rename = "check")]
+    checks: Vec<CheckText>,
+    #[serde(default, rename = "loop")]
+    loops: Vec<LoopText>,
 }
 
 /// `allocations.toml`.
@@ -403,6 +410,10 @@ fn check_hubs(
         }
         let tables = kpis::check(text.kpis.as_deref(), folder, interval, problems);
         let xids = xids::check(text.xids, &place, problems);
+        let (checks, wrong) = Checks::read(&text.checks, &text.loops, &plan);
+        for one in wrong {
+            note(problems, format!("{place}, {}", one.place), one.what, one.remedy);
+        }
         match HubId::new(&text.id) {
             Err(error) => {
                 note(problems, place, error.to_string(), "use 1 to 96 letters, digits . _ - : /");
@@ -410,7 +421,7 @@ fn check_hubs(
             Ok(id) => {
                 let title = text.title.unwrap_or_else(|| text.id.clone());
                 let nodes_expected = text.expected_nodes;
-                hubs.push(HubConfig { id, title, nodes_expected, plan, tables, xids });
+                hubs.push(HubConfig { id, title, nodes_expected, plan, tables, xids, checks });
             }
         }
     }

@@ -39,6 +39,7 @@ pub mod cli;
 pub mod clock;
 pub mod collector;
 pub mod config;
+pub mod crosscheck;
 pub mod demo;
 pub mod diagram;
 pub mod disk;

@@ -16,6 +16,7 @@ use bijli_wire::{HubId, UtcMillis};
 use crate::carried::Room;
 use crate::clock::Clock;
 use crate::config::HubConfig;
+use crate::crosscheck::{Checks, Watch};
 use crate::diagram::Plan;
 use crate::firing::Firing;
 use crate::health::Health;
@@ -60,7 +61,10 @@ pub struct Hub {
     pub is_configured: bool,
     /// The XID catalogue as its operators have it.
     pub xids: Xids,
+    /// Which bands its cross-checks have.
+    pub checks: Checks,
     books: RwLock<Books>,
+    watch: RwLock<Watch>,
     live: RwLock<crate::live::Live>,
     view: RwLock<View>,
 }
@@ -206,6 +210,8 @@ impl Hub {
             books: RwLock::new(Books::new(id.clone(), rules)),
             live: RwLock::default(),
             view: RwLock::default(),
+            watch: RwLock::default(),
+            checks: Checks::default(),
             nodes_expected: None,
             is_configured: false,
             xids: Xids::default(),
@@ -222,6 +228,7 @@ impl Hub {
             nodes_expected: config.nodes_expected,
             is_configured: true,
             xids: config.xids.clone(),
+            checks: config.checks.clone(),
             ..Self::journalled(config.id.clone(), rules)
         }
     }
@@ -236,6 +243,14 @@ impl Hub {
 
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         read(&self.view)
+    }
+
+    pub fn watch(&self) -> RwLockReadGuard<'_, Watch> {
+        read(&self.watch)
+    }
+
+    pub(crate) fn watch_mut(&self) -> RwLockWriteGuard<'_, Watch> {
+        write(&self.watch)
     }
 
     pub(crate) fn books_mut(&self) -> RwLockWriteGuard<'_, Books> {

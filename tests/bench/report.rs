@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use bijli_collector::config::HubConfig;
+use bijli_collector::crosscheck::Checks;
 use bijli_collector::diagram::Plan;
+use bijli_collector::kpi::Tables;
 use bijli_collector::leaves;
 use bijli_collector::report::{self, Asked, Month};
 use bijli_collector::xids::Xids;
@@ -42,6 +44,8 @@ pub fn run() {
         title: "Lahore".to_owned(),
         nodes_expected: None,
         plan: Plan::from_toml(DIAGRAM).expect("a diagram"),
+        tables: Tables::default(),
+        checks: Checks::default(),
         xids: Xids::default(),
     };
     let month: Month = "2026-07".parse().expect("a month");

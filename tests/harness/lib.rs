@@ -11,6 +11,7 @@ pub mod meters;
 pub mod pki;
 pub mod program;
 pub mod proxy;
+pub mod redfish;
 pub mod rng;
 pub mod schema;
 pub mod site;

@@ -1,5 +1,5 @@
 //! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `events`,
-//! `meterbook` and `period`, asked of a running collector over its JSON API.
+//! `checks`, `meterbook` and `period`, asked of a running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -9,6 +9,7 @@
 //!   for people, on stderr beside one for programs.
 
 mod balance;
+mod checks;
 pub(crate) mod csv;
 mod diagram;
 mod energy;
@@ -50,6 +51,8 @@ pub enum Question {
     Energy(energy::Ask),
     /// Asks what happened at nodes and to registers, newest first, and what is to be done.
     Events(events::Ask),
+    /// Asks whether the meters of a hub fit together: pass, fail or cannot say, with the numbers.
+    Checks(checks::Ask),
     /// Writes down what a person read off a meter, and lists it.
     #[command(subcommand)]
     Meterbook(meterbook::Ask),
@@ -117,6 +120,7 @@ pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
         Question::Diagram(asked) => diagram::answer(asked).await,
         Question::Energy(asked) => energy::answer(asked).await,
         Question::Events(asked) => events::answer(asked).await,
+        Question::Checks(asked) => checks::answer(asked).await,
         Question::Meterbook(asked) => meterbook::answer(asked).await,
         Question::Period(asked) => period::answer(asked).await,
     }

@@ -13,6 +13,7 @@
 mod amount;
 mod asked;
 mod balance;
+mod checks;
 mod diagram;
 pub(crate) mod events;
 pub(crate) mod fleet;
@@ -70,6 +71,7 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
         .route("/v1/seals", get(seals::list))
+        .route("/v1/checks", get(checks::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)
 }

@@ -77,6 +77,8 @@ pub(super) const VALUES: &[(Metric, Quantity, Unit)] = &[
     (c::COOLING_SUPPLY, Quantity::SupplyTemperature, Unit::Milli),
     (c::COOLING_RETURN, Quantity::ReturnTemperature, Unit::Milli),
     (c::COOLING_FLOW, Quantity::Flow, Unit::Ppm),
+    (c::COOLING_HEAT, Quantity::HeatRemoved, Unit::Milli),
+    (c::LEAK_STATE, Quantity::LeakState, Unit::Whole),
 ];
 
 /// What is shown of each phase.

@@ -9,6 +9,7 @@
 //!   corrections are counted apart.
 
 pub mod catalogue;
+mod checks;
 mod dcgm;
 mod events;
 mod gpus;

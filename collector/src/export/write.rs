@@ -22,6 +22,7 @@ pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
     projects(text, scenes);
     ledger(text, scenes);
     super::events::write(text, scenes);
+    super::checks::write(text, scenes);
 }
 
 fn count(value: usize) -> Value {

@@ -9,6 +9,7 @@
 //! - maud escapes every text; there is no `PreEscaped` here.
 
 mod audit;
+mod checks;
 pub(crate) mod diagram;
 mod events;
 mod firing;

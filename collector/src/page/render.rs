@@ -5,6 +5,7 @@ use bijli_wire::UtcMillis;
 use bijli_wire::units::{human_energy, human_power};
 use maud::{DOCTYPE, Markup, html};
 
+use super::checks;
 use super::diagram;
 use super::firing;
 use super::flow::draw;
@@ -103,6 +104,7 @@ fn hub(hub: &HubView, now: UtcMillis) -> Markup {
             (single_line(hub, day))
             h3 { "Nodes" } (tables::nodes(hub))
             @if !hub.meters.is_empty() { h3 { "Meters" } (tables::meters(&hub.meters)) }
+            @if !hub.checks.is_empty() { h3 { "Do the meters fit together" } (checks::table(hub)) }
             (notes(hub, now))
         }
     }

@@ -18,6 +18,7 @@ use crate::api::fleet::{self, Node, Registers};
 use crate::api::nodes::{point_of, role_word};
 use crate::api::{Period, closed, pue};
 use crate::calendar::rfc3339;
+use crate::crosscheck::{self, Finding};
 use crate::diagram::Plan;
 use crate::diagram::tree::Row;
 use crate::events::NodeEvent;
@@ -57,6 +58,8 @@ pub(crate) struct HubView {
     /// What it leaves open, in words.
     pub(crate) doubts: Vec<String>,
     pub(crate) notes: Vec<Note>,
+    /// Cross-checks of the metering, failed ones first.
+    pub(crate) checks: Vec<Finding>,
 }
 
 /// The last day of closed intervals, or as much of it as there is.
@@ -154,6 +157,7 @@ impl HubView {
         let registers = fleet::registers(hub);
         let (plan, tables) = (hub.view().plan.clone(), Arc::clone(&hub.view().tables));
         let node_events = node_notes(hub);
+        let checks = crosscheck::findings(hub, now);
         let books = hub.books();
         let day = kept.day(&hub.id, &books, plan.pue_category.is_some());
         let pue = day.as_ref().and_then(|day| day.pue.as_ref().ok());
@@ -179,6 +183,7 @@ impl HubView {
             beside,
             diagram: if plan.is_empty() { Vec::new() } else { plan.rows() },
             doubts: plan.doubts(),
+            checks,
         }
     }
 

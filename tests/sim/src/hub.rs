@@ -194,6 +194,7 @@ impl Collector {
             plan: bijli_collector::diagram::Plan::default(),
             tables: bijli_collector::kpi::Tables::default(),
             xids: bijli_collector::xids::Xids::default(),
+            checks: bijli_collector::crosscheck::Checks::default(),
         }
     }
 

@@ -181,7 +181,11 @@ impl Books {
             .filter_map(|typed| {
                 let (meter, at) = (&typed.reading.meter, typed.reading.at.get());
                 let between = self.meterbook.between(meter, at)?;
-                Some((meter.clone(), at, self.compare(&between)?))
+                if between.after.measure != Measure::Energy {
+                    return None;
+                }
+                let (from, to) = (between.before.at, between.after.at);
+                Some((meter.clone(), at, self.counted(&between.after.meter, from, to)?))
             })
             .collect();
         for (meter, at, compared) in found {
@@ -194,12 +198,10 @@ impl Books {
 
     /// What the agent's register counted over a stretch, if it covers all intervals of it and they
     /// are closed.
-    fn compare(&self, between: &Between<'_>) -> Option<Compared> {
-        let (from, to) = (between.before.at.get(), between.after.at.get());
-        if between.after.measure != Measure::Energy {
-            return None;
-        }
-        let subject = self.subject_of(&between.after.meter)?;
+    #[must_use]
+    pub fn counted(&self, meter: &SubjectId, from: UtcMillis, to: UtcMillis) -> Option<Compared> {
+        let (from, to) = (from.get(), to.get());
+        let subject = self.subject_of(meter)?;
         let mut start = self.floor(from);
         let is_kept = start >= self.horizon && to <= self.closed_until?;
         let interval = self.rules.interval.get();

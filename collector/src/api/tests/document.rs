@@ -178,6 +178,15 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "",
         "seals",
     ),
+    (
+        "/v1/checks",
+        "The cross-checks of a hub's metering, failed ones first (docs/metering.md says what each \
+         compares). `verdict` is fail, cannot_say or pass; a check that cannot say has its reason \
+         in `words` and is no pass. `measured` has the number, the band that it must lie in, and \
+         where the band is from. A check changes nothing: no reading is withheld by it.",
+        "hub, verdict, check",
+        "checks?hub=isb&check=loss",
+    ),
 ];
 
 const HEAD: &str = "\
