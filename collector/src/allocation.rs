@@ -11,6 +11,7 @@ use bijli_wire::{HubId, NodeId, ProjectId, SubjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{self, TimeError};
+use crate::projects::{ProjectError, Registered};
 
 /// An allocation in JSON or TOML.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +82,7 @@ pub enum Verdict {
     Refused(AllocationError),
     Calibrated(Result<PutVerdict, CalibrationError>),
     Typed(Result<PutVerdict, MeterBookError>),
+    Registered(Result<Registered, ProjectError>),
     /// The journalled text cannot be read; nothing was booked.
     Unreadable(TextError),
 }
@@ -97,12 +99,14 @@ impl Verdict {
                     PutVerdict::Replaced => "replaced",
                 }
             }
+            Self::Registered(Ok(verdict)) => verdict.word(),
             Self::Ended(EndVerdict::Unchanged) => "unchanged",
             Self::Ended(EndVerdict::Ended) => "ended",
             Self::Ended(EndVerdict::Moved) => "moved",
             Self::Refused(_)
             | Self::Calibrated(Err(_))
             | Self::Typed(Err(_))
+            | Self::Registered(Err(_))
             | Self::Unreadable(_) => "refused",
         }
     }

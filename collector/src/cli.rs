@@ -1,5 +1,5 @@
 //! The command line: `serve`, `check`, `status`, `pue`, `balance`, `diagram`, `energy`,
-//! `events`, `meterbook`, `replay`, `demo`, `ca`.
+//! `budgets`, `events`, `meterbook`, `replay`, `demo`, `ca`.
 //!
 //! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
 //! line is wrong, and `pue` with 3 where the answer is that there is none.

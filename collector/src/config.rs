@@ -3,6 +3,7 @@
 
 mod agents;
 mod influx;
+mod projects;
 mod xids;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use crate::answers::layout::wrapped;
 use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
+use crate::projects::ProjectText;
 use crate::xids::Xids;
 
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
@@ -53,6 +55,8 @@ pub struct Config {
     /// Nothing is taken while less is free.
     pub reserve_bytes: u64,
     pub hubs: Vec<HubConfig>,
+    /// What the file says of the registry of projects.
+    pub projects: Vec<ProjectText>,
     pub allocations: Vec<PutText>,
     /// Where readings are handed on to; `None`: nowhere.
     pub influx: Option<feed::Target>,
@@ -127,6 +131,8 @@ struct Text {
     influx: Option<InfluxText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
+    #[serde(default, rename = "project")]
+    projects: Vec<ProjectText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -248,6 +254,7 @@ impl Config {
             let what = "a raw segment is kept for 1 s at least";
             note(&mut problems, "journal.keep", what, "leave it out to keep them for ever");
         }
+        let projects = projects::check(text.projects, rules.interval, &mut problems);
         let hubs = check_hubs(text.hubs, &mut problems);
         let allocations = check_allocations(allocations, &hubs, &mut problems);
         let dir = overrides.dir.clone().unwrap_or(text.dir);
@@ -263,6 +270,7 @@ impl Config {
                 journal_keep,
                 reserve_bytes,
                 hubs,
+                projects,
                 allocations,
                 influx,
             }),
@@ -420,6 +428,7 @@ impl Config {
             ("journal kept", self.journal_keep.map_or_else(|| "for ever".to_owned(), show_span)),
             ("disk reserve", format!("{} MiB", self.reserve_bytes >> 20)),
             ("allocations", self.allocations.len().to_string()),
+            ("projects", self.projects.len().to_string()),
         ];
         let mut text: String =
             rows.iter().map(|(name, value)| format!("{name:16}  {value}\n")).collect();
@@ -435,6 +444,7 @@ impl Config {
         for hub in &self.hubs {
             text.push_str(&hub.explain(now));
         }
+        text.push_str(&projects::explain(&self.projects));
         text
     }
 }

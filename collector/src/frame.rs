@@ -16,7 +16,7 @@
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
 //! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
-//! JSON. 14 typed reading: JSON.
+//! JSON. 14 typed reading: JSON. 17 change of projects: JSON.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -54,6 +54,11 @@ pub enum Frame {
         json: Vec<u8>,
     },
     Typed {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    /// A change of the registry of projects.
+    Project {
         received: UtcMillis,
         json: Vec<u8>,
     },
@@ -174,6 +179,7 @@ const KIND_SNAPSHOT: u8 = 11;
 const KIND_PRUNED: u8 = 12;
 const KIND_CALIBRATION: u8 = 13;
 const KIND_TYPED: u8 = 14;
+const KIND_PROJECT: u8 = 17;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -186,6 +192,7 @@ impl Frame {
             | Self::AllocationEnd { received, .. }
             | Self::Calibration { received, .. }
             | Self::Typed { received, .. }
+            | Self::Project { received, .. }
             | Self::Diagram { received, .. }
             | Self::Tick { received }
             | Self::Rules { received, .. }
@@ -214,6 +221,7 @@ impl Frame {
             }
             Self::Calibration { received, json } => framed(KIND_CALIBRATION, *received, &[json]),
             Self::Typed { received, json } => framed(KIND_TYPED, *received, &[json]),
+            Self::Project { received, json } => framed(KIND_PROJECT, *received, &[json]),
             Self::Diagram { received, from, hub, toml } => {
                 let hub = hub.as_str().as_bytes();
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
@@ -267,6 +275,7 @@ impl Frame {
             KIND_ALLOCATION_END => Ok(Self::AllocationEnd { received, json: body.to_vec() }),
             KIND_CALIBRATION => Ok(Self::Calibration { received, json: body.to_vec() }),
             KIND_TYPED => Ok(Self::Typed { received, json: body.to_vec() }),
+            KIND_PROJECT => Ok(Self::Project { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),
@@ -420,12 +429,13 @@ mod tests {
             text: "x".into(),
         };
         let pruned = Pruned { segment: 2, first: 2, last: 2, bytes: 2, sha256: [7; 32] };
-        let rows: [(Frame, u8, Vec<u8>); 12] = [
+        let rows: [(Frame, u8, Vec<u8>); 13] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
             (Frame::AllocationEnd { received: AT, json: b"[]".to_vec() }, 4, b"[]".to_vec()),
             (Frame::Calibration { received: AT, json: b"{}".to_vec() }, 13, b"{}".to_vec()),
+            (Frame::Project { received: AT, json: b"{}".to_vec() }, 17, b"{}".to_vec()),
             (
                 Frame::Diagram {
                     received: AT,

@@ -127,6 +127,12 @@ pub enum Fact {
         json: Vec<u8>,
         reply: Reply<Verdict>,
     },
+    /// A change of the registry of projects.
+    Project {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
     Diagram {
         received: UtcMillis,
         from: UtcMillis,
@@ -315,6 +321,9 @@ impl Intake {
             Frame::Typed { received, json } => {
                 facts.push(Fact::Typed { received, json, reply });
             }
+            Frame::Project { received, json } => {
+                facts.push(Fact::Project { received, json, reply });
+            }
             Frame::Schema { .. }
             | Frame::Batch { .. }
             | Frame::Corrected { .. }
@@ -465,7 +474,8 @@ impl Note {
             Frame::AllocationPut { .. }
             | Frame::AllocationEnd { .. }
             | Frame::Calibration { .. }
-            | Frame::Typed { .. } => Ok(Self::Answer { reply: Reply::none() }),
+            | Frame::Typed { .. }
+            | Frame::Project { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }

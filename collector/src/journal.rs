@@ -428,7 +428,8 @@ fn weight(request: &Request) -> usize {
         Frame::AllocationPut { json, .. }
         | Frame::AllocationEnd { json, .. }
         | Frame::Calibration { json, .. }
-        | Frame::Typed { json, .. } => json.len(),
+        | Frame::Typed { json, .. }
+        | Frame::Project { json, .. } => json.len(),
         Frame::Diagram { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. }

@@ -13,12 +13,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use bijli_ledger::{Books, Rules};
 use bijli_wire::{HubId, UtcMillis};
 
+use crate::as_of::{self, AsOf, AsOfError, Moments};
 use crate::carried::Room;
 use crate::clock::Clock;
 use crate::config::HubConfig;
 use crate::diagram::Plan;
 use crate::health::Health;
 use crate::index::Index;
+use crate::projects::Registry;
 use crate::xids::Xids;
 
 /// Shared by every handler.
@@ -40,6 +42,8 @@ pub struct State {
     replay: Replay,
     index: OnceLock<Index>,
     leaves_made: AtomicU64,
+    moments: RwLock<Moments>,
+    registry: RwLock<Registry>,
 }
 
 /// One hub. Its books are a pure function of the journal.
@@ -98,7 +102,21 @@ impl State {
     pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
         let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
         let (index, leaves_made, started) = (OnceLock::new(), AtomicU64::new(0), clock.now());
-        Self { clock, started, rules, health, banner, room, hubs, replay, index, leaves_made }
+        let (moments, registry) = (RwLock::default(), RwLock::default());
+        Self {
+            clock,
+            started,
+            rules,
+            health,
+            banner,
+            room,
+            hubs,
+            replay,
+            index,
+            leaves_made,
+            moments,
+            registry,
+        }
     }
 
     #[must_use]
@@ -142,6 +160,47 @@ impl State {
 
     pub(crate) fn set_leaves_made(&self, count: u64) {
         self.leaves_made.store(count, Ordering::Release);
+    }
+
+    pub(crate) fn moments(&self) -> RwLockReadGuard<'_, Moments> {
+        read(&self.moments)
+    }
+
+    pub(crate) fn moments_mut(&self) -> RwLockWriteGuard<'_, Moments> {
+        write(&self.moments)
+    }
+
+    /// Which account is which project's.
+    pub fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        read(&self.registry)
+    }
+
+    pub(crate) fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
+        write(&self.registry)
+    }
+
+    /// What an answer rests on that is asked for as of a moment; of now, if none is named.
+    ///
+    /// # Errors
+    /// When it is no moment, or one that has not come.
+    pub fn as_of(&self, asked: Option<&str>) -> Result<AsOf, AsOfError> {
+        let registry = self.registry();
+        // The registry is held: no change comes between its count and that of the leaves.
+        let (leaves, known) = (self.leaves_made(), registry.changes());
+        match asked.map(as_of::Asked::parse).transpose()? {
+            None => Ok(AsOf { leaves, changes: known }),
+            Some(as_of::Asked::Time(at)) => {
+                let leaves = self.moments().leaves_at(at)?;
+                Ok(AsOf { leaves, changes: registry.changes_by(at) })
+            }
+            Some(as_of::Asked::Leaves { leaves: asked, .. }) if asked > leaves => {
+                Err(AsOfError::Beyond { what: "leaves", asked, known: leaves })
+            }
+            Some(as_of::Asked::Leaves { leaves, changes }) => {
+                let changes = changes.unwrap_or_else(|| registry.changes_by_leaves(leaves));
+                registry.as_of(changes).map(|_| AsOf { leaves, changes })
+            }
+        }
     }
 
     /// Adds a hub, unless it is there.

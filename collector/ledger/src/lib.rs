@@ -58,7 +58,7 @@ pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict}
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
     Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
-    Statement, TypedStatus, TypedUse,
+    Statement, TypedStatus, TypedUse, projects_of,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
 pub use civil::{CivilError, Date, Offset};
@@ -73,5 +73,6 @@ pub use meterbook::{Compared, MeterBookError, Shown, TypedReading};
 pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, Withheld, roll_up};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};
+pub use split::split;
 pub use subject::{Declared, RegisterHandle, SubjectStatus};
 pub use witnessed::HoldVerdict;

@@ -15,11 +15,13 @@ use bijli_wire::{HubId, NodeId, UtcMillis};
 use serde::{Deserialize, Serialize};
 
 use super::{Bookkeeper, Declaration};
+use crate::as_of::Moments;
 use crate::diagram::Plan;
 use crate::frame::{Frame, FrameDigest};
 use crate::intake::Intake;
 use crate::leaves::Trail;
 use crate::live::Live;
+use crate::projects::registry::{Kept, Registry};
 use crate::snapshot::{LoadError, Loaded, Packer, Taken};
 use crate::state::{Hub, State};
 
@@ -32,6 +34,8 @@ struct Keeper<'a> {
     maker: &'a LeafMaker,
     declared: &'a BTreeMap<(HubId, NodeId), Declaration>,
     hubs: Vec<&'a HubId>,
+    moments: Moments,
+    registry: Kept,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +46,8 @@ struct LoadedKeeper {
     maker: LeafMaker,
     declared: BTreeMap<(HubId, NodeId), Declaration>,
     hubs: Vec<HubId>,
+    moments: Moments,
+    registry: Kept,
 }
 
 /// What pages show of a hub beside its books.
@@ -78,6 +84,8 @@ impl Bookkeeper {
             maker: &self.maker,
             declared: &self.declared,
             hubs: self.hubs.keys().collect(),
+            moments: self.state.moments().clone(),
+            registry: self.state.registry().kept(),
         };
         postcard::to_io(&keeper, &mut *to)?;
         for hub in self.hubs.values() {
@@ -124,6 +132,9 @@ impl Bookkeeper {
             fill(&hub, books, shown);
             hubs.insert(id, hub);
         }
+        state.set_leaves_made(keeper.maker.next());
+        *state.moments_mut() = keeper.moments;
+        *state.registry_mut() = Registry::restored(keeper.registry);
         let restored = Self {
             rules: keeper.rules,
             hubs,
@@ -169,7 +180,9 @@ mod tests {
         let (maker, declared, hub) = (LeafMaker::default(), BTreeMap::new(), HubId::new("isb"));
         let hubs = hub.iter().collect();
         let (second, unusable) = (0, 0);
-        let keeper = Keeper { rules, second, unusable, maker: &maker, declared: &declared, hubs };
+        let (maker, declared) = (&maker, &declared);
+        let (moments, registry) = (Moments::default(), Kept::default());
+        let keeper = Keeper { rules, second, unusable, maker, declared, hubs, moments, registry };
         let intake = Intake::default().to_bytes();
         let length = u64::try_from(intake.len()).expect("small").to_le_bytes();
         let keeper = postcard::to_stdvec(&keeper).expect("written");

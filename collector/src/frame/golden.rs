@@ -22,10 +22,11 @@ use crate::health::Health;
 use crate::ingest::admission::LaneKey;
 use crate::intake::Intake;
 use crate::meterbook::{RestartText, TypedText};
+use crate::projects::text::{ChangeText, ClaimText, DatedText, ProjectText};
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -40,6 +41,7 @@ const NAMES: [&str; 14] = [
     "12-pruned.frame",
     "13-calibration.frame",
     "14-typed.frame",
+    "17-project.frame",
 ];
 
 fn golden() -> PathBuf {
@@ -95,6 +97,24 @@ fn put() -> PutText {
         who: "slurm".into(),
         why: "job 1042".into(),
     }
+}
+
+fn project() -> ChangeText {
+    let dated =
+        DatedText { name: "water".into(), from: Some("2025-10-15T00:00:00Z".into()), to: None };
+    ChangeText::Put(ProjectText {
+        id: "monsoon".into(),
+        title: "Monsoon forecasts".into(),
+        organisation: "PMD".into(),
+        grant: "NTF-2025-17".into(),
+        accounts: vec![ClaimText::Name("climate/monsoon".into()), ClaimText::Dated(dated)],
+        namespaces: vec![ClaimText::Name("monsoon-prod".into())],
+        from: "2025-10-01T00:00:00Z".into(),
+        to: Some("2026-10-01T00:00:00Z".into()),
+        budget: Some("120000 kWh".into()),
+        who: "A. Khan".into(),
+        why: "grant letter of 28 September".into(),
+    })
 }
 
 /// From a moment after all readings, so that the entries stay as they were before it came.
@@ -161,7 +181,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 14] {
+fn frames() -> [Frame; 15] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -185,6 +205,7 @@ fn frames() -> [Frame; 14] {
         Frame::Pruned { received: at(1_204), pruned },
         Frame::Calibration { received: at(1_205), json: calibration().to_json() },
         Frame::Typed { received: at(1_206), json: typed().to_json() },
+        Frame::Project { received: at(1_207), json: project().to_json() },
     ]
 }
 
@@ -201,6 +222,7 @@ fn plain(frame: Frame) -> Frame {
         | Frame::AllocationEnd { .. }
         | Frame::Calibration { .. }
         | Frame::Typed { .. }
+        | Frame::Project { .. }
         | Frame::Diagram { .. }
         | Frame::Tick { .. }
         | Frame::Rules { .. }
@@ -235,7 +257,7 @@ fn a_reader_written_from_the_document_agrees() {
     };
     let received = [
         0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
-        1_204_000, 1_205_000, 1_206_000,
+        1_204_000, 1_205_000, 1_206_000, 1_207_000,
     ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
@@ -282,6 +304,10 @@ fn a_reader_written_from_the_document_agrees() {
             14 => assert_eq!(
                 body,
                 br#"{"id":"m-incomer/2025-10-09","hub":"lahore","meter":"m-incomer","at":"2025-10-09T13:53:20+05:00","value":"001234.50 kWh","factor":160,"rollover_digits":6,"restart":{"value":"0.00 kWh","factor":200},"who":"A. Khan","why":"new transformers","photo_sha256":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"}"#
+            ),
+            17 => assert_eq!(
+                body,
+                br#"{"put":{"id":"monsoon","title":"Monsoon forecasts","organisation":"PMD","grant":"NTF-2025-17","accounts":["climate/monsoon",{"name":"water","from":"2025-10-15T00:00:00Z"}],"namespaces":["monsoon-prod"],"from":"2025-10-01T00:00:00Z","to":"2026-10-01T00:00:00Z","budget":"120000 kWh","who":"A. Khan","why":"grant letter of 28 September"}}"#
             ),
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));

@@ -173,6 +173,7 @@ async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refus
         Verdict::Typed(Err(error)) => Err(refuse(&error.into())),
         done @ (Verdict::Typed(Ok(_))
         | Verdict::Calibrated(_)
+        | Verdict::Registered(_)
         | Verdict::Put(_)
         | Verdict::Ended(_)
         | Verdict::Refused(_)) => told(&hub, &reading.id, done.word()),

@@ -11,6 +11,7 @@ use super::read_body;
 use crate::allocation::{PutText, TextError};
 use crate::calibration::CalibrationText;
 use crate::meterbook::TypedText;
+use crate::projects::ProjectText;
 use crate::refusal::Refusal;
 
 pub(super) type PathId = Result<Path<String>, PathRejection>;
@@ -36,7 +37,7 @@ macro_rules! texts {
     };
 }
 
-texts! { PutText CalibrationText TypedText }
+texts! { PutText CalibrationText TypedText ProjectText }
 
 /// Reads the body of a put to an address without an id: it is in the body.
 pub(super) async fn unnamed<T: Text>(request: Request) -> Result<T, Refusal> {

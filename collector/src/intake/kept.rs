@@ -86,6 +86,7 @@ fn waiting(fact: &Fact) -> Waiting {
         | Fact::End { .. }
         | Fact::Calibration { .. }
         | Fact::Typed { .. }
+        | Fact::Project { .. }
         | Fact::Diagram { .. }
         | Fact::Rules { .. }
         | Fact::Floor { .. }

@@ -19,7 +19,7 @@ mod query;
 mod statement;
 mod typed;
 
-pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
+pub use query::{Completeness, IntervalState, IntervalStatus, Provisional, projects_of};
 pub use statement::Statement;
 pub use typed::{TypedStatus, TypedUse};
 

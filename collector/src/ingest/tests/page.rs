@@ -4,6 +4,7 @@
 use crate::allocation::PutText;
 use crate::calibration::CalibrationText;
 use crate::meterbook::TypedText;
+use crate::projects::ProjectText;
 
 const PAGE: &str = include_str!("../../../../docs/writing.md");
 
@@ -31,9 +32,10 @@ fn every_body_on_the_page_is_read() {
                 drop(CalibrationText::from_json(body).expect(kind).read().expect(kind))
             }
             "typed" => drop(TypedText::from_json(body).expect(kind).read().expect(kind)),
+            "project" => drop(ProjectText::from_json(body).expect(kind).read().expect(kind)),
             other => panic!("{other}: a body that nobody reads"),
         }
         kinds.push(kind);
     }
-    assert_eq!(kinds, ["allocation", "calibration", "typed"]);
+    assert_eq!(kinds, ["allocation", "calibration", "typed", "project"]);
 }
