@@ -15,6 +15,7 @@
 
 mod close;
 mod figure;
+mod moves;
 mod query;
 mod statement;
 mod typed;
@@ -47,7 +48,7 @@ use crate::profile::Step;
 use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
 use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
-use crate::subject::{Declared, RegisterHandle, SubjectState};
+use crate::subject::{Declared, RegisterHandle, SubjectState, Tenure};
 use crate::witnessed::HoldVerdict;
 
 /// Why an interval was posted.
@@ -102,8 +103,12 @@ pub struct Books {
     now: Option<i64>,
     diagrams: BTreeMap<i64, Diagram>,
     subjects: Vec<SubjectState>,
+    /// Each subject where it is now.
     index: BTreeMap<SubjectId, u32>,
-    /// Subjects by node, for holds of whole nodes.
+    /// The same where it was before, and where it is said to be.
+    others: BTreeMap<SubjectId, Vec<u32>>,
+    moves: u64,
+    /// Subjects by node, those that it had included, for holds of whole nodes.
     by_node: BTreeMap<NodeId, BTreeSet<SubjectId>>,
     holdings: Holdings,
     calibrations: Calibrations,
@@ -147,6 +152,8 @@ impl Books {
             diagrams: BTreeMap::new(),
             subjects: Vec::new(),
             index: BTreeMap::new(),
+            others: BTreeMap::new(),
+            moves: 0,
             by_node: BTreeMap::new(),
             holdings: Holdings::default(),
             calibrations: Calibrations::default(),
@@ -197,12 +204,9 @@ impl Books {
             return Declared::NotItsName { handle: held_out };
         };
         if known.node != *node {
-            let bound = known.node.clone();
-            let words = format!("bound to {bound}, also claimed by {node}");
-            let at = self.now.unwrap_or(0);
-            self.events.push(EventKind::BoundElsewhere, at, subject.id.to_string(), words);
-            return Declared::BoundElsewhere { node: bound, handle: held_out };
+            return self.declare_elsewhere(node, subject);
         }
+        known.is_declared = true;
         if known.kind != subject.kind {
             return Declared::NotItsName { handle: held_out };
         }
@@ -222,25 +226,32 @@ impl Books {
     }
 
     fn declare_new(&mut self, node: &NodeId, subject: &Subject) -> Declared {
-        let index = u32::try_from(self.subjects.len()).expect("fewer than 2^32 subjects");
         let is_its_name = subject.kind != SubjectKind::Node || subject.id.as_str() == node.as_str();
-        let handle = RegisterHandle { index, is_held_out: !is_its_name };
         if !is_its_name {
-            return Declared::NotItsName { handle: RegisterHandle { index: u32::MAX, ..handle } };
+            let handle = RegisterHandle { index: u32::MAX, is_held_out: true };
+            return Declared::NotItsName { handle };
         }
+        let index = self.add(node, subject, Tenure::Bound);
         self.index.insert(subject.id.clone(), index);
         self.by_node.entry(node.clone()).or_default().insert(subject.id.clone());
+        Declared::New(RegisterHandle { index, is_held_out: false })
+    }
+
+    fn add(&mut self, node: &NodeId, subject: &Subject, tenure: Tenure) -> u32 {
+        let index = u32::try_from(self.subjects.len()).expect("fewer than 2^32 subjects");
         self.subjects.push(SubjectState {
             id: subject.id.clone(),
             kind: subject.kind,
             node: node.clone(),
+            tenure,
+            is_declared: true,
             register: register_of(subject).map(RegisterState::new),
             booked: Default::default(),
             too_old_mj: 0,
             counts: Default::default(),
             cells: BTreeMap::new(),
         });
-        Declared::New(handle)
+        index
     }
 
     /// The handle of a subject, for its own node.
@@ -281,6 +292,9 @@ impl Books {
         if handle.is_held_out {
             counts.held_out = counts.held_out.saturating_add(1);
             return ReadVerdict::HeldOut;
+        }
+        if subject.tenure == Tenure::Claimed {
+            counts.held_out = counts.held_out.saturating_add(1);
         }
         let Some(register) = &mut subject.register else { return ReadVerdict::NoRegister };
         let Some(count) = count else {
