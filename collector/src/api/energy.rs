@@ -183,8 +183,8 @@ const NODES: &str = "exact: each entry's leaf names its node";
 const MODELS: &str = "exact by GPU; models are what nodes declare that were heard within a day, and \
     `not declared` has the GPUs of the others";
 const JOBS: &str = "exact where one job alone held a GPU for its account in an interval; what several \
-    held one after the other is split by the time held, and counted as split. Hosts follow the time \
-    for which GPUs were held";
+    held one after the other is split by the time held, and counted as split. Hosts follow the \
+    time for which GPUs were held";
 
 fn known_since(question: &Question) -> String {
     let horizons = question.hubs.iter().map(|hub| hub.books().horizon());

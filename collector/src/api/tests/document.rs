@@ -115,8 +115,8 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
          log, and behind a point the changes of the registry. The same `as_of` gives the same rows \
          for ever, whatever is corrected later. `by=job` has none.\n\n\
          Of a job: exact where it alone held a GPU for its account in an interval; what several \
-         held one after the other is split by time, and `split_mj` says how much. `coverage` is the \
-         part of the time of its GPUs in intervals in which they were read.",
+         held one after the other is split by time, and `split_mj` says how much. `coverage` is \
+         the part of the time of its GPUs in intervals in which they were read.",
         "hub, project, by, from, to, as_of",
         "energy?hub=isb&by=job",
     ),
@@ -174,8 +174,8 @@ Read only, under `/v1`. This page is written by a test from the running API
   and the last closed interval. At most 35,136 intervals (a leap year of quarter hours) at once.
 - **Only closed intervals** answer; what is known later comes as adjustments, and the sums include
   them.
-- **As of.** Where `as_of` is taken, the answer is what the books said then, to the millijoule, whatever was
-  corrected since: a time that the books have passed, or a count of leaves as answers give it.
+- **As of.** Where `as_of` is taken, the answer is what the books said then, to the millijoule,
+  whatever was corrected since: a time that the books have passed, or a count of leaves as answers give it.
 - **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\",
   \"is_retryable\", \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are
   rebuilt after a start every address refuses with 429 and `Retry-After`; so does a

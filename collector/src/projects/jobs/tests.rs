@@ -117,7 +117,9 @@ proptest! {
     /// Goal: whatever holds are known, the jobs have what was booked, to the millijoule.
     #[test]
     fn jobs_sum_to_what_was_booked(
-        holds in proptest::collection::vec((0..5_u8, 0..2_u8, 0..4_u8, 0..60_i64, 1..60_i64), 0..12),
+        holds in proptest::collection::vec(
+            (0..5_u8, 0..2_u8, 0..4_u8, 0..60_i64, 1..60_i64), 0..12,
+        ),
         booked in proptest::collection::vec((0..5_i64, 0..2_u8, 0..5_u8, -9..1_000_i64), 1..40),
     ) {
         let jobs: Vec<Held> = holds.iter().map(|(job, project, device, from, long)| {
