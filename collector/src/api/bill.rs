@@ -196,12 +196,10 @@ impl Grouped {
     fn key(&self, posted: &Posted<'_>) -> Key {
         match self {
             Self::Node => Key::Node(posted.owner.strip_prefix("node ").map(str::to_owned)),
-            Self::Model(models) => match posted.giver {
-                Account::Gpu(gpu) => {
-                    Key::Model(models.get(gpu).filter(|model| !model.is_empty()).cloned())
-                }
-                _ => Key::Host,
-            },
+            Self::Model(models) => {
+                let Account::Gpu(gpu) = posted.giver else { return Key::Host };
+                Key::Model(models.get(gpu).filter(|model| !model.is_empty()).cloned())
+            }
         }
     }
 }

@@ -247,7 +247,7 @@ fn sums(state: &State, question: &Question, by: By) -> Result<Rows, Refusal> {
         let is_nobody = matches!(key, Key::Whose(Whose::Nobody(_)));
         let facility = (with_facility && !is_nobody).then(|| Facility::of(&used.energy()));
         let (it, row) = row(&used);
-        (it, RowAnswer { of: Of::of(key, question), facility, ..row })
+        (it, RowAnswer { of: Of::key(key, question), facility, ..row })
     };
     Ok(rows.into_iter().map(row).collect())
 }
@@ -255,7 +255,7 @@ fn sums(state: &State, question: &Question, by: By) -> Result<Rows, Refusal> {
 fn plain(rows: impl IntoIterator<Item = (Key, Used)>, question: &Question) -> Rows {
     let row = |(key, used): (Key, Used)| {
         let (it, row) = row(&used);
-        (it, RowAnswer { of: Of::of(key, question), ..row })
+        (it, RowAnswer { of: Of::key(key, question), ..row })
     };
     rows.into_iter().map(row).collect()
 }
@@ -319,7 +319,7 @@ pub(super) fn share(part: u128, whole: u128) -> String {
 }
 
 impl Of {
-    fn of(key: Key, question: &Question) -> Self {
+    fn key(key: Key, question: &Question) -> Self {
         let title = |project: &bijli_wire::ProjectId| {
             question.ask.projects.project(project).map(|project| project.title.clone())
         };

@@ -68,9 +68,10 @@ impl Places {
     /// Takes one entry of a project's account.
     pub fn add(&mut self, posted: &Posted<'_>) {
         let Some((account, share)) = posted.user.project() else { return };
-        let place = match posted.giver {
-            Account::Gpu(gpu) => Place::Gpu(gpu.clone()),
-            _ => Place::Host(posted.owner.to_owned()),
+        let place = if let Account::Gpu(gpu) = posted.giver {
+            Place::Gpu(gpu.clone())
+        } else {
+            Place::Host(posted.owner.to_owned())
         };
         let lines = self.used.entry((posted.interval, account.clone(), place)).or_default();
         *lines.entry((share, posted.class)).or_default() += posted.amount;

@@ -44,7 +44,7 @@ fn registry() -> Registry {
 }
 
 /// One millijoule more each day for `fire`, in two shares, and seven for nobody.
-fn filled<'a>(ask: &'a Ask, by: By, terms: BTreeMap<UtcMillis, Terms>) -> BTreeMap<Key, Used> {
+fn filled(ask: &Ask, by: By, terms: BTreeMap<UtcMillis, Terms>) -> BTreeMap<Key, Used> {
     let mut bill = Bill::new(ask, by, terms);
     for (share, more) in [(Share::GpuActive, 0), (Share::Host, 100)] {
         for day in 0..40_i64 {
@@ -162,10 +162,10 @@ proptest! {
         }
         let mut each = 0;
         for key in bill(&all, By::Whose).1 {
-            let name = match key {
-                Key::Whose(Whose::Project(name) | Whose::Account(name)) => name.to_string(),
-                other => panic!("{other:?}"),
+            let Key::Whose(Whose::Project(name) | Whose::Account(name)) = key else {
+                panic!("{key:?}")
             };
+            let name = name.to_string();
             each += bill(&ask(&registry, Some(&name)), By::Whose).0;
         }
         prop_assert_eq!(each, whole);
