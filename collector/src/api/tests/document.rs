@@ -175,7 +175,8 @@ Read only, under `/v1`. This page is written by a test from the running API
 - **Only closed intervals** answer; what is known later comes as adjustments, and the sums include
   them.
 - **As of.** Where `as_of` is taken, the answer is what the books said then, to the millijoule,
-  whatever was corrected since: a time that the books have passed, or a count of leaves as answers give it.
+  whatever was corrected since: a time that the books have passed, or a count of leaves as answers
+  give it.
 - **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\",
   \"is_retryable\", \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are
   rebuilt after a start every address refuses with 429 and `Retry-After`; so does a
