@@ -12,6 +12,7 @@ use bijli_wire::{HubId, NodeId, ProjectId, SubjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{self, TimeError};
+use crate::projects::{ProjectError, Registered};
 
 /// An allocation in JSON or TOML.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +84,7 @@ pub enum Verdict {
     Calibrated(Result<PutVerdict, CalibrationError>),
     Typed(Result<PutVerdict, MeterBookError>),
     Period(Result<PutVerdict, PeriodError>),
+    Registered(Result<Registered, ProjectError>),
     /// The journalled text cannot be read; nothing was booked.
     Unreadable(TextError),
 }
@@ -100,6 +102,7 @@ impl Verdict {
                 PutVerdict::Unchanged => "unchanged",
                 PutVerdict::Replaced => "replaced",
             },
+            Self::Registered(Ok(verdict)) => verdict.word(),
             Self::Ended(EndVerdict::Unchanged) => "unchanged",
             Self::Ended(EndVerdict::Ended) => "ended",
             Self::Ended(EndVerdict::Moved) => "moved",
@@ -107,6 +110,7 @@ impl Verdict {
             | Self::Calibrated(Err(_))
             | Self::Typed(Err(_))
             | Self::Period(Err(_))
+            | Self::Registered(Err(_))
             | Self::Unreadable(_) => "refused",
         }
     }

@@ -38,6 +38,7 @@ use crate::kpi::Tables;
 use crate::leaves::{Lot, Trail};
 use crate::meterbook::{TypedText, Untyped};
 use crate::period::PeriodText;
+use crate::projects::text::{ChangeText, Unregistered};
 use crate::snapshot::Taken;
 use crate::state::{Hub, State};
 
@@ -159,6 +160,12 @@ impl Bookkeeper {
             Fact::Period { received, json, reply } => {
                 let verdict = self.put_period(&json, received);
                 self.answer(verdict, reply);
+                self.advance(received);
+            }
+            Fact::Project { received, json, reply } => {
+                let verdict = self.register(&json, received);
+                self.answer(verdict, reply);
+                self.advance(received);
             }
             Fact::Diagram { received, from, hub, toml } => {
                 self.set_diagram(&hub, from, &toml);
@@ -304,12 +311,29 @@ impl Bookkeeper {
         }
     }
 
+    /// The registry is beside the books: no entry depends on it.
+    fn register(&self, json: &[u8], received: UtcMillis) -> Verdict {
+        match ChangeText::from_json(json).map_err(Unregistered::from).and_then(|text| text.read()) {
+            Ok(change) => {
+                let when = (received, self.maker.next());
+                let interval_ms = self.rules.interval.get();
+                Verdict::Registered(self.state.registry_mut().make(change, when, interval_ms))
+            }
+            Err(Unregistered::Refused(error)) => Verdict::Registered(Err(error)),
+            Err(Unregistered::Text(error)) => Verdict::Unreadable(error),
+            Err(error) => {
+                let (what, reason) = ("a change of projects", error.to_string());
+                Verdict::Unreadable(TextError::Json { what, reason })
+            }
+        }
+    }
+
     fn answer(&self, verdict: Verdict, reply: Reply<Verdict>) {
         if let Verdict::Unreadable(error) = &verdict {
             self.state.health.frames_unusable.inc();
             tracing::error!(
                 error = chain(error),
-                "a journalled allocation, calibration, typed reading or month cannot be read"
+                "a journalled allocation, calibration, typed reading, month or project cannot be read"
             );
         }
         reply.send(verdict);
@@ -374,6 +398,7 @@ impl Bookkeeper {
                 tracing::error!(hub = %hub.id, faults, imbalance, "the books do not balance");
             }
         }
+        self.state.moments_mut().note(received, self.maker.next());
         let entries_held = i64::try_from(entries_held).unwrap_or(i64::MAX);
         self.state.health.entries_held.set(entries_held);
         lot

@@ -27,10 +27,11 @@ use crate::health::Health;
 use crate::index;
 use crate::ingest::server::Entrance;
 use crate::ingest::tls::{Gate, GateError};
-use crate::ingest::{self, Ingest, allocations, server, tls};
+use crate::ingest::{self, Ingest, allocations, projects, server, tls};
 use crate::intake::{Fact, Note, Reply};
 use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Retention, Setting, chain};
 use crate::leaves::{self, Lot};
+use crate::projects::ProjectText;
 use crate::refusal::{self, Refusal};
 use crate::replay;
 use crate::seal::{self, Sealing};
@@ -491,7 +492,7 @@ fn barrier(facts: &std::sync::mpsc::SyncSender<Fact>) {
     }
 }
 
-/// Journals rules, diagrams, tables and allocations that the journal does not have.
+/// Journals rules, diagrams, tables, projects and allocations that the journal does not have.
 fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), CollectorError> {
     let received = ingest.state.clock.now();
     let is_new = journal.intake().rules().is_none();
@@ -526,10 +527,30 @@ fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), Coll
             append(config, journal, frame, Note::Other)?;
         }
     }
+    for text in &config.projects {
+        register_from_file(config, ingest, journal, text)?;
+    }
     for text in &config.allocations {
         put_from_file(config, ingest, journal, text)?;
     }
     Ok(())
+}
+
+fn register_from_file(
+    config: &Config,
+    ingest: &Ingest,
+    journal: &Journal,
+    text: &ProjectText,
+) -> Result<(), CollectorError> {
+    let Some(json) = projects::missing_in_registry(ingest, text) else { return Ok(()) };
+    let id = text.id.clone();
+    let reply = Reply::new(move |verdict: crate::allocation::Verdict| {
+        if let crate::allocation::Verdict::Registered(Err(error)) = verdict {
+            tracing::error!(project = id, %error, "a project of the configuration was refused");
+        }
+    });
+    let received = ingest.state.clock.now();
+    append(config, journal, Frame::Project { received, json }, Note::Answer { reply })
 }
 
 fn put_from_file(
@@ -551,6 +572,7 @@ fn put_from_file(
         | crate::allocation::Verdict::Calibrated(_)
         | crate::allocation::Verdict::Typed(_)
         | crate::allocation::Verdict::Period(_)
+        | crate::allocation::Verdict::Registered(_)
         | crate::allocation::Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();

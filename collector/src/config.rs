@@ -4,6 +4,7 @@
 mod agents;
 mod influx;
 mod kpis;
+mod projects;
 mod seal;
 mod server;
 mod xids;
@@ -33,6 +34,7 @@ use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
 use crate::disk;
 use crate::feed;
 use crate::kpi::Tables;
+use crate::projects::ProjectText;
 use crate::xids::Xids;
 
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
@@ -62,6 +64,8 @@ pub struct Config {
     /// Nothing is taken while less is free.
     pub reserve_bytes: u64,
     pub hubs: Vec<HubConfig>,
+    /// What the file says of the registry of projects.
+    pub projects: Vec<ProjectText>,
     pub allocations: Vec<PutText>,
     /// Where readings are handed on to; `None`: nowhere.
     pub influx: Option<feed::Target>,
@@ -151,6 +155,8 @@ struct Text {
     seal: Option<SealText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
+    #[serde(default, rename = "project")]
+    projects: Vec<ProjectText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -286,6 +292,7 @@ impl Config {
             note(&mut problems, "journal.keep", what, "leave it out to keep them for ever");
         }
         let hubs = check_hubs(text.hubs, (folder, rules.interval), &mut problems);
+        let projects = projects::check(text.projects, rules.interval, &mut problems);
         let allocations = check_allocations(allocations, &hubs, &mut problems);
         let dir = overrides.dir.clone().unwrap_or(text.dir);
         let reserve_bytes = text.disk_reserve.unwrap_or(256 << 20);
@@ -300,6 +307,7 @@ impl Config {
                 journal_keep,
                 reserve_bytes,
                 hubs,
+                projects,
                 allocations,
                 influx,
                 remote_write,
@@ -470,6 +478,7 @@ impl Config {
             ("journal kept", self.journal_keep.map_or_else(|| "for ever".to_owned(), show_span)),
             ("disk reserve", format!("{} MiB", self.reserve_bytes >> 20)),
             ("allocations", self.allocations.len().to_string()),
+            ("projects", self.projects.len().to_string()),
         ];
         let mut text: String =
             rows.iter().map(|(name, value)| format!("{name:16}  {value}\n")).collect();
@@ -498,6 +507,7 @@ impl Config {
         for hub in &self.hubs {
             text.push_str(&hub.explain(now));
         }
+        text.push_str(&projects::explain(&self.projects));
         text
     }
 }

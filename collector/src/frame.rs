@@ -16,8 +16,8 @@
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
 //! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
-//! JSON. 14 typed reading: JSON. 16 period closed or restated: JSON. 18 tables: length of the hub
-//! id (1 byte), hub id, TOML as written.
+//! JSON. 14 typed reading: JSON. 16 period closed or restated: JSON. 17 change of projects: JSON.
+//! 18 tables: length of the hub id (1 byte), hub id, TOML as written.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -60,6 +60,11 @@ pub enum Frame {
     },
     /// Somebody closes or restates a month.
     Period {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    /// A change of the registry of projects.
+    Project {
         received: UtcMillis,
         json: Vec<u8>,
     },
@@ -187,6 +192,7 @@ const KIND_PRUNED: u8 = 12;
 const KIND_CALIBRATION: u8 = 13;
 const KIND_TYPED: u8 = 14;
 const KIND_PERIOD: u8 = 16;
+const KIND_PROJECT: u8 = 17;
 const KIND_TABLES: u8 = 18;
 
 impl Frame {
@@ -201,6 +207,7 @@ impl Frame {
             | Self::Calibration { received, .. }
             | Self::Typed { received, .. }
             | Self::Period { received, .. }
+            | Self::Project { received, .. }
             | Self::Diagram { received, .. }
             | Self::Tables { received, .. }
             | Self::Tick { received }
@@ -231,6 +238,7 @@ impl Frame {
             Self::Calibration { received, json } => framed(KIND_CALIBRATION, *received, &[json]),
             Self::Typed { received, json } => framed(KIND_TYPED, *received, &[json]),
             Self::Period { received, json } => framed(KIND_PERIOD, *received, &[json]),
+            Self::Project { received, json } => framed(KIND_PROJECT, *received, &[json]),
             Self::Diagram { received, from, hub, toml } => {
                 let hub = hub.as_str().as_bytes();
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
@@ -290,6 +298,7 @@ impl Frame {
             KIND_CALIBRATION => Ok(Self::Calibration { received, json: body.to_vec() }),
             KIND_TYPED => Ok(Self::Typed { received, json: body.to_vec() }),
             KIND_PERIOD => Ok(Self::Period { received, json: body.to_vec() }),
+            KIND_PROJECT => Ok(Self::Project { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
             KIND_TABLES => decode_tables(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
@@ -451,13 +460,14 @@ mod tests {
             text: "x".into(),
         };
         let pruned = Pruned { segment: 2, first: 2, last: 2, bytes: 2, sha256: [7; 32] };
-        let rows: [(Frame, u8, Vec<u8>); 13] = [
+        let rows: [(Frame, u8, Vec<u8>); 14] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
             (Frame::AllocationEnd { received: AT, json: b"[]".to_vec() }, 4, b"[]".to_vec()),
             (Frame::Calibration { received: AT, json: b"{}".to_vec() }, 13, b"{}".to_vec()),
             (Frame::Period { received: AT, json: b"{}".to_vec() }, 16, b"{}".to_vec()),
+            (Frame::Project { received: AT, json: b"{}".to_vec() }, 17, b"{}".to_vec()),
             (
                 Frame::Diagram {
                     received: AT,

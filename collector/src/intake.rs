@@ -132,6 +132,12 @@ pub enum Fact {
         json: Vec<u8>,
         reply: Reply<Verdict>,
     },
+    /// A change of the registry of projects.
+    Project {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
     Diagram {
         received: UtcMillis,
         from: UtcMillis,
@@ -335,6 +341,9 @@ impl Intake {
             Frame::Period { received, json } => {
                 facts.push(Fact::Period { received, json, reply });
             }
+            Frame::Project { received, json } => {
+                facts.push(Fact::Project { received, json, reply });
+            }
             Frame::Schema { .. }
             | Frame::Batch { .. }
             | Frame::Corrected { .. }
@@ -492,7 +501,8 @@ impl Note {
             | Frame::AllocationEnd { .. }
             | Frame::Calibration { .. }
             | Frame::Typed { .. }
-            | Frame::Period { .. } => Ok(Self::Answer { reply: Reply::none() }),
+            | Frame::Period { .. }
+            | Frame::Project { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
             | Frame::Tables { .. }
             | Frame::Tick { .. }

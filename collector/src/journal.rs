@@ -429,7 +429,8 @@ fn weight(request: &Request) -> usize {
         | Frame::AllocationEnd { json, .. }
         | Frame::Calibration { json, .. }
         | Frame::Typed { json, .. }
-        | Frame::Period { json, .. } => json.len(),
+        | Frame::Period { json, .. }
+        | Frame::Project { json, .. } => json.len(),
         Frame::Diagram { toml, .. } | Frame::Tables { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. }

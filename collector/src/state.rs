@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use bijli_ledger::{Books, Rules};
 use bijli_wire::{HubId, UtcMillis};
 
+use crate::as_of::{self, AsOf, AsOfError, Moments};
 use crate::carried::Room;
 use crate::clock::Clock;
 use crate::config::HubConfig;
@@ -22,6 +23,7 @@ use crate::firing::Firing;
 use crate::health::Health;
 use crate::index::Index;
 use crate::kpi::Tables;
+use crate::projects::Registry;
 use crate::seal::Seals;
 use crate::xids::Xids;
 
@@ -47,6 +49,8 @@ pub struct State {
     index: OnceLock<Index>,
     firing: OnceLock<Firing>,
     leaves_made: AtomicU64,
+    moments: RwLock<Moments>,
+    registry: RwLock<Registry>,
 }
 
 /// One hub. Its books are a pure function of the journal.
@@ -112,6 +116,7 @@ impl State {
         let (index, leaves_made, started) = (OnceLock::new(), AtomicU64::new(0), clock.now());
         let firing = OnceLock::new();
         let seals = Seals::default();
+        let (moments, registry) = (RwLock::default(), RwLock::default());
         Self {
             clock,
             started,
@@ -125,6 +130,8 @@ impl State {
             firing,
             seals,
             leaves_made,
+            moments,
+            registry,
         }
     }
 
@@ -179,6 +186,47 @@ impl State {
 
     pub(crate) fn set_leaves_made(&self, count: u64) {
         self.leaves_made.store(count, Ordering::Release);
+    }
+
+    pub(crate) fn moments(&self) -> RwLockReadGuard<'_, Moments> {
+        read(&self.moments)
+    }
+
+    pub(crate) fn moments_mut(&self) -> RwLockWriteGuard<'_, Moments> {
+        write(&self.moments)
+    }
+
+    /// Which account is which project's.
+    pub fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        read(&self.registry)
+    }
+
+    pub(crate) fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
+        write(&self.registry)
+    }
+
+    /// What an answer rests on that is asked for as of a moment; of now, if none is named.
+    ///
+    /// # Errors
+    /// When it is no moment, or one that has not come.
+    pub fn as_of(&self, asked: Option<&str>) -> Result<AsOf, AsOfError> {
+        let registry = self.registry();
+        // The registry is held: no change comes between its count and that of the leaves.
+        let (leaves, known) = (self.leaves_made(), registry.changes());
+        match asked.map(as_of::Asked::parse).transpose()? {
+            None => Ok(AsOf { leaves, changes: known }),
+            Some(as_of::Asked::Time(at)) => {
+                let leaves = self.moments().leaves_at(at)?;
+                Ok(AsOf { leaves, changes: registry.changes_by(at) })
+            }
+            Some(as_of::Asked::Leaves { leaves: asked, .. }) if asked > leaves => {
+                Err(AsOfError::Beyond { what: "leaves", asked, known: leaves })
+            }
+            Some(as_of::Asked::Leaves { leaves, changes }) => {
+                let changes = changes.unwrap_or_else(|| registry.changes_by_leaves(leaves));
+                registry.as_of(changes).map(|_| AsOf { leaves, changes })
+            }
+        }
     }
 
     /// Adds a hub, unless it is there.

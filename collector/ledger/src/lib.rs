@@ -60,7 +60,7 @@ pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict}
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
     Books, ClosePeriod, Closed, ClosedKind, Completeness, Counting, Fault, IntervalState,
-    IntervalStatus, Provisional, RestatePeriod, Statement, TypedStatus, TypedUse,
+    IntervalStatus, Provisional, RestatePeriod, Statement, TypedStatus, TypedUse, projects_of,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
 pub use civil::{CivilError, Date, Offset};
@@ -76,6 +76,7 @@ pub use period::{Figures, Month, Period, PeriodError, PeriodState, Restatement};
 pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, Withheld, roll_up};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};
+pub use split::split;
 pub use subject::{Declared, RegisterHandle, SubjectStatus};
 pub use witnessed::HoldVerdict;
 pub use zone::Zone;

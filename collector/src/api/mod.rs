@@ -13,8 +13,11 @@
 mod amount;
 mod asked;
 mod balance;
+pub(crate) mod bill;
+pub(crate) mod budgets;
 mod checks;
 mod diagram;
+mod energy;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod hubs;
@@ -42,6 +45,7 @@ use crate::state::{Readiness, Shared};
 
 pub(crate) use asked::closed;
 pub(crate) use balance::node_event_word;
+pub(crate) use past::as_of;
 pub(crate) use query::Period;
 pub use seals::tlog_router;
 
@@ -68,6 +72,8 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/nodes/{node}", get(nodes::one))
         .route("/v1/hubs/{hub}/devices", get(nodes::devices))
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
+        .route("/v1/energy", get(energy::energy))
+        .route("/v1/budgets", get(budgets::list))
         .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
         .route("/v1/seals", get(seals::list))

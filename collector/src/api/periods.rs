@@ -151,7 +151,7 @@ pub(super) async fn one(asked: Asked) -> Answer<One> {
                     let words = format!("as_of is a number of leaves, at most {leaves}");
                     Refusal::new(ErrorCode::InvalidRequest, words)
                 })?;
-                let scope = Scope { hub: hub.id.clone(), from: span.0, to: span.1 };
+                let scope = Scope { hub: hub.id.clone(), from: span.0, to: span.1, before: None };
                 Some(as_of(&asked, scope, expected, count)?)
             }
         };

@@ -23,10 +23,11 @@ use crate::ingest::admission::LaneKey;
 use crate::intake::Intake;
 use crate::meterbook::{RestartText, TypedText};
 use crate::period::PeriodText;
+use crate::projects::text::{ChangeText, ClaimText, DatedText, ProjectText};
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -42,6 +43,7 @@ const NAMES: [&str; 16] = [
     "13-calibration.frame",
     "14-typed.frame",
     "16-period.frame",
+    "17-project.frame",
     "18-tables.frame",
 ];
 
@@ -101,6 +103,24 @@ fn put() -> PutText {
         who: "slurm".into(),
         why: "job 1042".into(),
     }
+}
+
+fn project() -> ChangeText {
+    let dated =
+        DatedText { name: "water".into(), from: Some("2025-10-15T00:00:00Z".into()), to: None };
+    ChangeText::Put(ProjectText {
+        id: "monsoon".into(),
+        title: "Monsoon forecasts".into(),
+        organisation: "PMD".into(),
+        grant: "NTF-2025-17".into(),
+        accounts: vec![ClaimText::Name("climate/monsoon".into()), ClaimText::Dated(dated)],
+        namespaces: vec![ClaimText::Name("monsoon-prod".into())],
+        from: "2025-10-01T00:00:00Z".into(),
+        to: Some("2026-10-01T00:00:00Z".into()),
+        budget: Some("120000 kWh".into()),
+        who: "A. Khan".into(),
+        why: "grant letter of 28 September".into(),
+    })
 }
 
 /// From a moment after all readings, so that the entries stay as they were before it came.
@@ -178,7 +198,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 16] {
+fn frames() -> [Frame; 17] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -203,6 +223,7 @@ fn frames() -> [Frame; 16] {
         Frame::Calibration { received: at(1_205), json: calibration().to_json() },
         Frame::Typed { received: at(1_206), json: typed().to_json() },
         Frame::Period { received: at(1_207), json: period().to_json() },
+        Frame::Project { received: at(1_207), json: project().to_json() },
         Frame::Tables { received: at(1_207), hub: hub(), toml: TABLES.to_owned() },
     ]
 }
@@ -221,6 +242,7 @@ fn plain(frame: Frame) -> Frame {
         | Frame::Calibration { .. }
         | Frame::Typed { .. }
         | Frame::Period { .. }
+        | Frame::Project { .. }
         | Frame::Diagram { .. }
         | Frame::Tables { .. }
         | Frame::Tick { .. }
@@ -311,6 +333,10 @@ fn a_reader_written_from_the_document_agrees() {
             16 => assert_eq!(
                 body,
                 br#"{"month":"2025-09","hub":"lahore","by":"A. Khan","despite":"begun in October"}"#
+            ),
+            17 => assert_eq!(
+                body,
+                br#"{"put":{"id":"monsoon","title":"Monsoon forecasts","organisation":"PMD","grant":"NTF-2025-17","accounts":["climate/monsoon",{"name":"water","from":"2025-10-15T00:00:00Z"}],"namespaces":["monsoon-prod"],"from":"2025-10-01T00:00:00Z","to":"2026-10-01T00:00:00Z","budget":"120000 kWh","who":"A. Khan","why":"grant letter of 28 September"}}"#
             ),
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));

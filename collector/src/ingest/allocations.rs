@@ -165,7 +165,8 @@ fn answer(hub: &Hub, id: &str, verdict: Verdict) -> Result<Json<Answer>, Refusal
         | Verdict::Ended(_)
         | Verdict::Calibrated(_)
         | Verdict::Typed(_)
-        | Verdict::Period(_) => {
+        | Verdict::Period(_)
+        | Verdict::Registered(_) => {
             let allocation = hub.books().allocation(id).map(|held| PutText::of(&hub.id, held));
             return Ok(Json(Answer { verdict: verdict.word(), allocation }));
         }

@@ -180,6 +180,7 @@ async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refus
         done @ (Verdict::Typed(Ok(_))
         | Verdict::Period(_)
         | Verdict::Calibrated(_)
+        | Verdict::Registered(_)
         | Verdict::Put(_)
         | Verdict::Ended(_)
         | Verdict::Refused(_)) => told(&hub, &reading.id, done.word()),

@@ -73,6 +73,7 @@ async fn put(ingest: &Ingest, mut text: PeriodText) -> Result<Json<Answer>, Refu
         Verdict::Unreadable(error) => Err(invalid(&error)),
         Verdict::Period(Err(error)) => Err(refuse(&error)),
         done @ (Verdict::Period(Ok(_))
+        | Verdict::Registered(_)
         | Verdict::Typed(_)
         | Verdict::Calibrated(_)
         | Verdict::Put(_)

@@ -12,6 +12,7 @@ use crate::allocation::{PutText, TextError};
 use crate::calibration::CalibrationText;
 use crate::meterbook::TypedText;
 use crate::period::PeriodText;
+use crate::projects::ProjectText;
 use crate::refusal::Refusal;
 
 pub(super) type PathId = Result<Path<String>, PathRejection>;
@@ -37,7 +38,7 @@ macro_rules! texts {
     };
 }
 
-texts! { PutText CalibrationText TypedText }
+texts! { PutText CalibrationText TypedText ProjectText }
 
 impl Text for PeriodText {
     fn from_json(json: &[u8]) -> Result<Self, TextError> {

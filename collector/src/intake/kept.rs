@@ -90,6 +90,7 @@ fn waiting(fact: &Fact) -> Waiting {
         | Fact::Calibration { .. }
         | Fact::Typed { .. }
         | Fact::Period { .. }
+        | Fact::Project { .. }
         | Fact::Diagram { .. }
         | Fact::Tables { .. }
         | Fact::Rules { .. }

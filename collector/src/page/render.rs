@@ -40,7 +40,8 @@ pub(super) fn shell(title: &str, from: &str, live: &Markup) -> Markup {
                 header.top {
                     img src="/icon.svg" alt="" width="36" height="36";
                     div { h1 { "bijli " span lang="ur" dir="rtl" { "بجلی" } }
-                        p { "Every millijoule booked once, from supply to project" } }
+                        p { "Every millijoule booked once, from supply to "
+                            a href="/projects" { "project" } } }
                     span.age #age {}
                 }
                 main #live data-from=(from) { (live) }

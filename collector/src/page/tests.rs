@@ -189,3 +189,26 @@ fn times_are_told_as_people_read_them() {
         assert_eq!(ago(ms), words);
     }
 }
+
+#[tokio::test]
+async fn projects_have_their_days_accounts_and_budget() {
+    let state = hub::state(NINE, 4);
+    hub::register(&state, "monsoon", &["climate", "urdu-llm"], Some("10 kWh"));
+    let address = serve(state).await;
+    let all = get(address, "/projects").await;
+    assert_eq!(all.status, 200, "{}", all.body);
+    for words in ["monsoon", "1.155 kWh", "11.5 % of its budget", "as of <b>40.1</b>"] {
+        assert!(all.body.contains(words), "{words}: {}", all.body);
+    }
+    let one = get(address, "/projects?project=monsoon").await.body;
+    for words in
+        ["NTF-2026-17", "PMD", "08-01", "climate", "710.000 Wh", "30 days left", "too early"]
+    {
+        assert!(one.contains(words), "{words}: {one}");
+    }
+    assert!(!one.contains("<script>alert") && one.contains("&lt;script&gt;alert"), "X11: {one}");
+    assert!(!one.contains("style=") && !one.contains("http://"), "{one}");
+    assert_eq!(get(address, "/projects?project=%3Cscript%3E").await.status, 400);
+    let none = get(address, "/projects/fragment?project=none").await;
+    assert!(none.body.contains("an account of no project"), "{}", none.body);
+}

@@ -23,7 +23,7 @@ mod typed;
 
 pub use figure::Counting;
 pub use period::{ClosePeriod, RestatePeriod};
-pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
+pub use query::{Completeness, IntervalState, IntervalStatus, Provisional, projects_of};
 pub use statement::Statement;
 pub use typed::{TypedStatus, TypedUse};
 

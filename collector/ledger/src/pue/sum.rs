@@ -31,6 +31,13 @@ pub(crate) struct PueParts {
     pub(crate) of_it: Vec<(u32, u64)>,
 }
 
+impl PueParts {
+    /// All energy, and that of IT.
+    pub(crate) const fn terms(&self) -> (u128, u128) {
+        (self.total, self.it)
+    }
+}
+
 /// What the books know of both terms in an interval, whether or not it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {

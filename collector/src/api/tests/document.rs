@@ -44,14 +44,14 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     (
         "/v1/hubs/{hub}/balance",
         "The trial balance: both sides of every account. `imbalance_mj` is \"0\".",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/balance",
     ),
     (
         "/v1/hubs/{hub}/flows",
         "Net energy from every account that gave (`credit`) to every one that received (`debit`), \
          corrections included.",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/flows",
     ),
     (
@@ -66,7 +66,7 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "/v1/hubs/{hub}/entries",
         "The entries of a period by sequence. `after` is the last `seq` already read; `limit` is \
          1 to 10000, 1000 if left out.",
-        "from, to, after, limit",
+        "from, to, as_of, after, limit",
         "hubs/isb/entries?limit=2",
     ),
     (
@@ -87,13 +87,13 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "/v1/hubs/{hub}/projects",
         "IT energy of each project, and of nobody. `facility` is its IT energy times the PUE of \
          each complete interval: derived, not metered; `it_covered_mj` is the part that had one.",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/projects",
     ),
     (
         "/v1/hubs/{hub}/projects/{project}",
         "One of them. A `/` in a project's name is written `%2F`.",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/projects/climate",
     ),
     (
@@ -137,6 +137,28 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "Meters that report, and meters that the diagram declares and nobody reads.",
         "",
         "hubs/isb/meters",
+    ),
+    (
+        "/v1/energy",
+        "What was used in a period, of one hub or all: `by` project, account, day, month, node, \
+         gpu_model or job. Accounts are added up by the project of the registry that claims them \
+         (`/v1/projects`, docs/writing.md); one that none claims stands under its own name, \
+         `is_registered` false. `project` takes either. Rows sum to `it_mj`.\n\n\
+         `as_of` is a time, or what an answer said of itself: the count of leaves of the ledger \
+         log, and behind a point the changes of the registry. The same `as_of` gives the same rows \
+         for ever, whatever is corrected later. `by=job` has none.\n\n\
+         Of a job: exact where it alone held a GPU for its account in an interval; what several \
+         held one after the other is split by time, and `split_mj` says how much. `coverage` is \
+         the part of the time of its GPUs in intervals in which they were read.",
+        "hub, project, by, from, to, as_of",
+        "energy?hub=isb&by=job",
+    ),
+    (
+        "/v1/budgets",
+        "What each project with a budget has used of it, over its whole time and all hubs, and what \
+         it will have used at its end: `method` says how that is foretold.",
+        "project, as_of",
+        "budgets",
     ),
     (
         "/v1/pue",
@@ -202,6 +224,9 @@ Read only, under `/v1`. This page is written by a test from the running API
   and the last closed interval. At most 35,136 intervals (a leap year of quarter hours) at once.
 - **Only closed intervals** answer; what is known later comes as adjustments, and the sums include
   them.
+- **As of.** Where `as_of` is taken, the answer is what the books said then, to the millijoule,
+  whatever was corrected since: a time that the books have passed, or a count of leaves as answers
+  give it.
 - **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\",
   \"is_retryable\", \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are
   rebuilt after a start every address refuses with 429 and `Retry-After`; so does a
@@ -258,6 +283,7 @@ fn seal() -> Seal {
 async fn the_document_is_what_the_api_answers() {
     let state = hub::state(NINE, 4);
     state.seals.put(&bijli_wire::HubId::new("isb").expect("valid"), seal());
+    hub::register(&state, "monsoon", &["climate", "urdu-llm"], Some("10 kWh"));
     let address = serve(state).await;
     let mut text = HEAD.to_owned();
     for (path, words, parameters, example) in PAGES {
