@@ -147,10 +147,10 @@ impl Desk {
                 month::START + hour * month::HOUR,
             ))
         };
-        self.allocate("77", "found", "G2", &at(20 * 24), &at(21 * 24));
+        self.allocate("77", ("found", "G2"), &at(20 * 24), &at(21 * 24));
     }
 
-    fn allocate(&self, id: &str, project: &str, gpu: &str, from: &str, to: &str) {
+    fn allocate(&self, id: &str, (project, gpu): (&str, &str), from: &str, to: &str) {
         let body = serde_json::json!({
             "id": id, "hub": "lhe", "project": project, "devices": [gpu], "from": from, "to": to,
             "who": "test", "why": "late",
@@ -167,7 +167,7 @@ impl Desk {
             self.moments += 1;
             let id = format!("moment-{}", self.moments);
             let (from, to) = ("2026-06-01T00:00:00Z", "2026-06-01T00:00:01Z");
-            self.allocate(&id, "p", "G9", from, to);
+            self.allocate(&id, ("p", "G9"), from, to);
             std::thread::sleep(Duration::from_secs(1));
             Some(self.show(&[])).filter(|shown| shown["state"] == state)
         })

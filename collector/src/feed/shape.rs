@@ -160,6 +160,7 @@ fn unit(symbol: &str) -> &str {
         "mV" => "millivolts",
         "mA" => "milliamperes",
         "mL/s" => "milliliters_per_second",
+        "Pa" => "pascals",
         "ns" => "nanoseconds",
         "us" => "microseconds",
         "s" => "seconds",

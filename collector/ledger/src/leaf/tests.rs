@@ -154,7 +154,7 @@ fn period(number: u64) -> PeriodClosed {
         leaves: number,
         figures: figures(number),
         by: "A. Khan".into(),
-        despite: (number % 2 == 0).then(|| "lights are small".into()),
+        despite: number.is_multiple_of(2).then(|| "lights are small".into()),
         doubts: Doubts { list, more: 2 },
     }
 }
@@ -167,9 +167,9 @@ fn restatement(number: u64) -> Restatement {
         to,
         closed: number,
         old_leaf: number,
-        by: (number % 2 == 0).then(|| "A. Khan".into()),
+        by: number.is_multiple_of(2).then(|| "A. Khan".into()),
         cause: "node n7 was away".into(),
-        entries: (number % 3 == 0).then_some((7, number)),
+        entries: number.is_multiple_of(3).then_some((7, number)),
         old,
         new: figures(number / 2),
         moved: number.into(),

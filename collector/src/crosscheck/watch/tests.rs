@@ -7,9 +7,8 @@ const SECOND: i64 = 1_000;
 
 /// A meter with a register of one millijoule a count.
 fn meter(step_mj: u64) -> Meter {
-    let mut meter = Meter::default();
-    meter.scale = Some(Scale { numerator: step_mj, denominator: 1, epoch: 1 });
-    meter
+    let scale = Some(Scale { numerator: step_mj, denominator: 1, epoch: 1 });
+    Meter { scale, ..Meter::default() }
 }
 
 /// Reads `power` (mW at second) for so many seconds, each `every`, with a register that counts
