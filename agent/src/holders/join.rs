@@ -110,7 +110,8 @@ impl Joiner<'_> {
             }
         }
         devices.sort_unstable();
-        Grant { project: project.ok(), user: UserId::new(user).ok(), devices }
+        let (project, user) = (project.ok(), UserId::new(user).ok());
+        Grant { project, user, devices, shares: Vec::new() }
     }
 
     /// Slurm numbers the lines of gres.conf; which device file that is, the configuration says

@@ -156,8 +156,19 @@ impl Books {
             input(subject, start, end)
         });
         let subjects = subjects.collect();
+        let policy = self.share_policy(UtcMillis::new(start));
         let Self { index, holdings, calibrations, meterbook, .. } = self;
-        derive(&Inputs { start, end, diagram, subjects, index, holdings, calibrations, meterbook })
+        derive(&Inputs {
+            start,
+            end,
+            diagram,
+            subjects,
+            index,
+            holdings,
+            calibrations,
+            policy,
+            meterbook,
+        })
     }
 
     /// What is posted of an interval, flow by flow.

@@ -47,6 +47,7 @@ use crate::profile::Step;
 use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
 use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
+use crate::share::SharePolicy;
 use crate::subject::{Declared, RegisterHandle, SubjectState};
 use crate::witnessed::HoldVerdict;
 
@@ -101,6 +102,8 @@ pub struct Books {
     interval_ms: i64,
     now: Option<i64>,
     diagrams: BTreeMap<i64, Diagram>,
+    /// How shared devices are split from each moment on.
+    share_policies: BTreeMap<i64, SharePolicy>,
     subjects: Vec<SubjectState>,
     index: BTreeMap<SubjectId, u32>,
     /// Subjects by node, for holds of whole nodes.
@@ -145,6 +148,7 @@ impl Books {
             interval_ms: i64::try_from(rules.interval.get()).expect("a day fits"),
             now: None,
             diagrams: BTreeMap::new(),
+            share_policies: BTreeMap::new(),
             subjects: Vec::new(),
             index: BTreeMap::new(),
             by_node: BTreeMap::new(),
@@ -184,6 +188,25 @@ impl Books {
         let to = later.map_or(i64::MAX, |(later, _)| *later);
         self.diagrams.insert(from, diagram);
         self.touch(Touched { from, to });
+    }
+
+    /// Puts policies in force, each from its moment on, in the place of those that were. An
+    /// interval uses the one in force at its start; before the first one it is the usual one.
+    pub fn set_share_policies(&mut self, policies: &BTreeMap<UtcMillis, SharePolicy>) {
+        let new: BTreeMap<i64, SharePolicy> =
+            policies.iter().map(|(from, policy)| (from.get(), *policy)).collect();
+        let old = std::mem::replace(&mut self.share_policies, new);
+        let moments = old.keys().chain(self.share_policies.keys());
+        let differs = |at: &&i64| policy_at(&old, **at) != policy_at(&self.share_policies, **at);
+        if let Some(from) = moments.filter(differs).min().copied() {
+            self.touch(Touched { from, to: i64::MAX });
+        }
+    }
+
+    /// How shared devices are split in an interval that begins then.
+    #[must_use]
+    pub fn share_policy(&self, at: UtcMillis) -> SharePolicy {
+        policy_at(&self.share_policies, at.get())
     }
 
     /// Makes a subject known, or follows a change of its declaration.
@@ -473,6 +496,10 @@ fn register_of(subject: &Subject) -> Option<Register> {
     };
     let power_max = declared.power_max.min(Milliwatts::new(max));
     Some(Register { power_max, ..declared })
+}
+
+fn policy_at(policies: &BTreeMap<i64, SharePolicy>, at: i64) -> SharePolicy {
+    policies.range(..=at).next_back().map(|(_, policy)| *policy).unwrap_or_default()
 }
 
 fn as_index(index: u32) -> usize {
