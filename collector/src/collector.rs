@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::diagram::Plan;
 use crate::feed::Feed;
 use crate::frame::Frame;
 use crate::health::Health;
@@ -469,7 +470,7 @@ fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), Coll
         let known = journal.intake().diagram(&hub.id).map(str::to_owned);
         let from = match &known {
             Some(known) if *known == toml => continue,
-            None if hub.plan.is_empty() => continue,
+            None if hub.plan == Plan::default() => continue,
             // The first one is in force from the beginning, later ones from the next interval.
             None => UtcMillis::ZERO,
             Some(_) => {
@@ -477,7 +478,10 @@ fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), Coll
                 start.plus(config.rules.interval).unwrap_or(received)
             }
         };
-        if hub.plan.is_empty() {
+        // What was never more than a policy is replaced by another.
+        let was_empty = |toml: String| Plan::from_toml(&toml).is_ok_and(|old| old.is_empty());
+        let was_empty = known.is_none_or(was_empty);
+        if hub.plan.is_empty() && !was_empty {
             tracing::warn!(hub = %hub.id, "no diagram is declared any more; the last one stays");
             continue;
         }

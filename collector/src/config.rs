@@ -21,7 +21,7 @@ use xids::XidText;
 
 use crate::allocation::PutText;
 use crate::answers::layout::wrapped;
-use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
+use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint, PlanSplit};
 use crate::disk;
 use crate::feed;
 use crate::xids::Xids;
@@ -164,6 +164,8 @@ struct HubText {
     meters: Vec<PlanMeter>,
     #[serde(default, rename = "node")]
     nodes: Vec<PlanNode>,
+    #[serde(default, rename = "split")]
+    splits: Vec<PlanSplit>,
     #[serde(default, rename = "xid")]
     xids: Vec<XidText>,
 }
@@ -356,8 +358,11 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
             points: text.points,
             meters: text.meters,
             nodes: text.nodes,
+            splits: text.splits,
         };
-        if let Err(error) = plan.diagram().and_then(|_| plan.category()) {
+        let checked = plan.diagram().and_then(|_| plan.category()).map(drop);
+        for error in [checked, plan.share_policies().map(drop)].into_iter().filter_map(Result::err)
+        {
             note(problems, &place, error_words(&error), error.remedy());
         }
         if !seen.insert(text.id.clone()) {

@@ -183,11 +183,6 @@ impl<P: Clone> Line<P> {
         reaching.map(|((from, id), (to, project))| (*from, id.as_str(), *to, project)).collect()
     }
 
-    /// When a hold ends; one without an end of its own, where the next one begins.
-    pub(crate) fn end_of(&self, from: i64, id: &str, to: i64) -> i64 {
-        if to == i64::MAX { self.next_after(from, id) } else { to }
-    }
-
     /// Where the next hold after one begins; `i64::MAX`: there is none.
     pub(crate) fn next_after(&self, from: i64, id: &str) -> i64 {
         let key = (from, id.to_owned());

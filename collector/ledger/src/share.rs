@@ -87,9 +87,7 @@ impl<'a> Among<'a> {
     }
 
     /// Of shares that are all of the whole device, or all of instances: each once.
-    pub(crate) fn shares(
-        shares: impl Iterator<Item = (&'a Share, Option<&'a ProjectId>)>,
-    ) -> Self {
+    pub(crate) fn shares(shares: impl Iterator<Item = (&'a Share, Option<&'a ProjectId>)>) -> Self {
         // `false` sorts first, so those who are known come before those who are not.
         type Counts<'a> = BTreeMap<(bool, Option<&'a ProjectId>), u64>;
         let mut units: BTreeMap<Option<&SubjectId>, (u64, Counts<'a>)> = BTreeMap::new();

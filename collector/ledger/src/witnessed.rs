@@ -189,9 +189,9 @@ impl Witnessed {
     /// When a run has let go of everything.
     fn end_of(&self, key: &Key, placed: &Placed) -> i64 {
         let id = key.id();
-        let ends = placed.places().map(|(device, share)| {
-            self.claims.end_of(&key.node, device, share, placed.span(&id))
-        });
+        let ends = placed
+            .places()
+            .map(|(device, share)| self.claims.end_of(&key.node, device, share, placed.span(&id)));
         ends.max().unwrap_or(placed.to)
     }
 

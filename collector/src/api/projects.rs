@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::amount::{Amount, ClassAmount, classes, time};
 use super::asked::{Asked, missing};
+use super::hubs::{InForce, share_policies};
 use super::past::Past;
 use super::query::Period;
 use super::{Answer, answer};
@@ -18,6 +19,8 @@ pub(super) struct ProjectsAnswer {
     hub: String,
     from: String,
     to: String,
+    /// How shared GPUs were split.
+    share_policies: Vec<InForce>,
     projects: Vec<ProjectAnswer>,
     /// GPUs that nobody held.
     idle_unallocated: Amount,
@@ -32,6 +35,7 @@ pub(super) struct OneProject {
     hub: String,
     from: String,
     to: String,
+    share_policies: Vec<InForce>,
     #[serde(flatten)]
     project: ProjectAnswer,
 }
@@ -82,6 +86,7 @@ pub(super) async fn list(asked: Asked) -> Answer<ProjectsAnswer> {
             hub: hub.id.to_string(),
             from: time(from),
             to: time(to),
+            share_policies: share_policies(&hub.books(), from, to),
             projects: projects.iter().map(|(id, energy)| project(id, energy)).collect(),
             idle_unallocated: of(&Account::IdleUnallocated),
             host_overhead: of(&Account::HostOverhead),
@@ -123,8 +128,9 @@ pub(super) async fn one(asked: Asked) -> Answer<OneProject> {
             None if is_known() => ProjectEnergy::default(),
             None => return Err(missing("project", asked.name())),
         };
+        let share_policies = share_policies(&books, from, to);
         let (hub, project) = (hub.id.to_string(), project(&id, &energy));
-        Ok(OneProject { hub, from: time(from), to: time(to), project })
+        Ok(OneProject { hub, from: time(from), to: time(to), share_policies, project })
     })
     .await
 }

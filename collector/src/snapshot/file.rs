@@ -10,7 +10,7 @@ use crate::frame::FrameDigest;
 const MAGIC: &[u8; 8] = b"BIJLISNP";
 /// Of everything in the file. A version reads its own and says so of others: then the journal is
 /// replayed from an elder snapshot, or from its beginning.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const HEAD_BYTES: usize = 8 + 4 + 8 + 32 + 8 + 8 + 32 + 8 + 8;
 const HASH_BYTES: usize = 32;
 /// No snapshot of a hub is larger; a head that says otherwise is not ours.

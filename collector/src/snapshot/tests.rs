@@ -311,11 +311,11 @@ fn c1_c4_a_cut_while_letting_go_loses_nothing() {
     }
 }
 
-/// Goal: a start after an upgrade can go on. The bytes of version 3 are pinned: whoever changes
+/// Goal: a start after an upgrade can go on. The bytes of version 4 are pinned: whoever changes
 /// what is kept must give it another number. They still read, and lead to the same books.
 #[test]
-fn what_version_3_keeps_is_pinned_and_still_reads() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/snapshots/v3");
+fn what_version_4_keeps_is_pinned_and_still_reads() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/snapshots/v4");
     let disk = ModelDisk::new(1);
     let mut machine = Machine::boot(&disk).expect("opens");
     machine.live_through(&told());
@@ -333,7 +333,7 @@ fn what_version_3_keeps_is_pinned_and_still_reads() {
     assert_eq!(golden.read_at(0, &mut kept).expect("there"), kept.len());
     // Another zstd may compress otherwise: what is compressed is pinned.
     let (old, new) = (super::file::decode(&kept), super::file::decode(&file));
-    assert_eq!(old.expect("version 3 reads").loaded.books, new.expect("just made").loaded.books);
+    assert_eq!(old.expect("version 4 reads").loaded.books, new.expect("just made").loaded.books);
     disk.set_contents(&newest, &kept);
     let machine = Machine::boot(&disk).expect("opens");
     assert!(machine.replayed < 6, "it was believed");

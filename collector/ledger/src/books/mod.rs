@@ -203,6 +203,22 @@ impl Books {
         }
     }
 
+    /// The policies that are in force somewhere in `[from, to)`, each with its begin; `None`: it
+    /// was not put, it is the usual one.
+    #[must_use]
+    pub fn share_policies(
+        &self,
+        from: UtcMillis,
+        to: UtcMillis,
+    ) -> Vec<(Option<UtcMillis>, SharePolicy)> {
+        let first = self.share_policies.range(..=from.get()).next_back();
+        let first = first.map(|(at, policy)| (Some(UtcMillis::new(*at)), *policy));
+        let later = self.share_policies.range(from.get().saturating_add(1)..);
+        let later = later.take_while(|(at, _)| **at < to.get());
+        let later = later.map(|(at, policy)| (Some(UtcMillis::new(*at)), *policy));
+        [first.unwrap_or((None, SharePolicy::default()))].into_iter().chain(later).collect()
+    }
+
     /// How shared devices are split in an interval that begins then.
     #[must_use]
     pub fn share_policy(&self, at: UtcMillis) -> SharePolicy {

@@ -152,18 +152,11 @@ impl Claims {
     }
 
     /// In the order in which they began.
-    fn reaching(
-        &self,
-        device: &SubjectId,
-        node: &NodeId,
-        start: i64,
-        end: i64,
-    ) -> Vec<Claim<'_>> {
+    fn reaching(&self, device: &SubjectId, node: &NodeId, start: i64, end: i64) -> Vec<Claim<'_>> {
         let Some(lines) = self.0.get(&(node.clone(), device.clone())) else { return Vec::new() };
         let whole = lines.whole.reaching(start, end).into_iter();
-        let whole = whole.map(|(from, id, to, project)| {
-            (Span { from, to, id }, None, What::Whole(project))
-        });
+        let whole = whole
+            .map(|(from, id, to, project)| (Span { from, to, id }, None, What::Whole(project)));
         let shares = lines.shares.iter().flat_map(|(share, line)| {
             line.reaching(start, end).into_iter().map(move |(from, id, to, project)| {
                 (Span { from, to, id }, Some(share), What::Share(share, project.as_ref()))

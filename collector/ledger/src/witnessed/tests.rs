@@ -151,8 +151,10 @@ fn a_lost_end_is_where_the_next_job_begins_on_that_device() {
 /// `G0::1` of GPU 0, or instance `M1` of it with three of seven slices, or `M1::0` in that.
 fn share(id: &str) -> Share {
     let name = |id: &str| SubjectId::new(id).expect("a name");
-    let instance = id.starts_with('M').then(|| {
-        Instance { id: name(id.split(':').next().unwrap_or(id)), slices: 3, of: 7 }
+    let instance = id.starts_with('M').then(|| Instance {
+        id: name(id.split(':').next().unwrap_or(id)),
+        slices: 3,
+        of: 7,
     });
     Share { device: gpu(0), id: name(id), instance }
 }
@@ -173,10 +175,11 @@ fn what_is_told_as_shares_has_several_holders_at_a_time() {
     let four = [
         shared(90_000, 1, 10_000, "a", &["G0::0"]),
         shared(90_000, 2, 20_000, "b", &["G0::1", "G0::2"]),
-        fact(30_000, Witness::Kubelet, Fact::Ended {
-            job: job(1),
-            began: Some(UtcMillis::new(10_000)),
-        }),
+        fact(
+            30_000,
+            Witness::Kubelet,
+            Fact::Ended { job: job(1), began: Some(UtcMillis::new(10_000)) },
+        ),
     ];
     check(&four, 0, "10000-20000 a, 20000-30000 a+2 b, 30000-86400000 2 b");
     // Whose a share is need not be known for it to be one.
@@ -200,11 +203,8 @@ fn of_two_that_have_one_share_the_one_that_began_last_has_it() {
 
 #[test]
 fn whole_shares_and_instances_exclude_each_other_by_who_began_last() {
-    let whole = [
-        shared(90_000, 1, 10_000, "a", &["G0::0"]),
-        began(20_000, 2, "b", &[0]),
-        ended(30_000, 2),
-    ];
+    let whole =
+        [shared(90_000, 1, 10_000, "a", &["G0::0"]), began(20_000, 2, "b", &[0]), ended(30_000, 2)];
     // The share's end was not told: it ends where another begins.
     check(&whole, 0, "10000-20000 a, 20000-30000 b");
     let lost = [began(10_000, 1, "a", &[0]), shared(90_000, 2, 20_000, "b", &["M1"])];
