@@ -31,7 +31,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 python=.venv/bin/python
-if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi, pysmi, snmpsim, sushy_tools' 2>/dev/null; then
+if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi, pysmi, snmpsim, sushy_tools, grpc' 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt

@@ -160,7 +160,10 @@ mod tests {
     /// Three GPUs, the driver found them backwards.
     fn gpus() -> Vec<Numbered> {
         let names = [("GPU-a", 0, 2), ("GPU-b", 1, 1), ("GPU-c", 2, 0)];
-        let one = |(name, index, minor)| Numbered { index, minor: Some(minor), gpu: gpu(name) };
+        let one = |(name, index, minor)| {
+            let (gpu, minor) = (gpu(name), Some(minor));
+            Numbered { index, minor, gpu, mig: None }
+        };
         names.map(one).to_vec()
     }
 

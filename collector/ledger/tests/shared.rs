@@ -189,7 +189,7 @@ fn woven(readings: &[Told], holds: &[Told], places: &[prop::sample::Index]) -> V
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 48,
+        cases: 256,
         failure_persistence: None,
         ..Default::default()
     })]
