@@ -60,9 +60,34 @@ fn answer(mut stream: TcpStream) -> Option<(String, Value)> {
     }
 }
 
+/// How often things are looked at: as shipped, or as often as a site may want that has few nodes.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    Shipped,
+    FiveSeconds,
+}
+
+impl Pace {
+    /// An example's text at this pace.
+    fn set(self, example: &str) -> String {
+        let quick = [
+            ("scrape_interval: 15s", "scrape_interval: 5s"),
+            ("scrape_timeout: 10s", "scrape_timeout: 5s"),
+            ("evaluation_interval: 30s", "evaluation_interval: 5s"),
+            ("group_wait: 10s", "group_wait: 5s"),
+        ];
+        match self {
+            Self::Shipped => example.to_owned(),
+            Self::FiveSeconds => {
+                quick.iter().fold(example.to_owned(), |text, (slow, fast)| text.replace(slow, fast))
+            }
+        }
+    }
+}
+
 /// The shipped example with its routes, groups and inhibitions as they are; only the receivers are
 /// webhooks here, because nobody has a real pager in a test.
-fn alertmanager(folder: &Path, pager: u16) -> (u16, Program) {
+fn alertmanager(folder: &Path, pager: u16, pace: Pace) -> (u16, Program) {
     let example = root().join("alerts/alertmanager.example.yml");
     let example = fs::read_to_string(example).expect("the example");
     let (routes, receivers) = example.split_once("\nreceivers:\n").expect("receivers");
@@ -74,7 +99,7 @@ fn alertmanager(folder: &Path, pager: u16) -> (u16, Program) {
             format!("  - name: {name}\n    webhook_configs: [{{url: \"{url}\"}}]\n")
         })
         .collect();
-    let config = format!("route:\n{routes}\nreceivers:\n{receivers}");
+    let config = pace.set(&format!("route:\n{routes}\nreceivers:\n{receivers}"));
     fs::write(folder.join("alertmanager.yml"), config).expect("written");
     let port = free_port();
     let mut command = Command::new("prometheus-alertmanager");
@@ -85,11 +110,12 @@ fn alertmanager(folder: &Path, pager: u16) -> (u16, Program) {
     (port, Program::start(&mut command, &folder.join("alertmanager.log")))
 }
 
-/// The shipped example, with the shipped intervals.
-fn prometheus(site: &Site, alertmanager: u16) -> (u16, Program) {
+/// The shipped example.
+fn prometheus(site: &Site, alertmanager: u16, pace: Pace) -> (u16, Program) {
     let example = root().join("dashboards/prometheus.example.yml");
-    let config = fs::read_to_string(example)
-        .expect("the example")
+    let example = fs::read_to_string(example).expect("the example");
+    let config = pace
+        .set(&example)
         .replace("collector.isb.example:8640", &format!("127.0.0.1:{}", site.port))
         .replace("hub: isb", "hub: lahore")
         .replace("127.0.0.1:9093", &format!("127.0.0.1:{alertmanager}"));
@@ -118,11 +144,20 @@ fn agent(site: &Site) -> Program {
 /// an existing runbook; nobody else is woken, and a ticket of an hour's patience has not come.
 #[test]
 fn a_gpu_off_the_bus_reaches_the_pager_with_its_runbook() {
+    a_gpu_off_the_bus_is_paged(Pace::Shipped);
+}
+
+#[test]
+fn at_five_seconds_a_gpu_off_the_bus_is_paged_alike() {
+    a_gpu_off_the_bus_is_paged(Pace::FiveSeconds);
+}
+
+fn a_gpu_off_the_bus_is_paged(pace: Pace) {
     let (pager_port, told) = pager();
     let site = Site::start_tls(HUB);
     let _agent = agent(&site);
-    let (alertmanager_port, _alertmanager) = alertmanager(&site.path(""), pager_port);
-    let (prometheus_port, _prometheus) = prometheus(&site, alertmanager_port);
+    let (alertmanager_port, _alertmanager) = alertmanager(&site.path(""), pager_port, pace);
+    let (prometheus_port, _prometheus) = prometheus(&site, alertmanager_port, pace);
     eventually("the dead man at the heartbeat service", 120, || {
         told.try_recv().ok().filter(|(path, _)| path == "/heartbeat").map(drop)
     });
@@ -144,7 +179,7 @@ fn a_gpu_off_the_bus_reaches_the_pager_with_its_runbook() {
         assert_eq!(path, "/platform-oncall", "{message}");
         Some(message)
     });
-    println!("from the kernel's line to the pager: {} s", began.elapsed().as_secs());
+    println!("{pace:?}: from the kernel's line to the pager: {} s", began.elapsed().as_secs());
     assert_eq!(page["status"], "firing", "{page}");
     assert_eq!(page["alerts"].as_array().map(Vec::len), Some(1), "{page}");
     let alert = &page["alerts"][0];
@@ -189,7 +224,7 @@ fn held_back(port: u16) -> Option<Vec<String>> {
 fn what_follows_from_a_cause_is_held_back_at_its_own_place_only() {
     let (pager_port, _told) = pager();
     let folder = tempfile::tempdir().expect("a folder");
-    let (port, _alertmanager) = alertmanager(folder.path(), pager_port);
+    let (port, _alertmanager) = alertmanager(folder.path(), pager_port, Pace::Shipped);
     eventually("a ready Alertmanager", 60, || {
         ask("GET", port, "/-/ready", b"").filter(|answer| answer.status == 200)
     });

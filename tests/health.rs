@@ -121,6 +121,64 @@ fn a13_a_replaced_gpu_is_metered_under_its_own_name() {
     });
 }
 
+/// An agent of another node, with GPUs of these names that draw as much.
+fn other_agent(site: &Site, node: &str, gpus: &[(&str, u32)]) -> Program {
+    let of = |(uuid, power_mw): &(&str, u32)| {
+        let trace = format!("power_trace = [{{ for_ms = 1000, power_mw = {power_mw} }}]");
+        format!("[[gpus]]\nuuid = \"{uuid}\"\n{trace}\n")
+    };
+    let scenario = site.path(&format!("{node}-gpus.toml"));
+    std::fs::write(&scenario, gpus.iter().map(of).collect::<String>()).expect("written");
+    let env = [
+        ("BIJLI_NVML_LIB", fakenvml::library_path().display().to_string()),
+        ("BIJLI_FAKENVML_SCENARIO", scenario.display().to_string()),
+    ];
+    site.agent("lahore", node, ONLY_GPUS, &env)
+}
+
+/// Goal: a GPU that is put into another machine loses no energy. While its former node is off, what
+/// it draws is kept and told of; when that node is back without it, it is booked where it was drawn.
+#[test]
+fn a13_a_gpu_that_was_put_into_another_node_is_booked_there() {
+    let site = Site::start_tls(HUB);
+    let (stays, moves) = ("GPU-stays", "GPU-moves");
+    let mut first = other_agent(&site, "n01", &[(stays, 100_000), (moves, 200_000)]);
+    eventually("both GPUs' energy", 180, || (booked(&site, moves) > 200_000).then_some(()));
+    assert!(first.stop(60).success(), "{}", first.printed());
+    let second = other_agent(&site, "n02", &[("GPU-third", 150_000), (moves, 300_000)]);
+    let registers = || {
+        let events = site.json("/v1/hubs/lahore/events");
+        events["registers"].as_array().expect("a list").clone()
+    };
+    let told = |kind: &str| {
+        let of_gpu = |event: &&Value| event["kind"] == kind && event["subject"] == moves;
+        registers().iter().find(of_gpu).cloned()
+    };
+    let claimed = eventually("that two nodes have it", 120, || told("bound_elsewhere"));
+    assert_eq!(claimed["words"], "bound to n01, also claimed by n02", "{claimed}");
+    let of_node = |name: &str| {
+        let balance = site.json("/v1/hubs/lahore/balance");
+        assert_eq!(balance["imbalance_mj"], "0");
+        let accounts = balance["accounts"].as_array().expect("a list").clone();
+        let line = accounts.iter().find(|line| line["account"] == format!("node:{name}").as_str());
+        line.map_or(0, |line| millijoules(&line["debits_mj"]))
+    };
+    eventually("the other GPU's energy", 180, || {
+        (booked(&site, "GPU-third") > 150_000 * 30).then_some(())
+    });
+    let third = booked(&site, "GPU-third");
+    assert!(of_node("n02") <= third + 150_000 * 60, "only what is his: {}", second.printed());
+
+    let _first = other_agent(&site, "n01", &[(stays, 100_000)]);
+    let moved = eventually("that it moved", 120, || told("moved"));
+    assert_eq!(moved["words"], "moved from n01 to n02", "{moved}");
+    // Of the time before it was known, too: twice what the third GPU drew, for as long.
+    eventually("what it drew there", 300, || {
+        let third = booked(&site, "GPU-third");
+        (of_node("n02") >= third * 29 / 10).then_some(())
+    });
+}
+
 /// The XIDs of one number, newest first, as `/v1/events` answers them.
 fn answered(site: &Site, code: u32) -> Vec<Value> {
     let answer = site.json(&format!("/v1/events?hub=lahore&node=n01&xid={code}"));

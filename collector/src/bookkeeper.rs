@@ -16,7 +16,7 @@ use std::sync::mpsc::Receiver;
 
 use bijli_ledger::leaf::{Body, Pruned, Snapshot};
 use bijli_ledger::{
-    Books, Closed, ClosedKind, HoldVerdict, Leaf, LeafMaker, RegisterHandle, Rules,
+    Books, Closed, ClosedKind, Declared, HoldVerdict, Leaf, LeafMaker, RegisterHandle, Rules,
 };
 use bijli_wire::message::EventKind;
 use bijli_wire::{
@@ -74,6 +74,8 @@ struct When {
 #[derive(Debug, Serialize, Deserialize)]
 struct Declaration {
     schema: SchemaId,
+    /// Moves that the books had seen then: a subject that was another's may be this node's now.
+    moves: u64,
     handles: Vec<RegisterHandle>,
     activities: Activities,
 }
@@ -203,7 +205,7 @@ impl Bookkeeper {
         let key = (batch.hub.clone(), batch.node.clone());
         let declaration =
             self.declared.entry(key).or_insert_with(|| Declaration::new(id, schema, &mut books));
-        if declaration.schema != id {
+        if declaration.schema != id || declaration.moves != books.moves() {
             declaration.declare(id, schema, &mut books);
         }
         declaration.book(schema, batch, &mut books);
@@ -430,21 +432,21 @@ fn witness(batch: &Batch<Table>, received: UtcMillis, books: &mut Books) -> u64 
 
 impl Declaration {
     fn new(id: SchemaId, schema: &Schema, books: &mut Books) -> Self {
-        let mut declaration =
-            Self { schema: id, handles: Vec::new(), activities: Activities::default() };
+        let (handles, activities) = (Vec::new(), Activities::default());
+        let mut declaration = Self { schema: id, moves: 0, handles, activities };
         declaration.declare(id, schema, books);
         declaration
     }
 
     fn declare(&mut self, id: SchemaId, schema: &Schema, books: &mut Books) {
-        let handles = schema.subjects.iter().map(|subject| {
-            let declared = books.declare(&schema.node, subject);
-            declared.handle()
-        });
-        self.handles = handles.collect();
-        self.schema = id;
-        // The columns may mean other subjects now.
-        self.activities = Activities::default();
+        let declared = books.declare_all(&schema.node, &schema.subjects);
+        self.handles = declared.iter().map(Declared::handle).collect();
+        self.moves = books.moves();
+        if self.schema != id {
+            self.schema = id;
+            // The columns may mean other subjects now.
+            self.activities = Activities::default();
+        }
     }
 
     /// Books every register reading of a batch, subject by subject, in time order.

@@ -100,7 +100,8 @@ impl Severity {
             | RegisterKind::StepBack
             | RegisterKind::Rebased
             | RegisterKind::Ambiguous
-            | RegisterKind::Rescaled => Self::Info,
+            | RegisterKind::Rescaled
+            | RegisterKind::Moved => Self::Info,
         }
     }
 }

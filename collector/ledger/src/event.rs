@@ -33,11 +33,13 @@ pub enum EventKind {
     TooOld = 10,
     /// The scale of a register changed; its old count means nothing any more.
     Rescaled = 11,
+    /// Another node has a subject from now on.
+    Moved = 12,
 }
 
 impl EventKind {
     /// In the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Reset,
         Self::Wrap,
         Self::StepBack,
@@ -49,6 +51,7 @@ impl EventKind {
         Self::Dispute,
         Self::TooOld,
         Self::Rescaled,
+        Self::Moved,
     ];
 
     #[must_use]
@@ -65,6 +68,7 @@ impl EventKind {
             Self::Dispute => "dispute",
             Self::TooOld => "too_old",
             Self::Rescaled => "rescaled",
+            Self::Moved => "moved",
         }
     }
 }
@@ -114,7 +118,7 @@ mod tests {
     #[test]
     fn all_kinds_are_listed() {
         let numbers = EventKind::ALL.map(|kind| kind as usize);
-        assert_eq!(numbers.to_vec(), (1..=EventKind::Rescaled as usize).collect::<Vec<_>>());
+        assert_eq!(numbers.to_vec(), (1..=EventKind::Moved as usize).collect::<Vec<_>>());
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Declared {
     NewEpoch(RegisterHandle),
     /// The register's scale, modulus or method changed: its next reading begins a new stretch.
     Rescaled(RegisterHandle),
+    /// Another node had it until now; its energy is this node's from here on.
+    Moved { from: NodeId, handle: RegisterHandle },
     /// Bound to another node. Readings under this handle are counted and held out.
     BoundElsewhere { node: NodeId, handle: RegisterHandle },
     /// A node's own register must carry the node's name, and a subject keeps its kind; this one is
@@ -46,6 +48,7 @@ impl Declared {
             | Self::Known(handle)
             | Self::NewEpoch(handle)
             | Self::Rescaled(handle)
+            | Self::Moved { handle, .. }
             | Self::BoundElsewhere { handle, .. }
             | Self::NotItsName { handle } => *handle,
         }
@@ -84,12 +87,25 @@ pub struct SubjectStatus<'a> {
     pub power: Option<Milliwatts>,
 }
 
-/// One subject in the books.
+/// What the books hold of a subject's being at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Tenure {
+    Bound,
+    /// It was there; what was read there stays that node's.
+    Former,
+    /// The node says so, and another one has it: what is read is kept and not booked.
+    Claimed,
+}
+
+/// One subject at one node, in the books.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SubjectState {
     pub(crate) id: SubjectId,
     pub(crate) kind: SubjectKind,
     pub(crate) node: NodeId,
+    pub(crate) tenure: Tenure,
+    /// The node named it when it last declared what it has.
+    pub(crate) is_declared: bool,
     pub(crate) register: Option<RegisterState>,
     pub(crate) booked: ByClass,
     pub(crate) too_old_mj: u128,

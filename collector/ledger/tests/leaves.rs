@@ -33,7 +33,9 @@ fn play_with(world: &World, seed: u64, rules: Rules) -> (Books, Vec<Leaf>) {
     for fact in world.facts(seed) {
         match fact {
             Fact::Advance(now) => tell(&mut books, now),
-            Fact::Read(..) | Fact::Allocate(_) | Fact::Calibrate(_) => fact.tell(&mut books),
+            Fact::Read(..) | Fact::Allocate(_) | Fact::Calibrate(_) | Fact::Has(..) => {
+                fact.tell(&mut books)
+            }
         }
     }
     let after = books.now().map_or(world.end().get(), |now| now.get().max(world.end().get()));

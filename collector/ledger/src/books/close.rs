@@ -12,7 +12,7 @@ use crate::entry::{AccountNo, Line};
 use crate::event::EventKind;
 use crate::pue::{Terms, Withheld};
 use crate::rules::{ADJUSTED_PER_ADVANCE_MAX, SILENT_MS_MAX};
-use crate::subject::SubjectState;
+use crate::subject::{SubjectState, Tenure};
 
 /// An amount posted so far, forward minus reversed.
 type Posted = BTreeMap<Flow, u128>;
@@ -151,11 +151,7 @@ impl Books {
     pub(super) fn derive_interval(&self, start: i64) -> Derived {
         let end = start.saturating_add(self.interval_ms);
         let diagram = self.diagrams.range(..=start).next_back().map(|(_, diagram)| diagram);
-        let subjects = self.index.values().filter_map(|index| {
-            let subject = self.subjects.get(super::as_index(*index))?;
-            input(subject, start, end)
-        });
-        let subjects = subjects.collect();
+        let subjects = self.tenures().filter_map(|subject| input(subject, start, end)).collect();
         let policy = self.share_policy(UtcMillis::new(start));
         let Self { index, holdings, calibrations, meterbook, .. } = self;
         derive(&Inputs {
@@ -349,9 +345,12 @@ fn check(start: i64, derived: &Derived) -> Result<(), Fault> {
 
 /// A subject's part in an interval: its cell, or that it is missing although it was heard of late.
 fn input(subject: &SubjectState, start: i64, end: i64) -> Option<Input<'_>> {
-    let SubjectState { id, node, kind, cells, register, .. } = subject;
+    let SubjectState { id, node, kind, tenure, cells, register, .. } = subject;
     let cell = cells.get(&start);
     if cell.is_none() {
+        if *tenure == Tenure::Former {
+            return None;
+        }
         let (first, last) = register.as_ref()?.heard()?;
         let is_expected = first < end && last.saturating_add(SILENT_MS_MAX) >= start;
         if !is_expected {

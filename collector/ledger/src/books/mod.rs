@@ -10,11 +10,14 @@
 //! - Entries, and what intervals are derived from, are kept for `Rules::keep`; older entries are
 //!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
-//! Facts are in this file, closing in `close`, questions in `query`, PUE in `figure`, what leaves
+//! Facts are in this file, closing in `close`, questions in `query`, policies for shared
+//! devices in `policies`, PUE in `figure`, what leaves
 //! say in `statement`, readings that a person typed in `typed`.
 
 mod close;
 mod figure;
+mod moves;
+mod policies;
 mod query;
 mod statement;
 mod typed;
@@ -48,7 +51,7 @@ use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
 use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
 use crate::share::SharePolicy;
-use crate::subject::{Declared, RegisterHandle, SubjectState};
+use crate::subject::{Declared, RegisterHandle, SubjectState, Tenure};
 use crate::witnessed::HoldVerdict;
 
 /// Why an interval was posted.
@@ -105,8 +108,12 @@ pub struct Books {
     /// How shared devices are split from each moment on.
     share_policies: BTreeMap<i64, SharePolicy>,
     subjects: Vec<SubjectState>,
+    /// Each subject where it is now.
     index: BTreeMap<SubjectId, u32>,
-    /// Subjects by node, for holds of whole nodes.
+    /// The same where it was before, and where it is said to be.
+    others: BTreeMap<SubjectId, Vec<u32>>,
+    moves: u64,
+    /// Subjects by node, those that it had included, for holds of whole nodes.
     by_node: BTreeMap<NodeId, BTreeSet<SubjectId>>,
     holdings: Holdings,
     calibrations: Calibrations,
@@ -151,6 +158,8 @@ impl Books {
             share_policies: BTreeMap::new(),
             subjects: Vec::new(),
             index: BTreeMap::new(),
+            others: BTreeMap::new(),
+            moves: 0,
             by_node: BTreeMap::new(),
             holdings: Holdings::default(),
             calibrations: Calibrations::default(),
@@ -190,41 +199,6 @@ impl Books {
         self.touch(Touched { from, to });
     }
 
-    /// Puts policies in force, each from its moment on, in the place of those that were. An
-    /// interval uses the one in force at its start; before the first one it is the usual one.
-    pub fn set_share_policies(&mut self, policies: &BTreeMap<UtcMillis, SharePolicy>) {
-        let new: BTreeMap<i64, SharePolicy> =
-            policies.iter().map(|(from, policy)| (from.get(), *policy)).collect();
-        let old = std::mem::replace(&mut self.share_policies, new);
-        let moments = old.keys().chain(self.share_policies.keys());
-        let differs = |at: &&i64| policy_at(&old, **at) != policy_at(&self.share_policies, **at);
-        if let Some(from) = moments.filter(differs).min().copied() {
-            self.touch(Touched { from, to: i64::MAX });
-        }
-    }
-
-    /// The policies that are in force somewhere in `[from, to)`, each with its begin; `None`: it
-    /// was not put, it is the usual one.
-    #[must_use]
-    pub fn share_policies(
-        &self,
-        from: UtcMillis,
-        to: UtcMillis,
-    ) -> Vec<(Option<UtcMillis>, SharePolicy)> {
-        let first = self.share_policies.range(..=from.get()).next_back();
-        let first = first.map(|(at, policy)| (Some(UtcMillis::new(*at)), *policy));
-        let later = self.share_policies.range(from.get().saturating_add(1)..);
-        let later = later.take_while(|(at, _)| **at < to.get());
-        let later = later.map(|(at, policy)| (Some(UtcMillis::new(*at)), *policy));
-        [first.unwrap_or((None, SharePolicy::default()))].into_iter().chain(later).collect()
-    }
-
-    /// How shared devices are split in an interval that begins then.
-    #[must_use]
-    pub fn share_policy(&self, at: UtcMillis) -> SharePolicy {
-        policy_at(&self.share_policies, at.get())
-    }
-
     /// Makes a subject known, or follows a change of its declaration.
     pub fn declare(&mut self, node: &NodeId, subject: &Subject) -> Declared {
         let Some(index) = self.index.get(&subject.id).copied() else {
@@ -236,12 +210,9 @@ impl Books {
             return Declared::NotItsName { handle: held_out };
         };
         if known.node != *node {
-            let bound = known.node.clone();
-            let words = format!("bound to {bound}, also claimed by {node}");
-            let at = self.now.unwrap_or(0);
-            self.events.push(EventKind::BoundElsewhere, at, subject.id.to_string(), words);
-            return Declared::BoundElsewhere { node: bound, handle: held_out };
+            return self.declare_elsewhere(node, subject);
         }
+        known.is_declared = true;
         if known.kind != subject.kind {
             return Declared::NotItsName { handle: held_out };
         }
@@ -261,25 +232,32 @@ impl Books {
     }
 
     fn declare_new(&mut self, node: &NodeId, subject: &Subject) -> Declared {
-        let index = u32::try_from(self.subjects.len()).expect("fewer than 2^32 subjects");
         let is_its_name = subject.kind != SubjectKind::Node || subject.id.as_str() == node.as_str();
-        let handle = RegisterHandle { index, is_held_out: !is_its_name };
         if !is_its_name {
-            return Declared::NotItsName { handle: RegisterHandle { index: u32::MAX, ..handle } };
+            let handle = RegisterHandle { index: u32::MAX, is_held_out: true };
+            return Declared::NotItsName { handle };
         }
+        let index = self.add(node, subject, Tenure::Bound);
         self.index.insert(subject.id.clone(), index);
         self.by_node.entry(node.clone()).or_default().insert(subject.id.clone());
+        Declared::New(RegisterHandle { index, is_held_out: false })
+    }
+
+    fn add(&mut self, node: &NodeId, subject: &Subject, tenure: Tenure) -> u32 {
+        let index = u32::try_from(self.subjects.len()).expect("fewer than 2^32 subjects");
         self.subjects.push(SubjectState {
             id: subject.id.clone(),
             kind: subject.kind,
             node: node.clone(),
+            tenure,
+            is_declared: true,
             register: register_of(subject).map(RegisterState::new),
             booked: Default::default(),
             too_old_mj: 0,
             counts: Default::default(),
             cells: BTreeMap::new(),
         });
-        Declared::New(handle)
+        index
     }
 
     /// The handle of a subject, for its own node.
@@ -320,6 +298,9 @@ impl Books {
         if handle.is_held_out {
             counts.held_out = counts.held_out.saturating_add(1);
             return ReadVerdict::HeldOut;
+        }
+        if subject.tenure == Tenure::Claimed {
+            counts.held_out = counts.held_out.saturating_add(1);
         }
         let Some(register) = &mut subject.register else { return ReadVerdict::NoRegister };
         let Some(count) = count else {
@@ -512,10 +493,6 @@ fn register_of(subject: &Subject) -> Option<Register> {
     };
     let power_max = declared.power_max.min(Milliwatts::new(max));
     Some(Register { power_max, ..declared })
-}
-
-fn policy_at(policies: &BTreeMap<i64, SharePolicy>, at: i64) -> SharePolicy {
-    policies.range(..=at).next_back().map(|(_, policy)| *policy).unwrap_or_default()
 }
 
 fn as_index(index: u32) -> usize {

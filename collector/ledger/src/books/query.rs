@@ -175,11 +175,9 @@ impl Books {
         sums
     }
 
-    /// Every subject that was declared, by id.
+    /// Every subject that was declared, by id; one that moved, at each node that has or had it.
     pub fn subjects(&self) -> impl Iterator<Item = SubjectStatus<'_>> {
-        self.index.values().filter_map(|index| {
-            self.subjects.get(super::as_index(*index)).map(SubjectState::status)
-        })
+        self.tenures().map(SubjectState::status)
     }
 
     #[must_use]

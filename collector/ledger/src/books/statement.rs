@@ -2,7 +2,7 @@
 
 use bijli_wire::{SubjectId, UtcMillis};
 
-use super::{Books, Closed, as_index};
+use super::{Books, Closed};
 use crate::account::Nature;
 use crate::derive::Reason;
 use crate::leaf::{Owned, PueShown, ReasonShown, Summary};
@@ -26,10 +26,7 @@ impl Books {
     #[must_use]
     pub fn statement(&self, closed: &Closed) -> Statement {
         let start = closed.start.get();
-        let node_of = |device: &SubjectId| {
-            let index = self.index.get(device).copied()?;
-            self.subjects.get(as_index(index)).map(|subject| subject.node.clone())
-        };
+        let node_of = |device: &SubjectId| self.node_in(device, start);
         let interval = self.intervals.get(&start).expect("it was posted just now");
         let entries = || self.entries_in(start, interval, closed.entries.clone());
         let corrects = entries().next().and_then(|entry| entry.adjusts);

@@ -93,7 +93,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) diagram: Option<&'a Diagram>,
-    /// Each subject once, by id.
+    /// By id; a GPU that moved in this interval, once for each of its nodes.
     pub(crate) subjects: Vec<Input<'a>>,
     /// The number of each subject.
     pub(crate) index: &'a BTreeMap<SubjectId, u32>,

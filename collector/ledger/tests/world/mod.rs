@@ -43,6 +43,8 @@ pub(crate) enum Fact {
     Read(RegisterHandle, UtcMillis, Option<i64>, Activity),
     Allocate(Allocation),
     Calibrate(Calibration),
+    /// The node declares these, and what it had besides it has no more.
+    Has(NodeId, Vec<Subject>),
     Advance(UtcMillis),
 }
 
@@ -59,11 +61,25 @@ impl Fact {
             Self::Calibrate(calibration) => {
                 let _verdict = books.calibrate(calibration.clone());
             }
+            Self::Has(node, subjects) => {
+                let _declared = books.declare_all(node, subjects);
+            }
             Self::Advance(now) => {
                 books.advance(*now);
             }
         }
     }
+}
+
+/// A GPU that is put into another node in the middle of everything.
+struct Move {
+    id: SubjectId,
+    at: UtcMillis,
+    /// What the node that had it has still.
+    from: (NodeId, Vec<Subject>),
+    to: (NodeId, Vec<Subject>),
+    /// What it is read under there.
+    handle: RegisterHandle,
 }
 
 pub(crate) struct World {
@@ -174,12 +190,24 @@ impl World {
         let subjects = self.subjects.clone();
         let mut by_node: BTreeMap<NodeId, Vec<(UtcMillis, Fact)>> = BTreeMap::new();
         let books = self.books();
+        let moved = self.draw_move(dice);
         for (node, subject) in &subjects {
             let Some(register) = subject.register else { continue };
             let handle = books.handle(&subject.id).expect("declared");
-            let stream = by_node.entry(node.clone()).or_default();
+            let moved = moved.as_ref().filter(|moved| moved.id == subject.id);
             for (at, count, activity) in readings(dice, &register) {
+                let (node, handle) = match moved {
+                    Some(moved) if at >= moved.at => (&moved.to.0, moved.handle),
+                    _ => (node, handle),
+                };
+                let stream = by_node.entry(node.clone()).or_default();
                 stream.push((at, Fact::Read(handle, at, count, activity)));
+            }
+        }
+        for Move { at, from, to, .. } in moved {
+            for (node, subjects) in [from, to] {
+                let stream = by_node.entry(node.clone()).or_default();
+                stream.insert(0, (at, Fact::Has(node, subjects)));
             }
         }
         self.streams = by_node
@@ -189,6 +217,31 @@ impl World {
                 stream.into_iter().map(|(_, fact)| fact).collect()
             })
             .collect();
+    }
+
+    /// In one hub of two where there is somewhere to go.
+    fn draw_move(&self, dice: &mut Dice) -> Option<Move> {
+        let gpus = self.subjects.iter().filter(|(_, one)| one.kind == SubjectKind::Gpu);
+        let gpus: Vec<_> = gpus.collect();
+        let (from, gpu) =
+            gpus.get(usize::try_from(dice.below(2 * gpus.len() as u64 + 1)).unwrap())?;
+        let to = gpus.iter().map(|(node, _)| node).find(|node| *node != from)?;
+        let of = |node: &NodeId| -> Vec<Subject> {
+            let all = self.subjects.iter().filter(|(its, one)| its == node && one.id != gpu.id);
+            all.map(|(_, one)| one.clone()).collect()
+        };
+        let (rest, mut more) = (of(from), of(to));
+        let register = gpu.register.map(|register| Register { epoch: 2, ..register });
+        more.push(Subject { register, ..gpu.clone() });
+        let handle = self.books().declare_all(to, &more).last()?.handle();
+        let at = UtcMillis::new(START + dice.time(SPAN_MS));
+        Some(Move {
+            id: gpu.id.clone(),
+            at,
+            from: (from.clone(), rest),
+            to: (to.clone(), more),
+            handle,
+        })
     }
 }
 
