@@ -13,11 +13,12 @@ use bijli_ledger::leaf::{
 use bijli_ledger::period::{Doubt, DoubtKind, Doubts, PeriodClosed};
 use bijli_ledger::{Category, Class, Figures, Leaf, Restatement, Role};
 use bijli_wire::batch::{Batch, Event, Group, Matrix, Register, Schema, Series, Subject};
-use bijli_wire::message::EventKind;
+use bijli_wire::hold::{Fact, Grant, Instance, Share};
+use bijli_wire::message::{EventKind, Witness};
 use bijli_wire::series::CATALOGUE;
 use bijli_wire::{
-    BatchSeq, BootId, HubId, Method, Millis, Milliwatts, NodeId, Quantity, SchemaId, SpoolEpoch,
-    SubjectId, SubjectKind, Uptime, UtcMillis, codec,
+    BatchSeq, BootId, ClusterId, Hold, HubId, JobId, Method, Millis, Milliwatts, NodeId, ProjectId,
+    Quantity, SchemaId, SpoolEpoch, SubjectId, SubjectKind, Uptime, UserId, UtcMillis, codec,
 };
 
 fn root() -> PathBuf {
@@ -150,6 +151,39 @@ fn a_meter_that_changed_is_what_the_document_says() {
     told.events[0].text = "its word order was ABCD and is CDAB".into();
     let body = codec::encode_batch(&told).expect("encodes");
     compare("wire/v1/batch-meter.pb", &codec::decompress(&body).expect("our own frame"));
+    assert_eq!(codec::open(&body).expect("reads").read(id, &schema()).expect("reads"), told);
+}
+
+/// Facts about holds, and shares, which came later still.
+#[test]
+fn a_batch_that_tells_holds_is_what_the_document_says() {
+    let (id, _) = codec::encode_schema(&schema()).expect("encodes");
+    let subject = |text: &str| SubjectId::new(text).expect("fine");
+    let instance = Instance { id: subject("MIG-0001"), slices: 3, of: 7 };
+    let part =
+        |id: &str, instance| Share { device: subject("GPU-0001"), id: subject(id), instance };
+    let grant = Grant {
+        project: ProjectId::new("climate").ok(),
+        user: UserId::new("aisha").ok(),
+        devices: vec![subject("GPU-0002")],
+        shares: vec![part("GPU-0001::3", None), part("MIG-0001::0", Some(instance))],
+    };
+    let job = JobId::new("team-a/trainer-0").expect("fine");
+    let began = UtcMillis::new(1_760_000_000_000);
+    let told = |fact, witness| Hold {
+        fact,
+        witness,
+        cluster: ClusterId::new("k8s").expect("fine"),
+        at: UtcMillis::new(1_760_000_003_000),
+    };
+    let holds = vec![
+        told(Fact::Seen { job: job.clone(), began, grant: Some(grant) }, Witness::Kubelet),
+        told(Fact::Ended { job, began: Some(began) }, Witness::JobFiles),
+        told(Fact::Looked { every: Millis::new(30_000) }, Witness::File),
+    ];
+    let told = Batch { holds, ..batch(id) };
+    let body = codec::encode_batch(&told).expect("encodes");
+    compare("wire/v1/batch-holds.pb", &codec::decompress(&body).expect("our own frame"));
     assert_eq!(codec::open(&body).expect("reads").read(id, &schema()).expect("reads"), told);
 }
 

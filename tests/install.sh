@@ -34,7 +34,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 python=.venv/bin/python
-modules='pymodbus, pyghmi, pysmi, simhall, snmpsim, sushy_tools, duckdb, axe_core_python, grafana_foundation_sdk'
+modules='pymodbus, pyghmi, pysmi, simhall, snmpsim, sushy_tools, duckdb, axe_core_python, grafana_foundation_sdk, grpc'
 if ! [ -x "$python" ] || ! "$python" -c "import $modules" 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv

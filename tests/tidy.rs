@@ -29,6 +29,7 @@ const BANS: &[Ban] = &[
             "agent/src/probe/modbus",
             "agent/src/probe/redfish/http.rs",
             "agent/src/probe/snmp/link.rs",
+            "agent/src/holders/watch/kubelet/client.rs",
             "agent/src/health.rs",
             "collector/src/main.rs",
             "collector/src/collector.rs",

@@ -21,7 +21,7 @@ use crate::clock::{Clock, Moment, next_tick};
 use crate::config::Config;
 use crate::draft::Draft;
 use crate::health::{Gauges, Health, Outcome};
-use crate::holders::{Filing, Holders};
+use crate::holders::{self, Filing, Holders};
 use crate::pause::{self, Pause};
 use crate::probe::{self, Cadence, Description, Happening, Probe, Sample};
 use crate::schedule::{Change, DEADLINE_MS, Report, Roll, Runner, TICK, Tell, words};
@@ -261,6 +261,11 @@ impl Agent {
         if config.slurm.enabled {
             let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
             holders.start().map_err(thread)?;
+        }
+        let tell = Arc::clone(&agent.runner.tell);
+        for watcher in holders::watchers(&config.watch, &config.slurm, &context, clock, &tell) {
+            let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
+            watcher.start().map_err(thread)?;
         }
         Ok(agent)
     }

@@ -14,7 +14,7 @@ use bijli_wire::id::IdError;
 use bijli_wire::{HubId, Millis, NodeId};
 use serde::Deserialize;
 
-use crate::holders::SlurmConfig;
+use crate::holders::{HoldsFileConfig, JobFilesConfig, KubeletConfig, SlurmConfig, WatchConfig};
 use crate::probe::{
     ProbesConfig, host, hwmon, ipmi, kmsg, modbus, nvml, rapl, redfish, replay, snmp,
 };
@@ -60,6 +60,7 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     pub probes: ProbesConfig,
     pub slurm: SlurmConfig,
+    pub watch: WatchConfig,
 }
 
 /// Where the collector is: `https://host[:port]`, or `http://host[:port]` on this machine.
@@ -151,6 +152,12 @@ struct File {
     kernel_log: kmsg::KmsgConfig,
     #[serde(default)]
     slurm: SlurmConfig,
+    #[serde(default)]
+    job_files: JobFilesConfig,
+    #[serde(default)]
+    holds_file: HoldsFileConfig,
+    #[serde(default)]
+    kubelet: KubeletConfig,
     #[serde(default)]
     modbus: Vec<modbus::ModbusConfig>,
     #[serde(default)]
@@ -264,6 +271,9 @@ fn parse(
         return Err(rule("spool.bytes_max", format!("at least \"{} MiB\"", BYTES_MIN >> 20)));
     }
     file.slurm.check().map_err(|words| rule("slurm", words))?;
+    let File { job_files, holds_file, kubelet, .. } = file;
+    let watch = WatchConfig { job_files, holds_file, kubelet };
+    watch.check(&file.slurm).map_err(|(key, words)| rule(key, words))?;
     let listen = match env("LISTEN") {
         Some(text) => Some(text.parse().map_err(|_| {
             rule("listen", format!("{text:?} is no address: write \"127.0.0.1:8641\""))
@@ -281,6 +291,7 @@ fn parse(
         batch: file.batch,
         listen,
         slurm: file.slurm,
+        watch,
         probes,
     })
 }

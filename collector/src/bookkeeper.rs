@@ -348,10 +348,17 @@ impl Bookkeeper {
             Ok(diagram) => diagram,
             Err(error) => return self.refuse("diagram", &error),
         };
+        let policies = match plan.share_policies() {
+            Ok(policies) => policies,
+            Err(error) => return self.refuse("diagram", &error),
+        };
         let hub = self.hub(hub);
+        let mut books = hub.books_mut();
         if let Some(diagram) = diagram {
-            hub.books_mut().set_diagram(from, diagram);
+            books.set_diagram(from, diagram);
         }
+        books.set_share_policies(&policies);
+        drop(books);
         hub.view_mut().plan = plan;
     }
 

@@ -30,7 +30,7 @@ use crate::allocation::PutText;
 use crate::answers::layout::wrapped;
 use crate::caller::Server;
 use crate::crosscheck::{CheckText, Checks, LoopText};
-use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint};
+use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint, PlanSplit};
 use crate::disk;
 use crate::feed;
 use crate::kpi::Tables;
@@ -198,6 +198,8 @@ struct HubText {
     meters: Vec<PlanMeter>,
     #[serde(default, rename = "node")]
     nodes: Vec<PlanNode>,
+    #[serde(default, rename = "split")]
+    splits: Vec<PlanSplit>,
     #[serde(default, rename = "xid")]
     xids: Vec<XidText>,
     #[serde(default, rename = "check")]
@@ -409,8 +411,11 @@ fn check_hubs(
             points: text.points,
             meters: text.meters,
             nodes: text.nodes,
+            splits: text.splits,
         };
-        if let Err(error) = plan.diagram().and_then(|_| plan.category()) {
+        let checked = plan.diagram().and_then(|_| plan.category()).map(drop);
+        for error in [checked, plan.share_policies().map(drop)].into_iter().filter_map(Result::err)
+        {
             note(problems, &place, error_words(&error), error.remedy());
         }
         if !seen.insert(text.id.clone()) {

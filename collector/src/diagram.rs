@@ -5,6 +5,7 @@
 
 mod doubts;
 mod meters;
+mod splits;
 pub mod tree;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use bijli_wire::{NodeId, SubjectId};
 use serde::Deserialize;
 
 pub use meters::{MeterError, PlanMeter};
+pub use splits::{PlanSplit, SplitError};
 
 /// The declared diagram. Its canonical TOML text is what the journal keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -44,6 +46,9 @@ pub struct Plan {
     pub meters: Vec<PlanMeter>,
     #[serde(default, rename = "node")]
     pub nodes: Vec<PlanNode>,
+    /// How shared GPUs are split; without any by the usual policy.
+    #[serde(default, rename = "split")]
+    pub splits: Vec<PlanSplit>,
 }
 
 /// A place where a meter can hang.
@@ -102,6 +107,8 @@ pub enum PlanError {
     Zone { found: String },
     #[error("both utc_offset and time_zone are declared")]
     TwoClocks,
+    #[error("split")]
+    Split(#[from] SplitError),
     #[error("pue_standard needs 1 to 128 bytes")]
     Standard,
     #[error(transparent)]
@@ -123,6 +130,9 @@ impl PlanError {
             Self::Offset(_) => "write it like \"+05:00\": hours and minutes ahead of UTC",
             Self::Zone { .. } => "write it like \"Asia/Karachi\"",
             Self::TwoClocks => "keep time_zone: it knows when its clocks are changed",
+            Self::Split(SplitError::Policy { .. }) => "docs/attribution.md says what each does",
+            Self::Split(SplitError::From(_)) => "write it like 2026-07-01T00:00:00+05:00",
+            Self::Split(SplitError::Twice { .. }) => "keep one [[hub.split]] section for a moment",
             Self::Standard => "name the standard and its edition: \"ISO/IEC 30134-2:2026\"",
             Self::Text { .. } => "the journal was written by another version: upgrade",
             Self::Rule(rule) => match rule {
@@ -195,6 +205,7 @@ impl Plan {
             let (id, feeder) = (quoted(&node.id), quoted(&node.fed_by));
             text.push_str(&format!("\n[[node]]\nid = {id}\nfed_by = {feeder}\n"));
         }
+        self.splits.iter().for_each(|split| text.push_str(&split.to_toml()));
         text
     }
 

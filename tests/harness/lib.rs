@@ -7,6 +7,7 @@
 pub mod gpus;
 pub mod h2;
 pub mod http;
+pub mod kubelet;
 pub mod meters;
 pub mod pki;
 pub mod program;

@@ -25,6 +25,19 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// Writes a program of a few lines.
+///
+/// # Panics
+/// When the disk does not take it.
+#[must_use]
+pub fn write_script(path: &Path, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).expect("written");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(path, executable).expect("executable");
+    path.to_owned()
+}
+
 /// A loopback port that was free a moment ago.
 ///
 /// # Panics

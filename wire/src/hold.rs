@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::BatchError;
 use crate::id::{ClusterId, IdError, JobId, ProjectId, SubjectId, UserId};
 use crate::limits;
-use crate::message::{self, HoldFact, Witness};
+use crate::message::{self, HoldFact, HoldShare, Witness};
 use crate::units::{Millis, UtcMillis};
 
 /// One fact about a job and this node's devices.
@@ -46,8 +46,31 @@ pub struct Grant {
     /// Whose energy it is; `None`: the account cannot be a project's name, or is not known.
     pub project: Option<ProjectId>,
     pub user: Option<UserId>,
-    /// In their order, each once.
+    /// In their order, each once; nobody else has them.
     pub devices: Vec<SubjectId>,
+    /// In their order, each once: parts of devices that others have parts of at the same time.
+    pub shares: Vec<Share>,
+}
+
+/// A part of a device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Share {
+    /// Whose energy is shared.
+    pub device: SubjectId,
+    /// Which part it is: a MIG instance, or `<GPU or instance>::<name>`. One job has it at a time.
+    pub id: SubjectId,
+    /// The MIG instance that it is, or is a part of; `None`: a part of the whole device.
+    pub instance: Option<Instance>,
+}
+
+/// A MIG instance, by what it is of its GPU.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Instance {
+    pub id: SubjectId,
+    /// Compute slices, from 1 to `of`.
+    pub slices: u32,
+    /// Compute slices of the GPU, at most [`limits::SLICES_MAX`].
+    pub of: u32,
 }
 
 impl Hold {
@@ -87,7 +110,7 @@ impl Hold {
             }
             HoldFact::Seen => {
                 let grant = Grant::of(&message)?;
-                let is_told = !grant.devices.is_empty();
+                let is_told = !grant.devices.is_empty() || !grant.shares.is_empty();
                 Fact::Seen {
                     job: JobId::new(&message.job)?,
                     began: UtcMillis::new(message.began_ms),
@@ -128,6 +151,7 @@ impl Hold {
             message.project = text(grant.project.as_ref());
             message.user = text(grant.user.as_ref());
             message.devices = grant.devices.iter().map(ToString::to_string).collect();
+            message.shares = grant.shares.iter().map(Share::to_message).collect();
         }
         message
     }
@@ -135,7 +159,8 @@ impl Hold {
 
 impl Grant {
     fn of(message: &message::Hold) -> Result<Self, BatchError> {
-        let (count, max) = (message.devices.len(), limits::HOLD_DEVICES_MAX);
+        let count = message.devices.len().saturating_add(message.shares.len());
+        let max = limits::HOLD_DEVICES_MAX;
         if count > max {
             return Err(BatchError::TooMany { what: "devices of a hold", count, max });
         }
@@ -145,7 +170,34 @@ impl Grant {
             project: name(&message.project, ProjectId::new)?,
             user: name(&message.user, UserId::new)?,
             devices: devices?,
+            shares: message.shares.iter().map(Share::of).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl Share {
+    fn of(message: &HoldShare) -> Result<Self, BatchError> {
+        let HoldShare { device, id, instance, slices, of } = message;
+        let is_possible = 1 <= *slices && slices <= of && *of <= limits::SLICES_MAX;
+        let instance = match instance.as_str() {
+            "" => None,
+            _ if !is_possible => {
+                return Err(BatchError::Hold { rule: "its slices cannot be of one GPU" });
+            }
+            name => Some(Instance { id: SubjectId::new(name)?, slices: *slices, of: *of }),
+        };
+        Ok(Self { device: SubjectId::new(device)?, id: SubjectId::new(id)?, instance })
+    }
+
+    fn to_message(&self) -> HoldShare {
+        let instance = self.instance.as_ref();
+        HoldShare {
+            device: self.device.to_string(),
+            id: self.id.to_string(),
+            instance: instance.map(|one| one.id.to_string()).unwrap_or_default(),
+            slices: instance.map_or(0, |one| one.slices),
+            of: instance.map_or(0, |one| one.of),
+        }
     }
 }
 
@@ -176,7 +228,20 @@ mod tests {
             project: Some(ProjectId::new("ignite-llm").expect("a name")),
             user: Some(UserId::new("aisha").expect("a name")),
             devices: vec![device.expect("a name")],
+            shares: Vec::new(),
         }
+    }
+
+    fn shares() -> Vec<Share> {
+        let name = |text: &str| SubjectId::new(text).expect("a name");
+        let share = |id: &str, instance| Share { device: name("GPU-1"), id: name(id), instance };
+        let instance = |slices| Some(Instance { id: name("MIG-1"), slices, of: 7 });
+        vec![share("GPU-1::3", None), share("MIG-1", instance(3)), share("MIG-1::0", instance(1))]
+    }
+
+    fn share_of(slices: u32, of: u32) -> HoldShare {
+        let name = |text: &str| text.to_owned();
+        HoldShare { device: name("GPU-1"), id: name("M"), instance: name("M"), slices, of }
     }
 
     #[test]
@@ -188,7 +253,8 @@ mod tests {
             Fact::Ended { job: job.clone(), began: None },
             Fact::Ended { job: job.clone(), began: Some(began) },
             Fact::Seen { job: job.clone(), began, grant: Some(grant()) },
-            Fact::Seen { job, began, grant: None },
+            Fact::Seen { job: job.clone(), began, grant: None },
+            Fact::Seen { job, began, grant: Some(Grant { shares: shares(), ..Grant::default() }) },
             Fact::Looked { every: Millis::new(30_000) },
         ] {
             let hold = hold(fact);
@@ -210,6 +276,11 @@ mod tests {
             (refused(&|m| m.project = "=cmd|' /C calc'!A0".into()), "project id"),
             (refused(&|m| m.job = String::new()), "job id"),
             (refused(&|m| m.devices = vec!["x".into(); 129]), "devices of a hold"),
+            (refused(&|m| m.shares = vec![HoldShare::default(); 128]), "devices of a hold"),
+            (refused(&|m| m.shares = vec![HoldShare::default()]), "subject id"),
+            (refused(&|m| m.shares = vec![share_of(8, 7)]), "slices"),
+            (refused(&|m| m.shares = vec![share_of(0, 7)]), "slices"),
+            (refused(&|m| m.shares = vec![share_of(1, 65)]), "slices"),
         ] {
             assert!(words.contains(part), "{words}");
         }

@@ -32,6 +32,8 @@ pub const EVENT_TEXT_BYTES_MAX: usize = 256;
 pub const HOLDS_MAX: usize = 256;
 /// Devices of one hold: sixteen GPUs in seven instances each, and some more.
 pub const HOLD_DEVICES_MAX: usize = 128;
+/// Compute slices of one GPU: seven of any until now.
+pub const SLICES_MAX: u32 = 64;
 /// Bytes of any identifier.
 pub const ID_BYTES_MAX: usize = 96;
 /// Bytes of a descriptive text: model, serial, label.

@@ -188,6 +188,23 @@ pub struct Hold {
     pub devices: Vec<String>,
     #[prost(uint64, tag = "10")]
     pub every_ms: u64,
+    #[prost(message, repeated, tag = "11")]
+    pub shares: Vec<HoldShare>,
+}
+
+/// A part of a device that several hold at the same time.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct HoldShare {
+    #[prost(string, tag = "1")]
+    pub device: String,
+    #[prost(string, tag = "2")]
+    pub id: String,
+    #[prost(string, tag = "3")]
+    pub instance: String,
+    #[prost(uint32, tag = "4")]
+    pub slices: u32,
+    #[prost(uint32, tag = "5")]
+    pub of: u32,
 }
 
 /// What a witness tells. Append only.
@@ -216,6 +233,10 @@ pub enum Witness {
     Poll = 2,
     /// A file that a person or a program keeps.
     File = 3,
+    /// Kubernetes' kubelet, asked now and then.
+    Kubelet = 4,
+    /// The files of jobs by GPU that hooks keep for dcgm-exporter, looked at now and then.
+    JobFiles = 5,
 }
 
 /// What happened at the sender. Append only.

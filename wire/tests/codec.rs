@@ -296,6 +296,7 @@ fn holds_travel_beside_readings() {
                 project: Some(ProjectId::new("ignite-llm").expect("fine")),
                 user: None,
                 devices: vec![SubjectId::new("GPU-7").expect("fine")],
+                shares: Vec::new(),
             },
         },
         witness: Witness::Hook,

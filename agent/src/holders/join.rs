@@ -110,7 +110,8 @@ impl Joiner<'_> {
             }
         }
         devices.sort_unstable();
-        Grant { project: project.ok(), user: UserId::new(user).ok(), devices }
+        let (project, user) = (project.ok(), UserId::new(user).ok());
+        Grant { project, user, devices, shares: Vec::new() }
     }
 
     /// Slurm numbers the lines of gres.conf; which device file that is, the configuration says
@@ -159,7 +160,10 @@ mod tests {
     /// Three GPUs, the driver found them backwards.
     fn gpus() -> Vec<Numbered> {
         let names = [("GPU-a", 0, 2), ("GPU-b", 1, 1), ("GPU-c", 2, 0)];
-        let one = |(name, index, minor)| Numbered { index, minor: Some(minor), gpu: gpu(name) };
+        let one = |(name, index, minor)| {
+            let (gpu, minor) = (gpu(name), Some(minor));
+            Numbered { index, minor, gpu, mig: None }
+        };
         names.map(one).to_vec()
     }
 

@@ -1,5 +1,5 @@
-//! Who holds the GPUs of this node: hooks' records and Slurm's own word become facts that travel
-//! with the batches.
+//! Who holds the GPUs of this node: what Slurm's hooks, Slurm itself, files and the kubelet tell
+//! becomes facts that travel with the batches. Slurm's two are here, the others in `watch`.
 //!
 //! # Invariants
 //! - A record is removed only when the spool has its fact on disk. Told twice is told once: the
@@ -13,6 +13,8 @@ mod folder;
 mod join;
 mod record;
 mod squeue;
+mod voice;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -27,14 +29,17 @@ use serde::Deserialize;
 use crate::clock::{Clock, Moment};
 use crate::probe;
 use crate::probe::numbers::{By, Numbered, Numbers};
-use crate::schedule::{Report, Tell};
+use crate::schedule::Tell;
 
 pub use filing::{Desk, Filing};
 pub use folder::leave;
 pub use record::{Edge, Record, When};
 
+pub use watch::{HoldsFileConfig, JobFilesConfig, KubeletConfig, WatchConfig, watchers};
+
 use join::{Joined, Joiner, Now};
 use squeue::{Job, State};
+use voice::{Gone, Voice};
 
 /// Where hooks leave records unless they are told otherwise.
 pub const FOLDER: &str = "/var/lib/bijli-agent/holds";
@@ -42,8 +47,6 @@ pub const FOLDER: &str = "/var/lib/bijli-agent/holds";
 const FACTS_MAX: usize = 64;
 /// The folder is looked into so often.
 const EACH: Millis = Millis::new(1_000);
-/// Words that are remembered, so that each is said once.
-const SAID_MAX: usize = 256;
 /// A job's GPUs are told again after so long, should the batch that had them be lost.
 const AGAIN: Millis = Millis::new(600_000);
 
@@ -111,15 +114,11 @@ pub struct Holders {
     clock: Clock,
     numbers: Arc<Numbers>,
     desk: Arc<Desk>,
-    tell: Tell,
+    voice: Voice,
     polled: Option<Moment>,
     /// Jobs by their begin whose GPUs were told, what they were, and when.
     told: BTreeMap<(String, i64), (State, Moment)>,
     over: BTreeSet<(String, i64)>,
-    /// What stands in the way of each witness.
-    troubles: BTreeMap<&'static str, String>,
-    /// What cannot be joined, told once.
-    said: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Holders {
@@ -127,9 +126,6 @@ impl std::fmt::Debug for Holders {
         f.debug_struct("Holders").field("config", &self.config).finish_non_exhaustive()
     }
 }
-
-/// Nobody listens any more.
-struct Gone;
 
 impl Holders {
     #[must_use]
@@ -141,12 +137,10 @@ impl Holders {
             clock,
             numbers: Arc::clone(&context.numbers),
             desk: Arc::default(),
-            tell,
+            voice: Voice::new(tell),
             polled: None,
             told: BTreeMap::new(),
             over: BTreeSet::new(),
-            troubles: BTreeMap::new(),
-            said: BTreeSet::new(),
         }
     }
 
@@ -162,7 +156,7 @@ impl Holders {
     pub fn start(mut self) -> std::io::Result<()> {
         let run = move || {
             let opened = folder::open(&self.config.holds_dir);
-            drop(self.take_outcome("records", opened.map_err(|e| e.to_string())));
+            drop(self.voice.take_outcome("records", opened.map_err(|e| e.to_string())));
             while self.round().is_ok() {
                 self.clock.sleep(EACH);
             }
@@ -188,9 +182,9 @@ impl Holders {
         let listed = folder::list(&self.config.holds_dir, |path| desk.is_handed(path), FACTS_MAX);
         let paths = match listed {
             Ok(paths) => paths,
-            Err(e) => return self.take_outcome("records", Err(e.to_string())),
+            Err(e) => return self.voice.take_outcome("records", Err(e.to_string())),
         };
-        self.take_outcome("records", Ok(()))?;
+        self.voice.take_outcome("records", Ok(()))?;
         let (mut facts, mut records, mut news) = (Vec::new(), Vec::new(), Vec::new());
         for path in paths {
             let boot = self.boot.clone();
@@ -212,7 +206,7 @@ impl Holders {
             }
         }
         self.desk.hand(&records);
-        self.report(facts, records, news)
+        self.voice.report(facts, records, news)
     }
 
     fn poll(&mut self, gpus: &[Numbered]) -> Result<(), Gone> {
@@ -222,9 +216,9 @@ impl Holders {
             ask::squeue(&self.config, &self.node).and_then(|json| squeue::read(&json, &self.node));
         let jobs = match answer {
             Ok(jobs) => jobs,
-            Err(words) => return self.take_outcome("squeue", Err(words)),
+            Err(words) => return self.voice.take_outcome("squeue", Err(words)),
         };
-        self.take_outcome("squeue", Ok(()))?;
+        self.voice.take_outcome("squeue", Ok(()))?;
         let (mut facts, mut news) = (Vec::new(), Vec::new());
         for job in &jobs {
             if let Some(Joined { hold, troubles }) = self.polled(job, gpus, at, now) {
@@ -241,9 +235,9 @@ impl Holders {
         facts.push(Hold { fact, witness: Witness::Poll, cluster: join::cluster(""), at });
         if facts.len() > bijli_wire::limits::HOLDS_MAX {
             let words = format!("{} jobs at once are more than a batch can tell", facts.len());
-            return self.take_outcome("squeue", Err(words));
+            return self.voice.take_outcome("squeue", Err(words));
         }
-        self.report(facts, Vec::new(), news)
+        self.voice.report(facts, Vec::new(), news)
     }
 
     fn polled(
@@ -275,45 +269,5 @@ impl Holders {
             }
         };
         Joiner { config: &self.config, gpus }.polled(job, at, is_known)
-    }
-
-    /// Notes what a witness complains of, once per change.
-    fn take_outcome(
-        &mut self,
-        witness: &'static str,
-        outcome: Result<(), String>,
-    ) -> Result<(), Gone> {
-        let before = self.troubles.get(witness);
-        let words = match outcome {
-            Ok(()) if before.is_none() => return Ok(()),
-            Ok(()) => {
-                self.troubles.remove(witness);
-                format!("{witness}: answers again")
-            }
-            Err(words) if before == Some(&words) => return Ok(()),
-            Err(words) => {
-                self.troubles.insert(witness, words.clone());
-                format!("{witness}: {words}; what is held goes on")
-            }
-        };
-        self.report(Vec::new(), Vec::new(), vec![(EventKind::WitnessChanged, words)])
-    }
-
-    fn report(
-        &mut self,
-        facts: Vec<Hold>,
-        records: Vec<PathBuf>,
-        mut news: Vec<(EventKind, String)>,
-    ) -> Result<(), Gone> {
-        if self.said.len() > SAID_MAX {
-            self.said.clear();
-        }
-        news.retain(|(kind, words)| {
-            *kind == EventKind::WitnessChanged || self.said.insert(words.clone())
-        });
-        if facts.is_empty() && news.is_empty() {
-            return Ok(());
-        }
-        if (self.tell)(Report::Held { facts, records, news }) { Ok(()) } else { Err(Gone) }
     }
 }

@@ -383,7 +383,7 @@ pub fn boot_id() -> String {
 ///
 /// Stable for ever: a changed epoch is booked as a reset.
 #[must_use]
-fn epoch(parts: &[&str]) -> u64 {
+pub(crate) fn epoch(parts: &[&str]) -> u64 {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);

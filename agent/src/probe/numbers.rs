@@ -15,6 +15,26 @@ pub struct Numbered {
     /// `None`: the driver does not tell.
     pub minor: Option<u32>,
     pub gpu: SubjectId,
+    /// `None`: it is not split.
+    pub mig: Option<Mig>,
+}
+
+/// A GPU that is split into instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mig {
+    /// Compute slices of the whole GPU: as many instances as it can have at most.
+    pub of: u32,
+    pub instances: Vec<Instance>,
+}
+
+/// A MIG device: a compute instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub id: SubjectId,
+    /// The number of its GPU instance, of its GPU.
+    pub gi: u32,
+    /// Compute slices.
+    pub slices: u32,
 }
 
 /// Which number is meant.
@@ -67,7 +87,7 @@ mod tests {
     fn a_minor_number_is_no_index() {
         let gpu = |name: &str| SubjectId::new(name).expect("a name");
         let gpus = [("a", 0, Some(1)), ("b", 1, Some(0)), ("c", 2, None)]
-            .map(|(name, index, minor)| Numbered { index, minor, gpu: gpu(name) });
+            .map(|(name, index, minor)| Numbered { index, minor, gpu: gpu(name), mig: None });
         for (by, number, expected) in [
             (By::Minor, 0, Some("b")),
             (By::Minor, 1, Some("a")),

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bijli_wire::{NodeId, ProjectId, SubjectId, UtcMillis};
 
 use crate::rules::{ALLOCATION_DEVICES_MAX, ALLOCATION_ID_BYTES_MAX, ALLOCATION_TEXT_BYTES_MAX};
+use crate::share::{Among, Slot};
 use crate::witnessed::Witnessed;
 
 /// What an allocation grants.
@@ -133,18 +134,24 @@ impl Target {
 }
 
 /// The holds of one target.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Line {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Line<P = ProjectId> {
     /// By start and allocation; the end is exclusive, `i64::MAX` while it runs.
-    holds: BTreeMap<(i64, String), (i64, ProjectId)>,
+    holds: BTreeMap<(i64, String), (i64, P)>,
     /// Starts of the holds without an end, which reach any later time.
     running: BTreeSet<(i64, String)>,
     /// No hold with an end was ever longer than this; how far back a search must go.
     longest: i64,
 }
 
-impl Line {
-    pub(crate) fn insert(&mut self, from: i64, to: i64, id: &str, project: &ProjectId) {
+impl<P> Default for Line<P> {
+    fn default() -> Self {
+        Self { holds: BTreeMap::new(), running: BTreeSet::new(), longest: 0 }
+    }
+}
+
+impl<P: Clone> Line<P> {
+    pub(crate) fn insert(&mut self, from: i64, to: i64, id: &str, project: &P) {
         let key = (from, id.to_owned());
         if to == i64::MAX {
             self.running.insert(key.clone());
@@ -165,7 +172,7 @@ impl Line {
     }
 
     /// Start, id, end and project of every hold that touches `[start, end)`, by start, uncut.
-    pub(crate) fn reaching(&self, start: i64, end: i64) -> Vec<(i64, &str, i64, &ProjectId)> {
+    pub(crate) fn reaching(&self, start: i64, end: i64) -> Vec<(i64, &str, i64, &P)> {
         let back = start.saturating_sub(self.longest);
         let old = self.running.range(..(back, String::new()));
         let old = old.filter_map(|key| self.holds.get_key_value(key));
@@ -176,16 +183,15 @@ impl Line {
         reaching.map(|((from, id), (to, project))| (*from, id.as_str(), *to, project)).collect()
     }
 
-    /// When a hold ends; one without an end of its own, where the next one begins.
-    pub(crate) fn end_of(&self, from: i64, id: &str, to: i64) -> i64 {
-        if to != i64::MAX {
-            return to;
-        }
+    /// Where the next hold after one begins; `i64::MAX`: there is none.
+    pub(crate) fn next_after(&self, from: i64, id: &str) -> i64 {
         let key = (from, id.to_owned());
         let later = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
-        self.holds.range(later).next().map_or(to, |((from, _), _)| *from)
+        self.holds.range(later).next().map_or(i64::MAX, |((from, _), _)| *from)
     }
+}
 
+impl Line {
     /// Every hold that touches `[start, end)`, by start.
     fn within(&self, start: i64, end: i64) -> Vec<(Hold<'_>, &str)> {
         let cut = |(from, id, to, project): (i64, _, i64, _)| {
@@ -201,6 +207,12 @@ pub(crate) struct Hold<'a> {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) project: &'a ProjectId,
+}
+
+impl<'a> From<Hold<'a>> for Slot<'a> {
+    fn from(hold: Hold<'a>) -> Self {
+        Self { from: hold.from, to: hold.to, among: Among::whole(hold.project) }
+    }
 }
 
 /// A stretch of time whose intervals a fact has touched.
@@ -330,13 +342,13 @@ impl Holdings {
         node: &NodeId,
         start: i64,
         end: i64,
-    ) -> Vec<Hold<'_>> {
+    ) -> Vec<Slot<'_>> {
         let narrow = self.line_within(&Target::Device(device.clone()), start, end);
         let wide = self.line_within(&Target::Node(node.clone()), start, end);
         // What was put goes before what was witnessed of the same device, and both before a hold
         // of the whole node.
         let witnessed = self.witnessed.of_device(device, node, start, end);
-        flatten(&[narrow, witnessed, wide])
+        flatten(&[slots(narrow), witnessed, slots(wide)])
     }
 
     /// Where holds of a device or of its node begin or end strictly inside `[start, end)`: offsets
@@ -362,8 +374,8 @@ impl Holdings {
     }
 
     /// Who held a node as a whole in `[start, end)`.
-    pub(crate) fn of_node(&self, node: &NodeId, start: i64, end: i64) -> Vec<Hold<'_>> {
-        flatten(&[self.line_within(&Target::Node(node.clone()), start, end)])
+    pub(crate) fn of_node(&self, node: &NodeId, start: i64, end: i64) -> Vec<Slot<'_>> {
+        flatten(&[slots(self.line_within(&Target::Node(node.clone()), start, end))])
     }
 
     fn line_within(&self, target: &Target, start: i64, end: i64) -> Vec<Hold<'_>> {
@@ -388,20 +400,26 @@ fn span(allocation: &Allocation) -> Touched {
 
 /// Holds in order of rank become one line of time: at every moment the highest rank counts, and
 /// within a rank the one that started first.
-fn flatten<'a>(ranks: &[Vec<Hold<'a>>]) -> Vec<Hold<'a>> {
+fn flatten<'a>(ranks: &[Vec<Slot<'a>>]) -> Vec<Slot<'a>> {
     let all = || ranks.iter().flatten();
-    let mut edges: Vec<i64> = all().flat_map(|hold| [hold.from, hold.to]).collect();
+    let mut edges: Vec<i64> = all().flat_map(|slot| [slot.from, slot.to]).collect();
     edges.sort_unstable();
     edges.dedup();
-    let mut line: Vec<Hold<'a>> = Vec::new();
+    let mut line: Vec<Slot<'a>> = Vec::new();
     for (from, to) in edges.iter().zip(edges.iter().skip(1)) {
-        let Some(hold) = all().find(|hold| hold.from <= *from && *to <= hold.to) else { continue };
+        let Some(slot) = all().find(|slot| slot.from <= *from && *to <= slot.to) else { continue };
         match line.last_mut() {
-            Some(last) if last.to == *from && last.project == hold.project => last.to = *to,
-            Some(_) | None => line.push(Hold { from: *from, to: *to, project: hold.project }),
+            Some(last) if last.to == *from && last.among == slot.among => last.to = *to,
+            Some(_) | None => {
+                line.push(Slot { from: *from, to: *to, among: slot.among.clone() });
+            }
         }
     }
     line
+}
+
+fn slots(holds: Vec<Hold<'_>>) -> Vec<Slot<'_>> {
+    holds.into_iter().map(Slot::from).collect()
 }
 
 #[cfg(test)]
@@ -435,7 +453,7 @@ mod tests {
         let (device, node) = (SubjectId::new("G0"), NodeId::new("n1"));
         let (device, node) = (device.expect("a name"), node.expect("a name"));
         let holds = holdings.of_device(&device, &node, start, end);
-        holds.iter().map(|h| (h.from, h.to, h.project.to_string())).collect()
+        holds.iter().map(|slot| (slot.from, slot.to, slot.among.to_string())).collect()
     }
 
     #[test]

@@ -4,23 +4,28 @@
 //! - What is held follows from the set of facts alone, never from the order in which they came;
 //!   the same fact told again changes nothing.
 //! - A node's facts count for devices of that node only.
-//! - At no moment has a device two holders. Of several jobs that have it, the one that began last
-//!   has it; a job whose end nobody told ends where the next one begins on that device.
+//! - At no moment has a device two holders, unless a witness told them as shares of it; and then
+//!   no share has two. Of several jobs that have it, the one that began last has it; a job whose
+//!   end nobody told ends where the next one begins on that device or share.
 //! - An allocation that was put by hand or by a scheduler is in `allocation.rs` and goes before.
 //!
 //! The rules are in `docs/attribution.md`, in words.
 
+mod claims;
 mod job;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bijli_wire::hold::{Fact, Hold as HoldFact};
+use bijli_wire::hold::{Fact, Hold as HoldFact, Share};
+use bijli_wire::message::Witness;
 use bijli_wire::{ClusterId, JobId, NodeId, ProjectId, SubjectId, UtcMillis};
 use serde::{Deserialize, Serialize};
 
-use self::job::{End, Job, Run, Start};
-use crate::allocation::{Allocation, Hold, Holds, Line, Touched};
+use self::claims::{Claims, Span};
+use self::job::{Job, Run};
+use crate::allocation::{Allocation, Holds, Touched};
 use crate::rules::{JOBS_PER_NODE_MAX, TIMES_PER_JOB_MAX};
+use crate::share::Slot;
 
 /// What telling a fact led to. Append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ struct Key {
     job: JobId,
 }
 
-/// When a scheduler was last asked for everything on a node, and how often it is.
+/// When a witness was last asked for everything on a node, and how often it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Look {
     last: i64,
@@ -53,13 +58,12 @@ struct Look {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Witnessed {
     jobs: BTreeMap<Key, Job>,
-    looks: BTreeMap<NodeId, Look>,
+    looks: BTreeMap<(NodeId, Witness), Look>,
     /// By node the jobs whose end depends on further looks.
     watched: BTreeMap<NodeId, BTreeSet<Key>>,
     /// Jobs of each node.
     counts: BTreeMap<NodeId, usize>,
-    /// By node and device: the runs that have it.
-    lines: BTreeMap<(NodeId, SubjectId), Line>,
+    claims: Claims,
 }
 
 impl Witnessed {
@@ -72,7 +76,7 @@ impl Witnessed {
         let at = told.at.get();
         let job = match &told.fact {
             Fact::Looked { every } => {
-                let look = self.looks.entry(node.clone()).or_default();
+                let look = self.looks.entry((node.clone(), told.witness)).or_default();
                 if at <= look.last {
                     return (HoldVerdict::Unchanged, None);
                 }
@@ -87,7 +91,7 @@ impl Witnessed {
         }
         let mut known = self.take(&key);
         let before = known.held.clone();
-        known.add(&told.fact, at);
+        known.add(told);
         self.put(key, known, &before)
     }
 
@@ -121,13 +125,14 @@ impl Witnessed {
         })
     }
 
-    fn looked(&self, key: &Key) -> Option<i64> {
-        self.looks.get(&key.node).map(|look| look.last)
+    /// When the witness that is asked for a job was last asked, and how often it is.
+    fn look_for(&self, key: &Key, job: &Job) -> Option<&Look> {
+        self.looks.get(&(key.node.clone(), job.asked()?))
     }
 
     /// Puts a job back, with the lines that follow from it now.
     fn put(&mut self, key: Key, mut job: Job, before: &[Placed]) -> (HoldVerdict, Option<Touched>) {
-        let looked = self.looked(&key);
+        let looked = self.look_for(&key, &job).map(|look| look.last);
         let after = job.placed(looked);
         if job.is_watched(looked) {
             self.watched.entry(key.node.clone()).or_default().insert(key.clone());
@@ -136,15 +141,13 @@ impl Witnessed {
         }
         let mut touched = None;
         if before != after.as_slice() {
-            let id = key.id();
             let differs = |one: &&Placed, others: &[Placed]| !others.contains(one);
             for gone in before.iter().filter(|one| differs(one, &after)) {
-                self.each_line(&key.node, gone, |line| line.remove(gone.from, &id));
+                self.take_off(&key, gone);
                 touched = earliest(touched, Some(gone.touched()));
             }
             for new in after.iter().filter(|one| differs(one, before)) {
-                let add = |line: &mut Line| line.insert(new.from, new.to, &id, &new.project);
-                self.each_line(&key.node, new, add);
+                self.place(&key, new);
                 touched = earliest(touched, Some(new.touched()));
             }
         }
@@ -163,15 +166,33 @@ impl Witnessed {
         }
     }
 
-    fn each_line(&mut self, node: &NodeId, placed: &Placed, change: impl Fn(&mut Line)) {
-        for device in &placed.devices {
-            let key = (node.clone(), device.clone());
-            let line = self.lines.entry(key.clone()).or_default();
-            change(line);
-            if line.is_empty() {
-                self.lines.remove(&key);
+    fn place(&mut self, key: &Key, placed: &Placed) {
+        let id = key.id();
+        let span = placed.span(&id);
+        if let Some(project) = &placed.project {
+            for device in &placed.devices {
+                self.claims.insert_whole(&key.node, device, span, project);
             }
         }
+        for share in &placed.shares {
+            self.claims.insert_share(&key.node, share, span, &placed.project);
+        }
+    }
+
+    fn take_off(&mut self, key: &Key, placed: &Placed) {
+        let id = key.id();
+        for (device, share) in placed.places() {
+            self.claims.remove(&key.node, device, share, placed.span(&id));
+        }
+    }
+
+    /// When a run has let go of everything.
+    fn end_of(&self, key: &Key, placed: &Placed) -> i64 {
+        let id = key.id();
+        let ends = placed
+            .places()
+            .map(|(device, share)| self.claims.end_of(&key.node, device, share, placed.span(&id)));
+        ends.max().unwrap_or(placed.to)
     }
 
     /// Who held a device of a node in `[start, end)`: by time, without overlaps, cut to it.
@@ -181,29 +202,8 @@ impl Witnessed {
         node: &NodeId,
         start: i64,
         end: i64,
-    ) -> Vec<Hold<'_>> {
-        let Some(line) = self.lines.get(&(node.clone(), device.clone())) else { return Vec::new() };
-        // By start: of those that have a moment, the last one has it.
-        let claims: Vec<Hold<'_>> = line
-            .reaching(start, end)
-            .into_iter()
-            .map(|(from, id, to, project)| Hold { from, to: line.end_of(from, id, to), project })
-            .filter(|hold| hold.to > start)
-            .collect();
-        let edges: BTreeSet<i64> =
-            claims.iter().flat_map(|hold| [hold.from.max(start), hold.to.min(end)]).collect();
-        let mut holds: Vec<Hold<'_>> = Vec::new();
-        for (from, to) in edges.iter().zip(edges.iter().skip(1)) {
-            let has_it = |hold: &&Hold<'_>| hold.from <= *from && *to <= hold.to;
-            let Some(claim) = claims.iter().rev().find(has_it) else { continue };
-            match holds.last_mut() {
-                Some(last) if last.to == *from && last.project == claim.project => last.to = *to,
-                Some(_) | None => {
-                    holds.push(Hold { from: *from, to: *to, project: claim.project });
-                }
-            }
-        }
-        holds
+    ) -> Vec<Slot<'_>> {
+        self.claims.of_device(device, node, start, end)
     }
 
     /// Where runs that have a device begin or end strictly inside `[start, end)`.
@@ -214,51 +214,34 @@ impl Witnessed {
         start: i64,
         end: i64,
     ) -> Vec<i64> {
-        let Some(line) = self.lines.get(&(node.clone(), device.clone())) else { return Vec::new() };
-        let claims = line.reaching(start, end).into_iter();
-        let edges = claims.flat_map(|(from, _, to, _)| [from, to]);
-        edges.filter(|at| start < *at && *at < end).collect()
+        self.claims.edges_of_device(device, node, start, end)
     }
 
     /// What is held, as allocations, job by job.
     pub(crate) fn allocations(&self) -> impl Iterator<Item = Allocation> + '_ {
-        self.jobs.iter().flat_map(|(key, job)| {
-            let runs = job.runs(self.looked(key));
-            runs.into_iter().filter_map(|run| self.allocation(key, &run))
+        self.jobs.iter().flat_map(move |(key, job)| {
+            let look = self.look_for(key, job).copied();
+            let runs = job.runs(look.map(|look| look.last));
+            let every_s = look.unwrap_or_default().every_ms.div_ceil(1_000);
+            runs.into_iter().filter_map(move |run| self.allocation(key, &run, every_s))
         })
     }
 
-    fn allocation(&self, key: &Key, run: &Run<'_>) -> Option<Allocation> {
+    /// `None`: it has nothing, or nobody knows for whom.
+    fn allocation(&self, key: &Key, run: &Run<'_>, every_s: u64) -> Option<Allocation> {
         let grant = run.grant?;
         let placed = Placed::of(run)?;
+        let project = placed.project.clone()?;
         let id = key.id();
-        let ends = placed.devices.iter().map(|device| {
-            let line = self.lines.get(&(key.node.clone(), device.clone()));
-            line.map_or(placed.to, |line| line.end_of(placed.from, &id, placed.to))
-        });
-        let to = ends.max().unwrap_or(placed.to);
+        let to = self.end_of(key, &placed);
         let is_cut = placed.to == i64::MAX && to != i64::MAX;
-        let look = self.looks.get(&key.node);
-        let every_s = look.map_or(0, |look| look.every_ms.div_ceil(1_000));
-        let ended = match run.end {
-            End::Running if is_cut => "its end was not told: another job began there".to_owned(),
-            End::Running => "it runs".to_owned(),
-            End::Told => "ended as the epilog told".to_owned(),
-            End::Scheduler => "ended as the scheduler told, to the second".to_owned(),
-            End::LastSeen => {
-                format!("its end was not told: it was last seen then, looked for each {every_s} s")
-            }
-            End::Again => "its end was not told: it began again".to_owned(),
-        };
-        let began = match run.start {
-            Start::Told => "began as the prolog told",
-            Start::Scheduler => "began as the scheduler told, to the second",
-        };
+        let (began, ended) = run.words(is_cut, every_s);
         let user = grant.user.as_ref().map_or(String::new(), |user| format!(" of {user}"));
+        let shares = placed.shares.iter().map(|share| share.id.clone());
         Some(Allocation {
             id: format!("{id}/{}", placed.from),
-            project: placed.project,
-            holds: Holds::Devices(placed.devices),
+            project,
+            holds: Holds::Devices(placed.devices.iter().cloned().chain(shares).collect()),
             from: UtcMillis::new(placed.from),
             to: (to != i64::MAX).then(|| UtcMillis::new(to)),
             who: format!("{} on {}", key.cluster, key.node),
@@ -269,23 +252,15 @@ impl Witnessed {
     /// Forgets what ended before `horizon`: no interval that it touches can be derived again.
     pub(crate) fn release(&mut self, horizon: i64) {
         let is_over = |key: &Key, job: &Job| {
-            let id = key.id();
-            let is_past = |placed: &Placed| {
-                placed.devices.iter().all(|device| {
-                    let line = self.lines.get(&(key.node.clone(), device.clone()));
-                    let end = line.map(|line| line.end_of(placed.from, &id, placed.to));
-                    end.is_none_or(|end| end <= horizon)
-                })
-            };
+            let is_past = |placed: &Placed| self.end_of(key, placed) <= horizon;
             job.latest() <= horizon && job.held.iter().all(is_past)
         };
         let over = self.jobs.iter().filter(|(key, job)| is_over(key, job));
         let over: Vec<Key> = over.map(|(key, _)| key.clone()).collect();
         for key in over {
             let Some(job) = self.jobs.remove(&key) else { continue };
-            let id = key.id();
             for gone in &job.held {
-                self.each_line(&key.node, gone, |line| line.remove(gone.from, &id));
+                self.take_off(&key, gone);
             }
             self.unwatch(&key);
             if let Some(count) = self.counts.get_mut(&key.node) {
@@ -302,23 +277,38 @@ impl Key {
     }
 }
 
-/// A run that has devices for a project.
+/// A run that has devices or shares of devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Placed {
     from: i64,
     /// Exclusive; `i64::MAX` while it runs.
     to: i64,
-    project: ProjectId,
+    /// `None`: it has shares only, and whose they are is not known.
+    project: Option<ProjectId>,
     devices: Vec<SubjectId>,
+    shares: Vec<Share>,
 }
 
 impl Placed {
-    /// `None`: it has no project or no devices, or lasted no millisecond.
+    /// `None`: it has nothing, or whole devices for nobody who is known, or lasted no millisecond.
+    /// A share whose project is not known is one all the same: the others do not get it.
     fn of(run: &Run<'_>) -> Option<Self> {
-        let grant = run.grant.filter(|grant| !grant.devices.is_empty())?;
-        let project = grant.project.clone()?;
-        let (from, to) = (run.from, run.to);
-        (from < to).then(|| Self { from, to, project, devices: grant.devices.clone() })
+        let grant = run.grant?;
+        let project = grant.project.clone();
+        let devices = if project.is_some() { grant.devices.clone() } else { Vec::new() };
+        let (shares, from, to) = (grant.shares.clone(), run.from, run.to);
+        let has_any = !devices.is_empty() || !shares.is_empty();
+        (has_any && from < to).then_some(Self { from, to, project, devices, shares })
+    }
+
+    /// Each device, and the share of it where it is one.
+    fn places(&self) -> impl Iterator<Item = (&SubjectId, Option<&Share>)> {
+        let devices = self.devices.iter().map(|device| (device, None));
+        devices.chain(self.shares.iter().map(|share| (&share.device, Some(share))))
+    }
+
+    const fn span<'a>(&self, id: &'a str) -> Span<'a> {
+        Span { from: self.from, to: self.to, id }
     }
 
     /// It may also change what another job had before or after it.

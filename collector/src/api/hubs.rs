@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::Uri;
-use bijli_ledger::RULE_VERSION;
+use bijli_ledger::{Books, RULE_VERSION};
 use bijli_wire::{Millis, UtcMillis};
 use serde::Serialize;
 
@@ -30,6 +30,8 @@ pub(super) struct HubAnswer {
     interval_s: u64,
     close_after_s: u64,
     rule_version: u32,
+    /// How shared GPUs are split, from the first interval on.
+    share_policies: Vec<InForce>,
     /// The first interval that is closed.
     closed_from: Option<String>,
     /// Everything that starts before is closed.
@@ -42,6 +44,22 @@ pub(super) struct HubAnswer {
     /// Zero, or the program is wrong.
     imbalance_mj: String,
     faults: Vec<String>,
+}
+
+/// A policy for shared GPUs.
+#[derive(Debug, Serialize)]
+pub(super) struct InForce {
+    policy: &'static str,
+    /// `None`: nobody declared one, it is the usual one.
+    from: Option<String>,
+}
+
+/// The policies of a period.
+pub(super) fn share_policies(books: &Books, from: UtcMillis, to: UtcMillis) -> Vec<InForce> {
+    let policies = books.share_policies(from, to).into_iter();
+    let shown =
+        policies.map(|(from, policy)| InForce { policy: policy.word(), from: from.map(time) });
+    shown.collect()
 }
 
 pub(super) async fn list(State(state): State<Shared>, uri: Uri) -> Answer<Hubs> {
@@ -77,6 +95,7 @@ fn of(state: &Collector, hub: &Hub) -> HubAnswer {
         interval_s: seconds(rules.interval),
         close_after_s: seconds(rules.close_after),
         rule_version: RULE_VERSION,
+        share_policies: share_policies(&books, UtcMillis::ZERO, UtcMillis::new(i64::MAX)),
         closed_from: closed.map(|period| time(period.from)),
         closed_until: closed.map(|period| time(period.to)),
         booked_until: booked_until.map(time),

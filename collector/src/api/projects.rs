@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::amount::{Amount, ClassAmount, classes, time};
 use super::asked::{Asked, missing};
+use super::hubs::{InForce, share_policies};
 use super::past::Past;
 use super::query::Period;
 use super::{Answer, answer};
@@ -20,6 +21,8 @@ pub(super) struct ProjectsAnswer {
     to: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     as_of: Option<String>,
+    /// How shared GPUs were split.
+    share_policies: Vec<InForce>,
     projects: Vec<ProjectAnswer>,
     /// GPUs that nobody held.
     idle_unallocated: Amount,
@@ -36,6 +39,7 @@ pub(super) struct OneProject {
     to: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     as_of: Option<String>,
+    share_policies: Vec<InForce>,
     #[serde(flatten)]
     project: ProjectAnswer,
 }
@@ -87,6 +91,7 @@ pub(super) async fn list(asked: Asked) -> Answer<ProjectsAnswer> {
             from: time(from),
             to: time(to),
             as_of: as_of.map(|as_of| as_of.to_string()),
+            share_policies: share_policies(&hub.books(), from, to),
             projects: projects.iter().map(|(id, energy)| project(id, energy)).collect(),
             idle_unallocated: of(&Account::IdleUnallocated),
             host_overhead: of(&Account::HostOverhead),
@@ -127,9 +132,10 @@ pub(super) async fn one(asked: Asked) -> Answer<OneProject> {
             None if is_known() => ProjectEnergy::default(),
             None => return Err(missing("project", asked.name())),
         };
+        let share_policies = share_policies(&books, from, to);
         let (hub, project) = (hub.id.to_string(), project(&id, &energy));
         let as_of = as_of.map(|as_of| as_of.to_string());
-        Ok(OneProject { hub, from: time(from), to: time(to), as_of, project })
+        Ok(OneProject { hub, from: time(from), to: time(to), as_of, share_policies, project })
     })
     .await
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::library::{
     Answer, Ask, DriverNews, Field, GpuError, GpuLibrary, GpuReader, Identity, Told,
 };
+use crate::probe::numbers::Mig;
 
 #[derive(Clone, Debug)]
 pub(super) struct FakeGpu {
@@ -14,6 +15,7 @@ pub(super) struct FakeGpu {
     pub(super) fields: BTreeMap<Field, Answer<i64>>,
     pub(super) answers: BTreeMap<Ask, Answer<i64>>,
     pub(super) news: Vec<DriverNews>,
+    pub(super) mig: Option<Mig>,
 }
 
 impl FakeGpu {
@@ -77,6 +79,7 @@ impl FakeGpu {
             fields: fields.map(field).collect(),
             answers: answers.into_iter().map(|(ask, value)| (ask, Ok(value))).collect(),
             news: Vec::new(),
+            mig: None,
         }
     }
 
@@ -173,6 +176,11 @@ impl GpuLibrary for Opened {
 
     fn minor(&self, index: u32) -> Answer<u32> {
         Ok(index)
+    }
+
+    fn mig(&self, index: u32) -> Answer<Option<Mig>> {
+        let uuid = self.uuid(index)?;
+        self.0.gpu(&uuid).map(|gpu| gpu.mig)
     }
 
     fn open(self: Arc<Self>, uuid: &str) -> Answer<Box<dyn GpuReader>> {

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::probe::numbers::Mig;
+
 /// Why one question to a GPU had no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
@@ -38,6 +40,11 @@ pub trait GpuLibrary: Send + Sync {
     /// # Errors
     /// The driver's own words.
     fn minor(&self, index: u32) -> Answer<u32>;
+    /// What it is split into; `None`: it is whole.
+    ///
+    /// # Errors
+    /// The driver's own words.
+    fn mig(&self, index: u32) -> Answer<Option<Mig>>;
     /// The reader keeps the library open.
     ///
     /// # Errors

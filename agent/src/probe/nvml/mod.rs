@@ -109,7 +109,9 @@ fn look(library: &dyn GpuLibrary) -> Result<(String, Listed), GpuError> {
 fn numbered(library: &dyn GpuLibrary) -> Vec<Numbered> {
     let one = |index| {
         let gpu = library.uuid(index).ok().and_then(|uuid| SubjectId::new(&uuid).ok())?;
-        Some(Numbered { index, minor: library.minor(index).ok(), gpu })
+        // What a driver does not tell of instances, nobody can hold here.
+        let (minor, mig) = (library.minor(index).ok(), library.mig(index).ok().flatten());
+        Some(Numbered { index, minor, gpu, mig })
     };
     (0..library.count().unwrap_or(0)).filter_map(one).collect()
 }
@@ -234,6 +236,10 @@ impl Probe for NvmlProbe {
         let listed = self.session.library().ok().map(|library| look(&*library));
         let seen = match listed {
             Some(Ok((driver, (uuids, _)))) => {
+                // Instances come and go without a change of GPUs.
+                if let Ok(library) = self.session.library() {
+                    self.context.numbers.put(numbered(&*library));
+                }
                 self.is_outdated |= self.driver.as_ref() != Some(&driver);
                 self.is_outdated |= self.seen.as_ref() != Some(&uuids);
                 i64::try_from(uuids.len()).ok()

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bijli_wire::SubjectId;
 use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
@@ -12,6 +13,7 @@ use super::library::{
     Answer, Ask, DriverNews, Field, GpuError, GpuLibrary, GpuReader, Identity, Told,
 };
 use crate::probe::ProbeError;
+use crate::probe::numbers::{Instance, Mig};
 
 mod raw;
 
@@ -49,10 +51,35 @@ impl GpuLibrary for Library {
         self.nvml.device_by_index(index).and_then(|device| device.minor_number()).map_err(said)
     }
 
+    fn mig(&self, index: u32) -> Answer<Option<Mig>> {
+        let gpu = self.nvml.device_by_index(index).map_err(said)?;
+        match gpu.mig_mode().map_err(said) {
+            Err(GpuError::NotSupported) => return Ok(None),
+            Ok(mode) if mode.current == 0 => return Ok(None),
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        let of = gpu.mig_device_count().map_err(said)?;
+        // Places without an instance answer that there is none.
+        let there = (0..of).filter_map(|place| gpu.mig_device_by_index(place).ok());
+        let instances = there.map(|device| self.instance(&device)).collect::<Result<_, _>>()?;
+        Ok(Some(Mig { of, instances }))
+    }
+
     fn open(self: Arc<Self>, uuid: &str) -> Answer<Box<dyn GpuReader>> {
         let handle = Handle::of(&self.nvml.device_by_uuid(uuid).map_err(said)?);
         let news = News::register(&self.nvml, handle);
         Ok(Box::new(Gpu { library: self, handle, news }))
+    }
+}
+
+impl Library {
+    fn instance(&self, device: &Device<'_>) -> Answer<Instance> {
+        let uuid = device.uuid().map_err(said)?;
+        let slices = device.attributes().map_err(said)?.compute_instance_slice_count;
+        let id = SubjectId::new(&uuid).map_err(|error| GpuError::Other(error.to_string()))?;
+        let gi = raw::gpu_instance(&self.nvml, Handle::of(device))?;
+        Ok(Instance { id, gi, slices })
     }
 }
 

@@ -160,8 +160,19 @@ impl Books {
         let end = start.saturating_add(self.interval_ms);
         let diagram = self.diagrams.range(..=start).next_back().map(|(_, diagram)| diagram);
         let subjects = self.tenures().filter_map(|subject| input(subject, start, end)).collect();
+        let policy = self.share_policy(UtcMillis::new(start));
         let Self { index, holdings, calibrations, meterbook, .. } = self;
-        derive(&Inputs { start, end, diagram, subjects, index, holdings, calibrations, meterbook })
+        derive(&Inputs {
+            start,
+            end,
+            diagram,
+            subjects,
+            index,
+            holdings,
+            calibrations,
+            policy,
+            meterbook,
+        })
     }
 
     /// What is posted of an interval, flow by flow.

@@ -10,13 +10,15 @@
 //! - Entries, and what intervals are derived from, are kept for `Rules::keep`; older entries are
 //!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
-//! Facts are in this file, closing in `close`, questions in `query`, PUE in `figure`, what leaves
-//! say in `statement`, months in `period`, readings that a person typed in `typed`.
+//! Facts are in this file, closing in `close`, questions in `query`, policies for shared devices in
+//! `policies`, PUE in `figure`, where a subject is in `moves`, what leaves say in `statement`,
+//! months in `period`, readings that a person typed in `typed`.
 
 mod close;
 mod figure;
 mod moves;
 mod period;
+mod policies;
 mod query;
 mod statement;
 mod typed;
@@ -52,6 +54,7 @@ use crate::profile::Step;
 use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
 use crate::rules::{DEVICE_POWER_MW_MAX, NODE_POWER_MW_MAX, Rules};
+use crate::share::SharePolicy;
 use crate::subject::{Declared, RegisterHandle, SubjectState, Tenure};
 use crate::witnessed::HoldVerdict;
 
@@ -107,6 +110,8 @@ pub struct Books {
     interval_ms: i64,
     now: Option<i64>,
     diagrams: BTreeMap<i64, Diagram>,
+    /// How shared devices are split from each moment on.
+    share_policies: BTreeMap<i64, SharePolicy>,
     subjects: Vec<SubjectState>,
     /// Each subject where it is now.
     index: BTreeMap<SubjectId, u32>,
@@ -157,6 +162,7 @@ impl Books {
             interval_ms: i64::try_from(rules.interval.get()).expect("a day fits"),
             now: None,
             diagrams: BTreeMap::new(),
+            share_policies: BTreeMap::new(),
             subjects: Vec::new(),
             index: BTreeMap::new(),
             others: BTreeMap::new(),

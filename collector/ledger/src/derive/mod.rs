@@ -28,6 +28,7 @@ use crate::meterbook::MeterBook;
 use crate::profile::Cell;
 use crate::pue::{PueParts, Terms, Withheld};
 use crate::rules::REASONS_MAX;
+use crate::share::SharePolicy;
 
 /// One flow of an interval.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +102,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) index: &'a BTreeMap<SubjectId, u32>,
     pub(crate) holdings: &'a Holdings,
     pub(crate) calibrations: &'a Calibrations,
+    /// How shared devices are split.
+    pub(crate) policy: SharePolicy,
     /// What people read off meters; it counts where no agent has a reading.
     pub(crate) meterbook: &'a MeterBook,
 }

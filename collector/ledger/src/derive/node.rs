@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bijli_wire::{NodeId, ProjectId, SubjectKind};
+use bijli_wire::{NodeId, SubjectKind};
 
 use super::{Draft, Input, Inputs, Level, Reason};
 use crate::account::{Account, Share};
-use crate::allocation::Hold;
 use crate::calibration::Correction;
 use crate::class::{Activity, ByClass, Class};
 use crate::interpolate::Ramp;
 use crate::profile::{Cell, Step};
+use crate::share::{Party, SharePolicy, Slot};
 use crate::split::split;
 
 /// What the devices of a node show.
@@ -108,16 +108,16 @@ fn derive_node(
 /// what its register shows, corrected where it is calibrated.
 fn derive_gpu(inputs: &Inputs<'_>, gpu: &Input<'_>, cell: &Cell, draft: &mut Draft) -> ByClass {
     let account = Account::Gpu(gpu.id.clone());
-    let holds = inputs.holdings.of_device(gpu.id, gpu.node, inputs.start, inputs.end);
-    let mut held: Vec<(Hold<'_>, ByActivity)> =
-        holds.into_iter().map(|hold| (hold, ByActivity::default())).collect();
+    let slots = inputs.holdings.of_device(gpu.id, gpu.node, inputs.start, inputs.end);
+    let mut held: Vec<(Slot<'_>, ByActivity)> =
+        slots.into_iter().map(|slot| (slot, ByActivity::default())).collect();
     let mut free = ByActivity::default();
     for step in cell.steps() {
         cut_step(inputs.start, &step, &mut held, &mut free);
     }
     let free = free.iter().map(|(activity, energy)| (nobody(activity), *energy));
-    let held = held.iter().flat_map(|(hold, sums)| {
-        sums.iter().map(|(activity, energy)| (holder(hold.project, activity), *energy))
+    let held = held.iter().flat_map(|(slot, sums)| {
+        sums.iter().flat_map(|(activity, energy)| parts(slot, activity, energy, inputs.policy))
     });
     let mut uses: Vec<(Account, ByClass)> = free.chain(held).collect();
     let node = Account::Node(gpu.node.clone());
@@ -164,8 +164,27 @@ impl ByActivity {
     }
 }
 
-/// The parts of a step by hold. The cuts are those of one ramp, so they sum to the step.
-fn cut_step(start: i64, step: &Step, held: &mut [(Hold<'_>, ByActivity)], free: &mut ByActivity) {
+/// What each party had of the energy of a slot, class by class: split once, when all of the slot is
+/// summed up.
+fn parts(
+    slot: &Slot<'_>,
+    activity: Activity,
+    energy: &ByClass,
+    policy: SharePolicy,
+) -> Vec<(Account, ByClass)> {
+    let of_class = energy.iter().flat_map(|(class, millijoules)| {
+        let parts = slot.among.split(millijoules, policy).into_iter();
+        parts.map(move |(party, part)| (user(party, activity), ByClass::of(class, part)))
+    });
+    let mut parts: BTreeMap<Account, ByClass> = BTreeMap::new();
+    for (account, energy) in of_class {
+        parts.entry(account).or_default().add_all(&energy);
+    }
+    parts.into_iter().collect()
+}
+
+/// The parts of a step by slot. The cuts are those of one ramp, so they sum to the step.
+fn cut_step(start: i64, step: &Step, held: &mut [(Slot<'_>, ByActivity)], free: &mut ByActivity) {
     let at = |offset: u32| start.saturating_add(i64::from(offset));
     let ramp = Ramp { from: at(step.from), to: at(step.to), energy: step.energy };
     let mut done = ramp.from;
@@ -181,12 +200,18 @@ fn cut_step(start: i64, step: &Step, held: &mut [(Hold<'_>, ByActivity)], free: 
     free.add(step, ramp.between(done, ramp.to));
 }
 
-fn holder(project: &ProjectId, activity: Activity) -> Account {
-    let share = match activity {
-        Activity::Busy | Activity::Unknown => Share::GpuActive,
-        Activity::Idle => Share::GpuHeldIdle,
-    };
-    Account::Project(project.clone(), share)
+fn user(party: Party<'_>, activity: Activity) -> Account {
+    match (party, activity) {
+        (Party::Project(project), Activity::Busy | Activity::Unknown) => {
+            Account::Project(project.clone(), Share::GpuActive)
+        }
+        (Party::Project(project), Activity::Idle) => {
+            Account::Project(project.clone(), Share::GpuHeldIdle)
+        }
+        // Held and idle is not unallocated.
+        (Party::Unknown, _) => Account::Unattributed,
+        (Party::Nobody, activity) => nobody(activity),
+    }
 }
 
 const fn nobody(activity: Activity) -> Account {
@@ -196,12 +221,13 @@ const fn nobody(activity: Activity) -> Account {
     }
 }
 
-/// Milliseconds held, by account; what was not held is overhead. In order of accounts.
+/// Milliseconds held, by account; what was not held is overhead. In order of accounts. Those of a
+/// shared GPU are split as its energy is.
 ///
 /// GPUs that were not read in the interval have no time in it.
 fn host_weights(inputs: &Inputs<'_>, id: &NodeId, devices: &Devices<'_>) -> Vec<(Account, u64)> {
     let (start, end) = (inputs.start, inputs.end);
-    let lines: Vec<Vec<Hold<'_>>> = if devices.gpus.is_empty() {
+    let lines: Vec<Vec<Slot<'_>>> = if devices.gpus.is_empty() {
         vec![inputs.holdings.of_node(id, start, end)]
     } else {
         let of = |(gpu, _): &(&Input<'_>, &Cell)| {
@@ -212,12 +238,16 @@ fn host_weights(inputs: &Inputs<'_>, id: &NodeId, devices: &Devices<'_>) -> Vec<
     let mut weights: BTreeMap<Account, u64> = BTreeMap::new();
     for line in lines {
         let mut free = end.abs_diff(start);
-        for hold in line {
-            let held = hold.to.abs_diff(hold.from);
-            let account = Account::Project(hold.project.clone(), Share::Host);
-            let weight = weights.entry(account).or_default();
-            *weight = weight.saturating_add(held);
-            free = free.saturating_sub(held);
+        for slot in line {
+            let held = u128::from(slot.to.abs_diff(slot.from));
+            for (party, part) in slot.among.split(held, inputs.policy) {
+                let Party::Project(project) = party else { continue };
+                let part = u64::try_from(part).expect("a part of an interval's milliseconds");
+                let weight = weights.entry(Account::Project(project.clone(), Share::Host));
+                let weight = weight.or_default();
+                *weight = weight.saturating_add(part);
+                free = free.saturating_sub(part);
+            }
         }
         let rest = weights.entry(Account::HostOverhead).or_default();
         *rest = rest.saturating_add(free);

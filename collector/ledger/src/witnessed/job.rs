@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bijli_wire::hold::{Fact, Grant};
+use bijli_wire::hold::{Fact, Grant, Hold};
+use bijli_wire::message::Witness;
 use serde::{Deserialize, Serialize};
 
 use super::Placed;
@@ -21,6 +22,8 @@ pub(super) struct Job {
     ended: BTreeSet<i64>,
     /// By the scheduler's own time of the begin.
     polled: BTreeMap<i64, Polled>,
+    /// Who is asked for it, where somebody is.
+    asked: Option<Witness>,
     /// What follows, as it is in the lines.
     pub(super) held: Vec<Placed>,
 }
@@ -42,6 +45,36 @@ pub(super) struct Run<'a> {
     pub(super) grant: Option<&'a Grant>,
     pub(super) start: Start,
     pub(super) end: End,
+    asked: Option<Witness>,
+}
+
+impl Run<'_> {
+    /// How it is known when it began and ended, for people. `is_cut`: another began there.
+    pub(super) fn words(&self, is_cut: bool, every_s: u64) -> (String, String) {
+        let whose = match self.asked {
+            Some(Witness::File) => "as the file on the node told",
+            Some(Witness::Kubelet) => "as the kubelet told",
+            Some(Witness::JobFiles) => "as the files of jobs told",
+            Some(Witness::Poll | Witness::Hook | Witness::Unspecified) | None => {
+                "as the scheduler told, to the second"
+            }
+        };
+        let began = match self.start {
+            Start::Told => "began as the prolog told".to_owned(),
+            Start::Scheduler => format!("began {whose}"),
+        };
+        let ended = match self.end {
+            End::Running if is_cut => "its end was not told: another job began there".to_owned(),
+            End::Running => "it runs".to_owned(),
+            End::Told => "ended as the epilog told".to_owned(),
+            End::Scheduler => format!("ended {whose}"),
+            End::LastSeen => {
+                format!("its end was not told: it was last seen then, looked for each {every_s} s")
+            }
+            End::Again => "its end was not told: it began again".to_owned(),
+        };
+        (began, ended)
+    }
 }
 
 /// How it is known when it began.
@@ -75,8 +108,9 @@ struct Begin<'a> {
 }
 
 impl Job {
-    pub(super) fn add(&mut self, fact: &Fact, at: i64) {
-        match fact {
+    pub(super) fn add(&mut self, told: &Hold) {
+        let at = told.at.get();
+        match &told.fact {
             Fact::Began { grant, .. } => {
                 let known = self.began.entry(at).or_default();
                 // Two tellings of one moment: the same, whichever comes first.
@@ -92,6 +126,7 @@ impl Job {
                 polled.ended = polled.ended.max(Some(at));
             }
             Fact::Seen { began, grant, .. } => {
+                self.asked = self.asked.max(Some(told.witness));
                 let polled = self.polled.entry(began.get()).or_default();
                 polled.seen = polled.seen.max(Some(at));
                 if polled.grant < *grant {
@@ -100,6 +135,11 @@ impl Job {
             }
             Fact::Looked { .. } => {}
         }
+    }
+
+    /// Who is asked for it: a look of this witness that does not find it ends it.
+    pub(super) const fn asked(&self) -> Option<Witness> {
+        self.asked
     }
 
     /// How many times it was told of.
@@ -139,7 +179,8 @@ impl Job {
             // The prolog's devices are of this very node and moment.
             let told = begin.told.filter(|grant| grant.project.is_some() || polled.is_none());
             let start = if begin.told.is_some() { Start::Told } else { Start::Scheduler };
-            Run { from: begin.from, to, grant: told.or(polled), start, end }
+            let (from, grant, asked) = (begin.from, told.or(polled), self.asked);
+            Run { from, to, grant, start, end, asked }
         });
         runs.collect()
     }

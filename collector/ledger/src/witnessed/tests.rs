@@ -1,7 +1,7 @@
 //! Facts of witnesses: by table, in any order, and within bounds.
 
 use bijli_wire::Millis;
-use bijli_wire::hold::Grant;
+use bijli_wire::hold::{Grant, Instance};
 use bijli_wire::message::Witness;
 use proptest::prelude::*;
 
@@ -22,6 +22,7 @@ fn grant(project: &str, gpus: &[u32]) -> Grant {
         project: ProjectId::new(project).ok(),
         user: None,
         devices: gpus.iter().map(|number| gpu(*number)).collect(),
+        shares: Vec::new(),
     }
 }
 
@@ -69,7 +70,7 @@ fn books(facts: &[HoldFact]) -> Witnessed {
 /// Of one GPU: `from-to project`, joined by commas.
 fn line(books: &Witnessed, number: u32) -> String {
     let holds = books.of_device(&gpu(number), &node(), 0, DAY);
-    let words = |hold: &Hold<'_>| format!("{}-{} {}", hold.from, hold.to, hold.project);
+    let words = |slot: &Slot<'_>| format!("{}-{} {}", slot.from, slot.to, slot.among);
     holds.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
@@ -147,6 +148,91 @@ fn a_lost_end_is_where_the_next_job_begins_on_that_device() {
     check(&shared, 1, "10000-50000 a, 50000-60000 b, 60000-70000 a");
 }
 
+/// `G0::1` of GPU 0, or instance `M1` of it with three of seven slices, or `M1::0` in that.
+fn share(id: &str) -> Share {
+    let name = |id: &str| SubjectId::new(id).expect("a name");
+    let instance = id.starts_with('M').then(|| Instance {
+        id: name(id.split(':').next().unwrap_or(id)),
+        slices: 3,
+        of: 7,
+    });
+    Share { device: gpu(0), id: name(id), instance }
+}
+
+fn shared(at: i64, number: u32, since: i64, project: &str, shares: &[&str]) -> HoldFact {
+    let shares = shares.iter().map(|id| share(id)).collect();
+    let grant = Some(Grant { shares, ..grant(project, &[]) });
+    let told = Fact::Seen { job: job(number), began: UtcMillis::new(since), grant };
+    fact(at, Witness::Kubelet, told)
+}
+
+fn asked_kubelet(at: i64) -> HoldFact {
+    fact(at, Witness::Kubelet, Fact::Looked { every: Millis::new(10_000) })
+}
+
+#[test]
+fn what_is_told_as_shares_has_several_holders_at_a_time() {
+    let four = [
+        shared(90_000, 1, 10_000, "a", &["G0::0"]),
+        shared(90_000, 2, 20_000, "b", &["G0::1", "G0::2"]),
+        fact(
+            30_000,
+            Witness::Kubelet,
+            Fact::Ended { job: job(1), began: Some(UtcMillis::new(10_000)) },
+        ),
+    ];
+    check(&four, 0, "10000-20000 a, 20000-30000 a+2 b, 30000-86400000 2 b");
+    // Whose a share is need not be known for it to be one.
+    let unknown = [
+        shared(90_000, 1, 10_000, "a", &["G0::0"]),
+        shared(90_000, 2, 20_000, "no project", &["G0::1"]),
+    ];
+    check(&unknown, 0, "10000-20000 a, 20000-86400000 a+1 unknown");
+}
+
+/// Loss: the kubelet goes on listing a pod that has ended, and its GPU counts twice.
+#[test]
+fn of_two_that_have_one_share_the_one_that_began_last_has_it() {
+    let facts = [
+        shared(90_000, 1, 10_000, "a", &["M1"]),
+        shared(90_000, 2, 20_000, "b", &["M1"]),
+        shared(90_000, 3, 15_000, "c", &["M2"]),
+    ];
+    check(&facts, 0, "10000-15000 a, 15000-20000 a+c, 20000-86400000 b+c");
+}
+
+#[test]
+fn whole_shares_and_instances_exclude_each_other_by_who_began_last() {
+    let whole =
+        [shared(90_000, 1, 10_000, "a", &["G0::0"]), began(20_000, 2, "b", &[0]), ended(30_000, 2)];
+    // The share's end was not told: it ends where another begins.
+    check(&whole, 0, "10000-20000 a, 20000-30000 b");
+    let lost = [began(10_000, 1, "a", &[0]), shared(90_000, 2, 20_000, "b", &["M1"])];
+    check(&lost, 0, "10000-20000 a, 20000-86400000 b");
+    let mixed = [
+        shared(90_000, 1, 10_000, "a", &["G0::0"]),
+        shared(90_000, 2, 20_000, "b", &["M1::0"]),
+        shared(90_000, 3, 30_000, "c", &["M1::1"]),
+    ];
+    check(&mixed, 0, "10000-20000 a, 20000-30000 b, 30000-86400000 b+c");
+}
+
+/// Loss: one witness does not find what only another one tells, and ends it.
+#[test]
+fn a_look_ends_only_what_the_same_witness_has_seen() {
+    let facts = [
+        shared(30_000, 1, 10_000, "a", &["G0::0"]),
+        asked_kubelet(30_000),
+        seen(40_000, 2, 15_000, "b", &[1]),
+        looked(40_000),
+        looked(70_000),
+    ];
+    check(&facts, 0, "10000-86400000 a");
+    check(&facts, 1, "15000-40000 b");
+    let asked: Vec<HoldFact> = facts.iter().cloned().chain([asked_kubelet(60_000)]).collect();
+    check(&asked, 0, "10000-30000 a");
+}
+
 #[test]
 fn without_a_project_or_devices_nobody_holds() {
     check(&[began(10_000, 1, "no project", &[0]), ended(20_000, 1)], 0, "");
@@ -221,14 +307,18 @@ fn nobody_fills_memory_with_jobs_or_times() {
 
 fn any_fact() -> impl Strategy<Value = HoldFact> {
     let gpus = proptest::sample::subsequence(vec![0_u32, 1, 2], 0..=3);
-    (0_u32..5, 1_i64..40, 0_u32..3, 0_i64..8, gpus).prop_map(|(kind, at, number, since, gpus)| {
+    (0_u32..7, 1_i64..40, 0_u32..3, 0_i64..8, gpus).prop_map(|(kind, at, number, since, gpus)| {
         let (at, since) = (at.saturating_mul(3_000), since.saturating_mul(15_000));
         let project = ["a", "b", "c"][usize::try_from(number).expect("few")];
+        let shares = [&["G0::0"][..], &["G0::1", "M1"], &["M2::0", "M2::1"]];
+        let shares = shares[usize::try_from(since / 15_000 % 3).expect("few")];
         match kind {
             0 => began(at, number, project, &gpus),
             1 => ended(at, number),
             2 => seen(at.max(since), number, since, project, &gpus),
             3 => over(at.max(since), number, since),
+            4 => shared(at.max(since), number, since, project, shares),
+            5 => asked_kubelet(at),
             _ => looked(at),
         }
     })
@@ -297,8 +387,8 @@ fn books_of(books: &Witnessed, end: i64) -> Vec<Moments> {
         let holds = books.of_device(&gpu(number), &node(), 0, end);
         let at = |second: i64| {
             let at = i64::saturating_mul(second, 1_000);
-            let has_it = |hold: &&Hold<'_>| hold.from <= at && at < hold.to;
-            holds.iter().find(has_it).map(|hold| hold.project.to_string())
+            let has_it = |slot: &&Slot<'_>| slot.from <= at && at < slot.to;
+            holds.iter().find(has_it).map(|slot| slot.among.to_string())
         };
         (0..150).map(at).collect()
     };

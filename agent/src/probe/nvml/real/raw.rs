@@ -161,6 +161,13 @@ pub(super) fn margin_celsius(library: &Nvml, handle: Handle) -> Answer<i64> {
     Ok(i64::from(place.marginTemperature))
 }
 
+/// The number of the GPU instance that a MIG device is in.
+pub(super) fn gpu_instance(library: &Nvml, handle: Handle) -> Answer<u32> {
+    let mut number = 0;
+    call!(library, nvmlDeviceGetGpuInstanceId, handle.0, &raw mut number)?;
+    Ok(number)
+}
+
 pub(super) fn clock_reasons(library: &Nvml, handle: Handle) -> Answer<i64> {
     let mut bits = 0;
     call!(library, nvmlDeviceGetCurrentClocksEventReasons, handle.0, &raw mut bits)?;
