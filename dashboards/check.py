@@ -13,14 +13,17 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PANELS_MAX = 20
-UNITS = {"none", "short", "watt", "joule", "kwatth", "celsius", "percentunit", "s", "bytes"}
-VARIABLES = {"hub", "datasource", "__range", "__rate_interval", "__interval"}
+UNITS = {"none", "short", "watt", "joule", "kwatth", "celsius", "percentunit", "s", "bytes", "volt", "hertz", "dateTimeAsIso"}
+GIVEN = {"__range", "__rate_interval", "__interval"}
 SECTIONS = ["What it means", "Who is affected", "Is energy being lost?", "First look", "What to do", "When it resolves", "False alarms known"]
 METRIC = re.compile(r"(?<![A-Za-z0-9_])bijli_[a-z0-9_]+(?!\.ya?ml)\b")
 # Counters of the closed books move once in 15 minutes, so a rate over less than an hour would show steps that are not there.
 BOOK_RANGE = {"1h", "$__range"}
 FAST_RANGE = {"$__rate_interval", "$__range"}
-BOOKED = re.compile(r"bijli_(facility|project|idle|host_overhead|unattributed)_")
+BOOKED = re.compile(r"bijli_(facility|project|idle|host_overhead|unattributed|ledger)_")
+CLOSED = re.compile(r"bijli_(facility|project|idle|host_overhead|unattributed|pue|ledger)_")
+OWN = re.compile(r"bijli_(collector|agent)_")
+HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
 
 
 def grid_findings(panels):
@@ -36,20 +39,24 @@ def grid_findings(panels):
                 yield f"grid: {one.get('title')!r} overlaps {other.get('title')!r}"
 
 
-def expr_findings(expr, metrics):
+def is_exported(name, metrics):
+    return name in metrics or HISTOGRAM.sub("", name) in metrics
+
+
+def expr_findings(expr, metrics, variables):
     used = METRIC.findall(expr)
     if not used:
         yield "query: names no metric of bijli"
     for name in used:
-        if name not in metrics:
+        if not is_exported(name, metrics):
             yield f"metric: {name} is not exported"
     for name in re.findall(r"\$\{?(\w+)", expr):
-        if name not in VARIABLES:
+        if name not in variables | GIVEN:
             yield f"variable: ${name} does not exist on the page"
     if expr.count("(") != expr.count(")") or expr.count("{") != expr.count("}"):
         yield "query: brackets do not match"
     for name, matchers in re.findall(r"(bijli_\w+)(\{[^}]*\})?", expr):
-        if 'hub="$hub"' not in matchers:
+        if 'hub="$hub"' not in matchers and 'hub=~"$hub"' not in matchers:
             yield f"hub: {name} is not limited to the hub of the page"
     for name in re.findall(r"(bijli_\w+_total)\b", expr):
         ranges = re.findall(r"(?:rate|increase)\(" + name + r"(?:\{[^}]*\})?\[([^\]]+)\]", expr)
@@ -59,11 +66,20 @@ def expr_findings(expr, metrics):
         elif not set(ranges) <= allowed:
             yield f"range: {name} over {ranges}, allowed {sorted(allowed)}"
     for name in re.findall(r"(?:rate|increase)\((bijli_\w+)", expr):
-        if not name.endswith("_total"):
+        if not name.endswith("_total") and not HISTOGRAM.search(name):
             yield f"counter: {name} is no counter, but is inside rate or increase"
 
 
-def panel_findings(panel, metrics):
+def books_findings(where, panel):
+    """Whether the title says which numbers are of closed books and which are as read."""
+    names = {n for t in panel.get("targets", []) for n in METRIC.findall(t.get("expr", "")) if not OWN.match(n)}
+    books = sorted({"closed" if CLOSED.match(name) else "live" for name in names})
+    said = re.search(r" \(((?:closed|live|, )+)\)$", where)
+    if (said.group(1) if said else "") != ", ".join(books):
+        yield f"books: the title of {where} must say ({', '.join(books)})"
+
+
+def panel_findings(panel, metrics, variables):
     where = panel.get("title") or f"panel {panel.get('id')}"
     if not panel.get("title"):
         yield f"title: panel {panel.get('id')} has none"
@@ -88,13 +104,14 @@ def panel_findings(panel, metrics):
     for holder in [panel, *panel.get("targets", [])]:
         if holder.get("datasource", {}).get("uid") != "${datasource}":
             yield f"datasource: {where} does not use the variable"
+    yield from books_findings(where, panel)
     refs = [t.get("refId") for t in panel.get("targets", [])]
     if len(set(refs)) != len(refs):
         yield f"query: {where} uses a refId twice"
     for target in panel.get("targets", []):
         if not target.get("legendFormat"):
             yield f"legend: {where} has none"
-        yield from (f"{finding} ({where})" for finding in expr_findings(target.get("expr", ""), metrics))
+        yield from (f"{finding} ({where})" for finding in expr_findings(target.get("expr", ""), metrics, variables))
 
 
 def variable_findings(page):
@@ -113,13 +130,18 @@ def page_findings(page, metrics):
     if not re.fullmatch(r"bijli-[a-z-]{1,34}", page.get("uid", "")):
         yield "page: uid must be fixed and begin with bijli-"
     yield from variable_findings(page)
+    variables = {v.get("name") for v in page.get("templating", {}).get("list", [])}
     for name in METRIC.findall(json.dumps(page.get("templating", {}))):
         if name not in metrics:
             yield f"metric: {name} is not exported (variable)"
     panels = page.get("panels", [])
     shown = [p for p in panels if p.get("type") != "row"]
-    if not shown or panels[0].get("type") != "text":
-        yield "page: the first panel must be a text that says what the page answers"
+    first = panels[0].get("options", {}).get("content", "") if panels else ""
+    if "**This page answers**" not in first or "**It cannot answer**" not in first:
+        yield "page: the first panel must be a text that says what the page answers, and what it cannot"
+    notes = [note.get("expr", "") for note in page.get("annotations", {}).get("list", [])]
+    if not any(expr.startswith("bijli_ledger_closed_until_timestamp_seconds{hub") for expr in notes):
+        yield "page: no line says until when the books are closed"
     if len(shown) > PANELS_MAX:
         yield f"page: {len(shown)} panels, more than {PANELS_MAX}"
     for key in ("id", "title"):
@@ -130,15 +152,24 @@ def page_findings(page, metrics):
         yield "page: a row hides panels; rows are open here"
     yield from grid_findings(panels)
     for panel in shown:
-        yield from panel_findings(panel, metrics)
+        yield from panel_findings(panel, metrics, set(variables))
 
 
 def text_findings(name, text, metrics):
     """Every name of a metric in the text of a rules file, a test or a runbook; comments are left out."""
     uncommented = re.sub(r"(?m)^\s*#\s.*$", "", text) if name.endswith(".yml") else text
     for used in sorted(set(METRIC.findall(uncommented))):
-        if used not in metrics:
+        if not is_exported(used, metrics):
             yield f"metric: {used} is not exported"
+
+
+def reference_findings(name, page, uids, alerts):
+    """Links lead to a page that there is, and thresholds that name an alert name one that there is."""
+    text = json.dumps(page)
+    for uid in sorted(set(re.findall(r'"/d/([a-z-]+)', text)) - uids):
+        yield f"{name}: link: no page has the uid {uid}"
+    for alert in sorted(set(re.findall(r"\bBijli[A-Z]\w+", text)) - alerts):
+        yield f"{name}: alert: there is none named {alert}"
 
 
 def runbook_findings(rules, runbooks):
@@ -161,6 +192,9 @@ def all_findings(pages, texts, metrics):
     for name, text in sorted(texts.items()):
         yield from (f"{name}: {finding}" for finding in text_findings(name, text, metrics))
     rules = "\n".join(t for n, t in texts.items() if n.startswith("alerts/rules/"))
+    alerts = set(re.findall(r"(?m)^\s*- alert: (\w+)$", rules))
+    for name, page in sorted(pages.items()):
+        yield from reference_findings(name, page, set(uids), alerts)
     runbooks = {pathlib.Path(n).stem: t for n, t in texts.items() if n.startswith("docs/runbooks/")}
     yield from runbook_findings(rules, runbooks)
 
@@ -204,6 +238,11 @@ MUTANTS = {
     "editable": ("page", lambda p: p.update(editable=True)),
     "duplicate id": ("page", lambda p: panel_of(p, "stat").update(id=panel_of(p, "stat", 1)["id"])),
     "text panel moved": ("page", lambda p: p["panels"].reverse()),
+    "a link to nowhere": ("link", lambda p: p["panels"][2]["fieldConfig"]["defaults"].update(links=[{"title": "x", "url": "/d/bijli-nowhere?x"}])),
+    "an alert that is none": ("alert", lambda p: p["panels"][2].update(description=p["panels"][2]["description"] + " alert BijliNothing.")),
+    "closed books not said": ("books", lambda p: p["panels"][2].update(title="Interim PUE")),
+    "no line where the books end": ("page", lambda p: p["annotations"]["list"].pop()),
+    "what it cannot answer dropped": ("page", lambda p: p["panels"][0]["options"].update(content="**This page answers**: all")),
     "one panel too many": ("page", lambda p: p["panels"].append({"type": "text", "id": 999, "title": "x", "gridPos": dict(x=0, y=99, w=1, h=1)})),
 }
 

@@ -204,6 +204,21 @@ fn a_gpu_off_the_bus_is_paged(pace: Pace) {
     assert_eq!(pages.count(), 1, "one fault, one page: {known:#?}");
 }
 
+/// Tells an Alertmanager of alerts, as a Prometheus does.
+fn tell(port: u16, alerts: &[Value]) {
+    let body = serde_json::to_vec(alerts).expect("JSON");
+    let head = format!(
+        "POST /api/v2/alerts HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.write_all(&[head.into_bytes(), body].concat()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 /// Which alerts a real Alertmanager holds back, as `alertname hub`.
 fn held_back(port: u16) -> Option<Vec<String>> {
     let answer = ask("GET", port, "/api/v2/alerts", b"")?;
@@ -248,17 +263,7 @@ fn what_follows_from_a_cause_is_held_back_at_its_own_place_only() {
         serde_json::json!({"labels": {"alertname": name, "hub": hub, "node": "n1", "gpu": gpu,
             "severity": "ticket", "team": "platform"}})
     });
-    let body = serde_json::to_vec(&labels).expect("JSON");
-    let json = format!(
-        "POST /api/v2/alerts HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    stream.write_all(&[json.into_bytes(), body].concat()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    tell(port, &labels);
 
     // Alertmanager looks at inhibitions when it is about to tell somebody.
     let wanted = [
@@ -275,4 +280,48 @@ fn what_follows_from_a_cause_is_held_back_at_its_own_place_only() {
         (held == wanted).then_some(())
     });
     assert!(is_right.is_some(), "held back: {held:?}, wanted: {wanted:?}");
+}
+
+/// Goal: the page shows what fires, the urgent first and no markup of others; it says when nobody
+/// evaluates the rules and when the Alertmanager does not answer, and then nothing of before.
+#[test]
+fn the_page_shows_what_fires_and_says_when_it_cannot_know() {
+    let (pager_port, _told) = pager();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, mut alertmanager) = alertmanager(folder.path(), pager_port, Pace::Shipped);
+    eventually("a ready Alertmanager", 60, || {
+        ask("GET", port, "/-/ready", b"").filter(|answer| answer.status == 200)
+    });
+    let alert = |name: &str, severity: &str, summary: &str| {
+        serde_json::json!({
+            "labels": {"alertname": name, "severity": severity, "hub": "lahore", "node": "n07",
+                "team": "platform"},
+            "annotations": {"summary": summary, "runbook_url": "docs/runbooks/X.md"},
+        })
+    };
+    tell(port, &[alert("BijliNodeDown", "ticket", "a node is silent")]);
+    let section = format!("[alertmanager]\nurl = \"http://127.0.0.1:{port}/\"\n");
+    let site = Site::start_with("15m", &format!("{section}{HUB}"));
+    let page = || get(site.port, "/").text().to_owned();
+    let shows = |words: &'static [&'static str]| {
+        let mut last = String::new();
+        let shown = harness::within(90, || {
+            last = page();
+            words.iter().all(|words| last.contains(words)).then(|| last.clone())
+        });
+        shown.unwrap_or_else(|| panic!("not shown: {words:?}\n{last}"))
+    };
+    shows(&["BijliNodeDown", "node n07", "a node is silent", "BijliDeadMan does not fire"]);
+
+    let hostile = "<script>alert(1)</script>";
+    tell(port, &[alert("BijliDeadMan", "info", ""), alert("BijliGpuFatalXid", "page", hostile)]);
+    let text = shows(&["BijliGpuFatalXid", "&lt;script&gt;alert(1)"]);
+    assert!(!text.contains(hostile) && !text.contains("does not fire"), "{text}");
+    let at = |name: &str| text.find(name).expect("shown");
+    assert!(at("BijliGpuFatalXid") < at("BijliNodeDown"), "the urgent first");
+
+    alertmanager.stop(60);
+    let text = shows(&["cannot be asked since", "connection refused", "is not known here"]);
+    assert!(!text.contains("BijliNodeDown"), "nothing is held: {text}");
+    assert_eq!(get(site.port, "/readyz").status, 200);
 }

@@ -1,7 +1,6 @@
 //! The feed into real stores: VictoriaMetrics by InfluxDB's v2 API, and the parser of InfluxDB 1
 //! behind a shim. What is read back equals what was measured, reading by reading.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use harness::eventually;
@@ -9,44 +8,19 @@ use harness::http::{ask, get};
 use harness::program::free_port;
 use harness::site::Site;
 use harness::stores::{Shim, influx, start, victoria};
+use harness::trace::{DAY_MS, MINUTE_MS, meter, minutes};
 use rustix::process::Signal;
 use serde_json::Value;
 
 const HUB: &str = "[[hub]]\nid = \"isb\"\n";
-const DAY_MS: i64 = 86_400_000;
-const MINUTE_MS: i64 = 60_000;
-
-/// Each minute of three days, until now: a time, and milliwatts that tell the minutes apart.
-fn three_days() -> Vec<(i64, i64)> {
-    let end = i64::try_from(harness::utc_ms()).expect("now") / MINUTE_MS * MINUTE_MS;
-    let begin = end - 3 * DAY_MS;
-    (0..3 * DAY_MS / MINUTE_MS)
-        .map(|minute| (begin + minute * MINUTE_MS, 500_000_000 + minute * 1_013))
-        .collect()
-}
+/// Three days of minutes.
+const MINUTES: i64 = 3 * DAY_MS / MINUTE_MS;
 
 fn section(port: u16) -> String {
     format!(
         "[influx]\nurl = \"http://127.0.0.1:{port}\"\norg = \"ignite\"\nbucket = \"bijli\"\n\
          timeout = \"5s\"\n"
     )
-}
-
-/// An agent that plays `rows` as a meter, at once.
-fn meter(rows: &[(i64, i64)], site: &Site) -> harness::program::Program {
-    let mut text = String::from("time_ms,power_mw\n");
-    for (at, milliwatts) in rows {
-        writeln!(text, "{at},{milliwatts}").expect("a string takes it");
-    }
-    let file = site.path("trace.csv");
-    std::fs::write(&file, text).expect("written");
-    let settings = format!(
-        "[host]\nenabled = false\n[nvml]\nenabled = false\n[rapl]\nenabled = false\n\
-         [[replay]]\nsubject = \"isb/incomer\"\nlabel = \"hall 1, incomer\"\nfile = \"{}\"\n\
-         format = \"csv\"\nintegrate = \"previous\"\npower_max = \"20 MW\"\n",
-        file.display()
-    );
-    site.agent("isb", "gateway", &settings, &[])
 }
 
 /// All points of a metric in VictoriaMetrics, in the order of time, doubles included.
@@ -76,7 +50,7 @@ fn an_outage_of_three_days_loses_and_doubles_no_point() {
     let port = free_port();
     let run = || start(victoria(folder.path(), port), &folder.path().join("log"), port, "/health");
     let mut site = Site::start_with("15m", &format!("{}{HUB}", section(port)));
-    let rows = three_days();
+    let rows = minutes(MINUTES);
     let agent = meter(&rows, &site);
     eventually(&format!("a journal of everything\n{}", agent.printed()), 120, || {
         (site.number("bijli_collector_ingest_readings_total") >= 4_000).then_some(())
@@ -135,7 +109,7 @@ fn influxdb_reads_it_and_what_it_refuses_is_set_apart() {
     let created =
         ask("POST", port, "/query?q=CREATE%20DATABASE%20bijli%20WITH%20SHARD%20DURATION%201d", b"");
     assert_eq!(created.expect("an answer").status, 200);
-    let rows = three_days();
+    let rows = minutes(MINUTES);
     // One day's shard knows the field as a float.
     let (bad_at, _) = rows[rows.len() / 2];
     let bad_day = bad_at / DAY_MS;

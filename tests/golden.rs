@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bijli_ledger::leaf::{
-    Body, Line, Owner, Posting, Pruned, PueShown, ReasonShown, Snapshot, Source, Summary,
+    Body, Line, Owner, Posting, Pruned, PueShown, ReasonShown, Snapshot, Source, Statement, Summary,
 };
-use bijli_ledger::{Category, Class, Leaf, Role};
+use bijli_ledger::period::{Doubt, DoubtKind, Doubts, PeriodClosed};
+use bijli_ledger::{Category, Class, Figures, Leaf, Restatement, Role};
 use bijli_wire::batch::{Batch, Event, Group, Matrix, Register, Schema, Series, Subject};
 use bijli_wire::hold::{Fact, Grant, Instance, Share};
 use bijli_wire::message::{EventKind, Witness};
@@ -196,8 +197,56 @@ fn wire_version_1_still_reads() {
     assert_eq!(opened.read(id, &read), Ok(batch(id)));
 }
 
+/// A September of thirty days, of which one hour was not read.
+fn period() -> PeriodClosed {
+    let doubt = Doubt {
+        from: UtcMillis::new(1_757_000_700_000),
+        to: UtcMillis::new(1_757_004_300_000),
+        kind: DoubtKind::Incomplete,
+        words: "meter m-incomer at incomer was not read".into(),
+    };
+    PeriodClosed {
+        month: "2025-09".parse().expect("a month"),
+        from: UtcMillis::new(1_756_666_800_000),
+        to: UtcMillis::new(1_759_258_800_000),
+        leaves: 57,
+        figures: Figures {
+            expected: 2_880,
+            posted: 2_880,
+            incomplete: 4,
+            disputed: 0,
+            supplied: 700_000_000,
+            used: 700_000_000,
+            counted: 2_876,
+            total: 690_000_000,
+            it: 585_000_000,
+            estimated: 9,
+        },
+        by: "A. Khan".into(),
+        despite: Some("the incomer's gateway was changed".into()),
+        doubts: Doubts { list: vec![doubt], more: 0 },
+    }
+}
+
+fn restatement() -> Restatement {
+    let PeriodClosed { month, from, to, leaves, figures: old, .. } = period();
+    Restatement {
+        month,
+        from,
+        to,
+        closed: leaves,
+        old_leaf: leaves,
+        by: None,
+        cause: "1 intervals posted again".into(),
+        entries: Some((30, 31)),
+        old,
+        new: Figures { used: 700_000_009, supplied: 700_000_009, ..old },
+        moved: 9,
+    }
+}
+
 /// One leaf of each kind.
-fn leaves() -> [(&'static str, Leaf); 5] {
+fn leaves() -> [(&'static str, Leaf); 8] {
     let account = |text: &str| text.parse().expect(text);
     let line = |seq, debit, credit, amount| Line {
         seq,
@@ -250,6 +299,11 @@ fn leaves() -> [(&'static str, Leaf); 5] {
     };
     let pruned = Pruned { segment: 3, first: 12, last: 480, bytes: 67_108_864, sha256: [0x5A; 32] };
     let snapshot = Snapshot { bytes: 1_048_576, sha256: [0xA5; 32] };
+    let statement = Statement {
+        at: UtcMillis::new(1_760_000_400_000),
+        about: "old head".into(),
+        text: "ledger.example.pk/hub/lahore/ledger\n".into(),
+    };
     let adjustment = Body::Adjustment { old_leaf: 38, corrects: 2, posting: posting(corrected) };
     [
         ("1-posting.leaf", of(lahore(), Body::Posting(posting(first)))),
@@ -257,6 +311,9 @@ fn leaves() -> [(&'static str, Leaf); 5] {
         ("3-summary.leaf", of(lahore(), Body::Summary(summary))),
         ("4-pruned.leaf", of(None, Body::Pruned(pruned))),
         ("5-snapshot.leaf", of(None, Body::Snapshot(snapshot))),
+        ("6-statement.leaf", of(lahore(), Body::Statement(statement))),
+        ("9-period.leaf", of(lahore(), Body::Period(Box::new(period())))),
+        ("10-restatement.leaf", of(lahore(), Body::Restatement(Box::new(restatement())))),
     ]
 }
 

@@ -136,8 +136,9 @@ fn other_agent(site: &Site, node: &str, gpus: &[(&str, u32)]) -> Program {
     site.agent("lahore", node, ONLY_GPUS, &env)
 }
 
-/// Goal: a GPU that is put into another machine loses no energy. While its former node is off, what
-/// it draws is kept and told of; when that node is back without it, it is booked where it was drawn.
+/// Goal: a GPU that is put into another machine loses no energy. While its former node is off,
+/// what it draws is kept and told of; when that node is back without it, it is booked where it was
+/// drawn.
 #[test]
 fn a13_a_gpu_that_was_put_into_another_node_is_booked_there() {
     let site = Site::start_tls(HUB);

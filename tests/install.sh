@@ -5,9 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl
-  ipmitool openipmi snmpd snmp victoria-metrics influxdb slurmctld slurmd slurm-client munge)
+  ipmitool openipmi snmpd snmp victoria-metrics influxdb slurmctld slurmd slurm-client munge
+  golang-go golang-golang-x-mod-dev)
 commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl
-  ipmitool ipmi_sim snmpd snmpget victoria-metrics influxd slurmctld slurmd squeue munged)
+  ipmitool ipmi_sim snmpd snmpget victoria-metrics influxd slurmctld slurmd squeue munged
+  go)
 
 root=()
 [ "$(id -u)" -eq 0 ] || root=(sudo)
@@ -16,6 +18,7 @@ for command in "${commands[@]}"; do
   # Servers are in sbin, which is not everybody's path.
   PATH="$PATH:/usr/sbin" command -v "$command" >/dev/null || missing+=("$command")
 done
+[ -d /usr/share/gocode/src/golang.org/x/mod ] || missing+=(golang-golang-x-mod-dev)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing Debian packages for: ${missing[*]}"
   "${root[@]}" apt-get update -qq
@@ -31,8 +34,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 python=.venv/bin/python
-if ! [ -x "$python" ] || ! "$python" -c 'import pymodbus, pyghmi, pysmi, snmpsim, sushy_tools, grpc' 2>/dev/null; then
+modules='pymodbus, pyghmi, pysmi, simhall, snmpsim, sushy_tools, duckdb, axe_core_python, grafana_foundation_sdk, grpc'
+if ! [ -x "$python" ] || ! "$python" -c "import $modules" 2>/dev/null; then
   echo "installing Python tools into .venv"
   python3 -m venv .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  # It says that it wants Python 3.12; what the tests use of it runs on Debian's 3.11 too.
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python simhall==0.1.0
 fi

@@ -203,6 +203,7 @@ struct Agent {
     full: Option<Full>,
     xids: Xids,
     pause: Arc<Pause>,
+    farewells: Arc<probe::Farewells>,
     spool_dir: PathBuf,
     filing: Filing,
 }
@@ -247,6 +248,7 @@ impl Agent {
             full: None,
             xids: Xids::default(),
             pause: Arc::clone(&context.pause),
+            farewells: Arc::clone(&context.farewells),
             spool_dir: config.spool_dir.clone(),
             filing: Filing::new(holders.desk()),
         };
@@ -256,15 +258,12 @@ impl Agent {
         for probe in probe::build(&config.probes, &context) {
             agent.start(probe)?;
         }
+        let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
         if config.slurm.enabled {
-            let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
             holders.start().map_err(thread)?;
         }
-        let tell = Arc::clone(&agent.runner.tell);
-        for watcher in holders::watchers(&config.watch, &config.slurm, &context, clock, &tell) {
-            let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
-            watcher.start().map_err(thread)?;
-        }
+        let tell = &agent.runner.tell;
+        holders::watch(&config.watch, &config.slurm, &context, clock, tell).map_err(thread)?;
         Ok(agent)
     }
 
@@ -575,6 +574,7 @@ impl Agent {
         self.flush()?;
         let waiting = self.line.backlog();
         self.line.close().map_err(|source| AgentError::Spool { source })?;
+        self.farewells.say();
         tracing::info!(waiting, "stopped; what waits is on disk");
         Ok(())
     }

@@ -436,7 +436,7 @@ mod tests {
         let config = read(&text).unwrap();
         assert_eq!((config.probes.modbus.len(), config.probes.replay.len()), (3, 1));
         assert_eq!((config.probes.ipmi.len(), config.probes.hwmon.len()), (2, 1));
-        assert_eq!(config.probes.redfish.len(), 1);
+        assert_eq!(config.probes.redfish.len(), 2);
         assert_eq!(config.probes.snmp.iter().map(|one| one.meters.len()).sum::<usize>(), 3);
     }
 

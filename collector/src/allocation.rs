@@ -4,13 +4,15 @@
 //! the first run read. Field order and names are on disk: append only.
 
 use bijli_ledger::{
-    Allocation, AllocationError, CalibrationError, EndVerdict, Holds, MeterBookError, PutVerdict,
+    Allocation, AllocationError, CalibrationError, EndVerdict, Holds, MeterBookError, PeriodError,
+    PutVerdict,
 };
 use bijli_wire::id::IdError;
 use bijli_wire::{HubId, NodeId, ProjectId, SubjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{self, TimeError};
+use crate::projects::{ProjectError, Registered};
 
 /// An allocation in JSON or TOML.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +83,8 @@ pub enum Verdict {
     Refused(AllocationError),
     Calibrated(Result<PutVerdict, CalibrationError>),
     Typed(Result<PutVerdict, MeterBookError>),
+    Period(Result<PutVerdict, PeriodError>),
+    Registered(Result<Registered, ProjectError>),
     /// The journalled text cannot be read; nothing was booked.
     Unreadable(TextError),
 }
@@ -90,19 +94,23 @@ impl Verdict {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Put(verdict) | Self::Calibrated(Ok(verdict)) | Self::Typed(Ok(verdict)) => {
-                match verdict {
-                    PutVerdict::New => "new",
-                    PutVerdict::Unchanged => "unchanged",
-                    PutVerdict::Replaced => "replaced",
-                }
-            }
+            Self::Put(verdict)
+            | Self::Calibrated(Ok(verdict))
+            | Self::Typed(Ok(verdict))
+            | Self::Period(Ok(verdict)) => match verdict {
+                PutVerdict::New => "new",
+                PutVerdict::Unchanged => "unchanged",
+                PutVerdict::Replaced => "replaced",
+            },
+            Self::Registered(Ok(verdict)) => verdict.word(),
             Self::Ended(EndVerdict::Unchanged) => "unchanged",
             Self::Ended(EndVerdict::Ended) => "ended",
             Self::Ended(EndVerdict::Moved) => "moved",
             Self::Refused(_)
             | Self::Calibrated(Err(_))
             | Self::Typed(Err(_))
+            | Self::Period(Err(_))
+            | Self::Registered(Err(_))
             | Self::Unreadable(_) => "refused",
         }
     }

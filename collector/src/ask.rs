@@ -54,6 +54,18 @@ pub async fn put<T: DeserializeOwned>(
     send(url, path, (Method::PUT, Bytes::from(json))).await
 }
 
+/// `POST path` with a JSON; as [`ask`].
+///
+/// # Errors
+/// As [`ask`].
+pub async fn post<T: DeserializeOwned>(
+    url: &str,
+    path: &str,
+    json: Vec<u8>,
+) -> Result<(String, T), AskError> {
+    send(url, path, (Method::POST, Bytes::from(json))).await
+}
+
 async fn send<T: DeserializeOwned>(
     url: &str,
     path: &str,
@@ -73,6 +85,31 @@ async fn send<T: DeserializeOwned>(
     }
     let read = serde_json::from_str(&text).map_err(|_| not_ours(authority, path, status))?;
     Ok((text, read))
+}
+
+/// Sends a text to `http://host:port/any/path` and waits on this thread; the status and text that
+/// come back, whoever answers.
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub fn exchange(
+    url: &str,
+    method: Method,
+    body: String,
+    time_max: Duration,
+) -> Result<(u16, String), String> {
+    let rest = url.strip_prefix("http://").ok_or("only http:// is spoken here")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let answer = fetch(authority, path, (method, Bytes::from(body)));
+        match tokio::time::timeout(time_max, answer).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{authority} did not answer in time")),
+        }
+    })
 }
 
 fn not_ours(authority: &str, path: &str, status: u16) -> AskError {

@@ -16,7 +16,8 @@ use std::sync::mpsc::Receiver;
 
 use bijli_ledger::leaf::{Body, Pruned, Snapshot};
 use bijli_ledger::{
-    Books, Closed, ClosedKind, Declared, HoldVerdict, Leaf, LeafMaker, RegisterHandle, Rules,
+    Books, Closed, ClosedKind, Declared, HoldVerdict, Leaf, LeafMaker, PutVerdict, RegisterHandle,
+    Rules,
 };
 use bijli_wire::message::EventKind;
 use bijli_wire::{
@@ -28,12 +29,16 @@ use serde::{Deserialize, Serialize};
 use crate::activity::Activities;
 use crate::allocation::{EndText, PutText, TextError, Verdict};
 use crate::calibration::{CalibrationText, Unbooked};
+use crate::config::ConfigError;
 use crate::diagram::Plan;
 use crate::ingest::correction;
 use crate::intake::{Fact, Reply};
 use crate::journal::chain;
+use crate::kpi::Tables;
 use crate::leaves::{Lot, Trail};
 use crate::meterbook::{TypedText, Untyped};
+use crate::period::PeriodText;
+use crate::projects::text::{ChangeText, Unregistered};
 use crate::snapshot::Taken;
 use crate::state::{Hub, State};
 
@@ -152,8 +157,25 @@ impl Bookkeeper {
                 self.answer(verdict, reply);
                 self.advance(received);
             }
+            Fact::Period { received, json, reply } => {
+                let verdict = self.put_period(&json, received);
+                self.answer(verdict, reply);
+                self.advance(received);
+            }
+            Fact::Project { received, json, reply } => {
+                let verdict = self.register(&json, received);
+                self.answer(verdict, reply);
+                self.advance(received);
+            }
             Fact::Diagram { received, from, hub, toml } => {
                 self.set_diagram(&hub, from, &toml);
+                self.advance(received);
+            }
+            Fact::Tables { received, hub, toml } => {
+                match Tables::read(&toml) {
+                    Ok(tables) => self.hub(&hub).view_mut().tables = Arc::new(tables),
+                    Err(problems) => self.refuse("tables", &ConfigError::Problems { problems }),
+                }
                 self.advance(received);
             }
             Fact::Rules { received, rules } => {
@@ -216,6 +238,7 @@ impl Bookkeeper {
         live.absorb(id, schema, batch, received);
         live.correct(&batch.node, offset_ms, received);
         drop(live);
+        hub.watch_mut().absorb(schema, batch);
         if offset_ms != 0 {
             self.state.health.lanes.corrected.inc();
         }
@@ -288,12 +311,29 @@ impl Bookkeeper {
         }
     }
 
+    /// The registry is beside the books: no entry depends on it.
+    fn register(&self, json: &[u8], received: UtcMillis) -> Verdict {
+        match ChangeText::from_json(json).map_err(Unregistered::from).and_then(|text| text.read()) {
+            Ok(change) => {
+                let when = (received, self.maker.next());
+                let interval_ms = self.rules.interval.get();
+                Verdict::Registered(self.state.registry_mut().make(change, when, interval_ms))
+            }
+            Err(Unregistered::Refused(error)) => Verdict::Registered(Err(error)),
+            Err(Unregistered::Text(error)) => Verdict::Unreadable(error),
+            Err(error) => {
+                let (what, reason) = ("a change of projects", error.to_string());
+                Verdict::Unreadable(TextError::Json { what, reason })
+            }
+        }
+    }
+
     fn answer(&self, verdict: Verdict, reply: Reply<Verdict>) {
         if let Verdict::Unreadable(error) = &verdict {
             self.state.health.frames_unusable.inc();
             tracing::error!(
                 error = chain(error),
-                "a journalled allocation, calibration or typed reading cannot be read"
+                "a journalled allocation, calibration, typed reading, month or project cannot be read"
             );
         }
         reply.send(verdict);
@@ -345,6 +385,9 @@ impl Bookkeeper {
             let mut books = hub.books_mut();
             let closed = books.advance(received);
             self.make_leaves(&hub, &books, &closed, &mut lot.leaves);
+            for restated in books.restated(self.maker.next(), received) {
+                self.add_leaf(&hub.id, Body::Restatement(Box::new(restated)), &mut lot.leaves);
+            }
             // Before anybody sees these books: what they let go of is in a leaf before this.
             self.state.set_leaves_made(self.maker.next());
             let is_news = !closed.is_empty();
@@ -362,6 +405,7 @@ impl Bookkeeper {
                 tracing::error!(hub = %hub.id, faults, imbalance, "the books do not balance");
             }
         }
+        self.state.moments_mut().note(received, self.maker.next());
         let entries_held = i64::try_from(entries_held).unwrap_or(i64::MAX);
         self.state.health.entries_held.set(entries_held);
         lot
@@ -402,6 +446,42 @@ impl Bookkeeper {
         lot.leaves.push(Leaf::of_journal(Body::Snapshot(Snapshot { bytes, sha256 }), source));
         lot.snapshot = Some(Box::new(taken));
         self.hand_out(lot);
+    }
+
+    /// Closes or restates a month. The time comes first: what is closed is what was due before.
+    fn put_period(&mut self, json: &[u8], received: UtcMillis) -> Verdict {
+        let mut lot = self.close(received);
+        let verdict = match PeriodText::from_json(json) {
+            Err(error) => Verdict::Unreadable(error),
+            Ok(text) => match text.read() {
+                Err(error) => Verdict::Unreadable(error),
+                Ok((hub, said)) => {
+                    let hub = self.hub(&hub);
+                    let told = said.tell(&mut hub.books_mut(), self.maker.next(), received);
+                    Verdict::Period(told.map(|body| match body {
+                        None => PutVerdict::Unchanged,
+                        Some(body) => {
+                            self.add_leaf(&hub.id, body, &mut lot.leaves);
+                            self.state.set_leaves_made(self.maker.next());
+                            PutVerdict::New
+                        }
+                    }))
+                }
+            },
+        };
+        if !lot.leaves.is_empty() {
+            self.trail.turn();
+            self.hand_out(lot);
+        }
+        verdict
+    }
+
+    /// A leaf about a month, unless nobody asked for leaves.
+    fn add_leaf(&mut self, hub: &HubId, body: Body, leaves: &mut Vec<Leaf>) {
+        if self.leaves.is_some() {
+            self.maker.skip();
+            leaves.push(Leaf::of_period(hub.clone(), body, self.trail.source()));
+        }
     }
 
     fn make_leaves(&mut self, hub: &Hub, books: &Books, closed: &[Closed], lot: &mut Vec<Leaf>) {

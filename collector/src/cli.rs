@@ -1,8 +1,11 @@
-//! The command line: `serve`, `check`, `status`, `pue`, `balance`, `diagram`, `energy`,
-//! `events`, `meterbook`, `replay`, `demo`, `ca`.
+//! The command line: `serve`, `check`, `status`, `pue`, `kpi`, `balance`, `diagram`, `energy`,
+//! `budgets`, `events`, `checks`, `meterbook`, `period`, `replay`, `report`, `pack`, `demo`, `ca`,
+//! `seal`, `witness`, `verify`.
 //!
 //! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
-//! line is wrong, and `pue` with 3 where the answer is that there is none.
+//! line is wrong, and `pue` and `kpi` with 3 where the answer is that there is none.
+
+mod evidence;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -18,7 +21,8 @@ use crate::clock::Clock;
 use crate::collector::{block_on, serve};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::demo::{self, Plan};
-use crate::{leaves, replay, status};
+use crate::report::Month;
+use crate::{leaves, pack, replay, report, status};
 
 /// Journals what agents send, books every millijoule, answers for PUE and projects.
 #[derive(Debug, Parser)]
@@ -46,11 +50,24 @@ enum Command {
     Ask(Question),
     /// Rebuilds the books from the journal of a stopped collector and prints their digest.
     Replay(Replay),
+    /// Writes the report of a hub's month from the ledger log of a stopped collector.
+    Report(Report),
+    /// Writes the audit pack of a hub's month: the report, its leaves in their signed tree, and
+    /// what checks them. The collector may be running.
+    Pack(Pack),
     /// Plays a simulated hub against a collector of its own, on this machine, and shows it.
     Demo(Demo),
     /// Makes a hub's authority, and certificates for its nodes and collector.
     #[command(subcommand)]
     Ca(Ca),
+    /// Makes keys that sign the ledger; begins a new log where one was lost.
+    #[command(subcommand)]
+    Seal(evidence::Seal),
+    /// Watches over the logs of others: cosigns what only ever grew.
+    #[command(subcommand)]
+    Witness(evidence::Witness),
+    /// Checks the ledger of a hub as an auditor does, from its files alone.
+    Verify(evidence::Verify),
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +128,44 @@ struct Replay {
 }
 
 #[derive(Debug, Args)]
+struct Report {
+    #[command(flatten)]
+    at: At,
+    #[arg(long)]
+    hub: HubId,
+    /// The month, in the hub's own days: 2026-07.
+    #[arg(long)]
+    month: Month,
+    /// A new folder for the files.
+    #[arg(long)]
+    out: PathBuf,
+    /// Reads so many leaves, from the first one: as an earlier report did [default: all].
+    #[arg(long)]
+    leaves: Option<u64>,
+    /// A ledger log [default: ledger/ below the collector's directory].
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Pack {
+    #[command(flatten)]
+    at: At,
+    #[arg(long)]
+    hub: HubId,
+    /// The month, in the hub's own days: 2026-07.
+    #[arg(long)]
+    month: Month,
+    /// A new folder for the files.
+    #[arg(long)]
+    out: PathBuf,
+    /// The witnesses that an auditor shall believe (C2SP tlog-policy, as in `seal.policy`)
+    /// [default: none, only the log's own key].
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct Demo {
     /// Ends so long after the simulated past is booked [default: on Ctrl-C].
     #[arg(long = "for", value_parser = quantity::duration)]
@@ -141,7 +196,12 @@ pub fn main() -> ExitCode {
         | Command::Check(_)
         | Command::Status { .. }
         | Command::Ask(_)
-        | Command::Ca(_) => tracing::Level::INFO,
+        | Command::Report(_)
+        | Command::Pack(_)
+        | Command::Ca(_)
+        | Command::Seal(_)
+        | Command::Witness(_)
+        | Command::Verify(_) => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -178,9 +238,14 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             print!("{}", if json { format!("{text}\n") } else { status.show() });
         }
         Command::Replay(asked) => replay_offline(&asked)?,
+        Command::Report(asked) => print!("{}", report_offline(&asked)?.show()),
+        Command::Pack(asked) => print!("{}", packed(&asked)?.show()),
         Command::Ca(asked) => {
             print!("{}", authority(asked)?.show());
         }
+        Command::Seal(asked) => evidence::seal(asked)?,
+        Command::Witness(asked) => evidence::witness(asked)?,
+        Command::Verify(asked) => evidence::verify(&asked)?,
         Command::Demo(asked) => {
             let Demo { live_for, json, port, dir, history } = asked;
             let plan = Plan { live_for, is_json: json, port, dir, history };
@@ -229,6 +294,27 @@ fn replay_offline(asked: &Replay) -> anyhow::Result<()> {
         print!("{}", digest.show());
     }
     Ok(())
+}
+
+fn packed(asked: &Pack) -> anyhow::Result<pack::Packed> {
+    let config = load(&asked.at.config).context("the configuration is refused")?;
+    let hub = config.hubs.iter().find(|hub| hub.id == asked.hub);
+    let no_hub = || report::ReportError::NoHub { hub: asked.hub.to_string() };
+    let hub = hub.ok_or_else(no_hub)?;
+    let report = report::Asked { hub, rules: config.rules, month: asked.month };
+    let ask = pack::Ask { report, dir: &config.dir, policy: asked.policy.as_deref() };
+    Ok(pack::make(&ask, &asked.out)?)
+}
+
+fn report_offline(asked: &Report) -> anyhow::Result<report::Made> {
+    let config = load(&asked.at.config).context("the configuration is refused")?;
+    let hub = config.hubs.iter().find(|hub| hub.id == asked.hub);
+    let no_hub = || report::ReportError::NoHub { hub: asked.hub.to_string() };
+    let hub = hub.ok_or_else(no_hub)?;
+    let ledger = asked.ledger.clone().unwrap_or_else(|| config.dir.join("ledger"));
+    let leaves = report::read_log(&ledger, asked.leaves)?;
+    let asked_of = report::Asked { hub, rules: config.rules, month: asked.month };
+    Ok(report::write(&asked_of, leaves, &asked.out)?)
 }
 
 fn verify(dir: &std::path::Path, is_json: bool) -> anyhow::Result<()> {

@@ -22,17 +22,20 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::diagram::Plan;
 use crate::feed::Feed;
+use crate::firing::Firing;
 use crate::frame::Frame;
 use crate::health::Health;
 use crate::index;
 use crate::ingest::server::Entrance;
 use crate::ingest::tls::{Gate, GateError};
-use crate::ingest::{self, Ingest, allocations, server, tls};
+use crate::ingest::{self, Ingest, allocations, projects, server, tls};
 use crate::intake::{Fact, Note, Reply};
 use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Retention, Setting, chain};
 use crate::leaves::{self, Lot};
+use crate::projects::ProjectText;
 use crate::refusal::{self, Refusal};
 use crate::replay;
+use crate::seal::{self, Sealing};
 use crate::snapshot::{Begin, Grounds, Keeping, NoBegin, Snapshots, Store};
 use crate::state::{Hub, Readiness, Shared, State};
 
@@ -67,6 +70,8 @@ pub enum CollectorError {
     LedgerFailed(#[source] LogError),
     #[error("cannot hand readings on to the time-series store")]
     Feed(#[source] std::io::Error),
+    #[error("the ledger cannot be signed")]
+    Seal(#[from] seal::KeyFileError),
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
     #[error("the journal failed; start again, the journal recovers from disk")]
@@ -149,6 +154,10 @@ pub async fn start(config: Config, banner: Option<String>) -> Result<Collector, 
     for hub in &config.hubs {
         state.add_hub(Hub::configured(hub, config.rules));
     }
+    if let Some(server) = &config.alertmanager {
+        let firing = Firing::start(server.clone(), state.clock);
+        state.set_firing(firing.map_err(CollectorError::Thread)?);
+    }
     let ingest = Arc::new(Ingest::new(Arc::clone(&state)));
     let (stop, stopped) = watch::channel(false);
     let (mut servers, mut agents) = (Vec::new(), None);
@@ -162,7 +171,9 @@ pub async fn start(config: Config, banner: Option<String>) -> Result<Collector, 
         let serving = server::serve(listener, entrance, health.clone(), stopped.clone());
         servers.push(tokio::spawn(serving));
     }
-    let entrance = Entrance::Plain(router(&state, &ingest, agents.is_none()));
+    let own = router(&state, &ingest, agents.is_none());
+    let own = own.merge(crate::api::tlog_router(config.dir.join(seal::DIR)));
+    let entrance = Entrance::Plain(own);
     servers.push(tokio::spawn(server::serve(listener, entrance, health, stopped.clone())));
     let work = tokio::spawn(work(config, ingest, stopped));
     Ok(Collector { address, agents, state, stop, servers, work })
@@ -328,18 +339,18 @@ struct Threads {
     ledger: std::thread::JoinHandle<()>,
     snapshots: std::thread::JoinHandle<()>,
     index: (index::Index, std::thread::JoinHandle<()>),
-    feed: Option<Feed>,
+    sealing: Sealing,
+    feeds: Vec<Feed>,
 }
 
 impl Threads {
     /// Waits until everything is booked, and every leaf of it durable.
     fn join(self) -> Result<(), CollectorError> {
-        if let Some(feed) = self.feed {
-            feed.stop();
-        }
+        self.feeds.into_iter().for_each(Feed::stop);
         self.bookkeeper.join().map_err(|_| CollectorError::Ended)?;
         self.ledger.join().map_err(|_| CollectorError::Ended)?;
         self.snapshots.join().map_err(|_| CollectorError::Ended)?;
+        self.sealing.stop().map_err(|_| CollectorError::Ended)?;
         let (index, thread) = self.index;
         index.close();
         thread.join().map_err(|_| CollectorError::Ended)
@@ -381,6 +392,7 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
             .map_err(CollectorError::Thread)?;
     let started = leaves::start(ledger, next_leaf, snapshots, state.health.clone(), ended.ledger)
         .map_err(CollectorError::Thread)?;
+    let sealing = start_sealing(config, state, Arc::clone(&started.log))?;
     let index = index::start(&config.dir.join("index"), started.log, state.health.clone());
     let (index, index_thread) = index.map_err(CollectorError::Thread)?;
     state.set_index(index.clone());
@@ -415,24 +427,47 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
         Journal::start(log, intake, setting, ended.journal).map_err(CollectorError::Thread)?;
     begin(config, ingest, &journal)?;
     barrier(&facts);
-    let feed = start_feed(config, &journal, &state.health)?;
+    let feeds = start_feeds(config, &journal, &state.health)?;
     if ingest.journal.set(journal).is_ok() {
         state.set_ready();
     }
     let index = (index, index_thread);
     let (ledger, snapshots) = (started.thread, snapshots_thread);
-    Ok(Threads { bookkeeper: thread, ledger, snapshots, index, feed })
+    Ok(Threads { bookkeeper: thread, ledger, snapshots, index, sealing, feeds })
 }
 
-fn start_feed(
+/// Each with a cursor of its own: what one store waits for, the other does not.
+fn start_feeds(
     config: &Config,
     journal: &Journal,
     health: &Health,
-) -> Result<Option<Feed>, CollectorError> {
-    let Some(target) = &config.influx else { return Ok(None) };
-    let dir = config.dir.join("feed");
-    let feed = Feed::start(target, &dir, journal.clone(), health.clone());
-    feed.map(Some).map_err(CollectorError::Feed)
+) -> Result<Vec<Feed>, CollectorError> {
+    let dir = |name: &str| config.dir.join(name);
+    let influx = config.influx.as_ref();
+    let influx = influx.map(|target| Feed::influx(target, &dir("feed"), journal.clone(), health));
+    let remote = config.remote_write.as_ref();
+    let remote = remote
+        .map(|server| Feed::remote_write(server, &dir("remote-write"), journal.clone(), health));
+    let feeds: std::io::Result<Vec<Feed>> = influx.into_iter().chain(remote).collect();
+    feeds.map_err(CollectorError::Feed)
+}
+
+fn start_sealing(
+    config: &Config,
+    state: &State,
+    log: Arc<Mutex<Log<RealDisk>>>,
+) -> Result<Sealing, CollectorError> {
+    let sealer = config.seal.as_ref().map(|asked| asked.sealer()).transpose()?;
+    let setting = seal::Setting {
+        disk: RealDisk,
+        dir: config.dir.join(seal::DIR),
+        log,
+        sealer,
+        clock: state.clock,
+        seals: state.seals.clone(),
+        health: state.health.clone(),
+    };
+    seal::start(setting).map_err(CollectorError::Thread)
 }
 
 fn open_ledger(config: &Config) -> Result<Log<RealDisk>, CollectorError> {
@@ -458,7 +493,7 @@ fn barrier(facts: &std::sync::mpsc::SyncSender<Fact>) {
     }
 }
 
-/// Journals rules, diagrams and allocations that the journal does not have.
+/// Journals rules, diagrams, tables, projects and allocations that the journal does not have.
 fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), CollectorError> {
     let received = ingest.state.clock.now();
     let is_new = journal.intake().rules().is_none();
@@ -488,10 +523,38 @@ fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), Coll
         let frame = Frame::Diagram { received, from, hub: hub.id.clone(), toml };
         append(config, journal, frame, Note::Other)?;
     }
+    for hub in &config.hubs {
+        let toml = hub.tables.text.clone();
+        let known = journal.intake().tables(&hub.id).unwrap_or_default().to_owned();
+        if known != toml {
+            let frame = Frame::Tables { received, hub: hub.id.clone(), toml };
+            append(config, journal, frame, Note::Other)?;
+        }
+    }
+    for text in &config.projects {
+        register_from_file(config, ingest, journal, text)?;
+    }
     for text in &config.allocations {
         put_from_file(config, ingest, journal, text)?;
     }
     Ok(())
+}
+
+fn register_from_file(
+    config: &Config,
+    ingest: &Ingest,
+    journal: &Journal,
+    text: &ProjectText,
+) -> Result<(), CollectorError> {
+    let Some(json) = projects::missing_in_registry(ingest, text) else { return Ok(()) };
+    let id = text.id.clone();
+    let reply = Reply::new(move |verdict: crate::allocation::Verdict| {
+        if let crate::allocation::Verdict::Registered(Err(error)) = verdict {
+            tracing::error!(project = id, %error, "a project of the configuration was refused");
+        }
+    });
+    let received = ingest.state.clock.now();
+    append(config, journal, Frame::Project { received, json }, Note::Answer { reply })
 }
 
 fn put_from_file(
@@ -512,6 +575,8 @@ fn put_from_file(
         | crate::allocation::Verdict::Ended(_)
         | crate::allocation::Verdict::Calibrated(_)
         | crate::allocation::Verdict::Typed(_)
+        | crate::allocation::Verdict::Period(_)
+        | crate::allocation::Verdict::Registered(_)
         | crate::allocation::Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();

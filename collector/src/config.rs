@@ -3,6 +3,10 @@
 
 mod agents;
 mod influx;
+mod kpis;
+mod projects;
+mod seal;
+mod server;
 mod xids;
 
 use std::collections::BTreeSet;
@@ -17,13 +21,20 @@ use serde::Deserialize;
 use agents::AgentsText;
 pub use agents::{AgentsConfig, AgentsOverrides};
 use influx::InfluxText;
+pub use seal::SealConfig;
+use seal::SealText;
+use server::ServerText;
 use xids::XidText;
 
 use crate::allocation::PutText;
 use crate::answers::layout::wrapped;
+use crate::caller::Server;
+use crate::crosscheck::{CheckText, Checks, LoopText};
 use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint, PlanSplit};
 use crate::disk;
 use crate::feed;
+use crate::kpi::Tables;
+use crate::projects::ProjectText;
 use crate::xids::Xids;
 
 /// Smallest segment: it must hold one group of the journal (`journal.rs`).
@@ -53,9 +64,17 @@ pub struct Config {
     /// Nothing is taken while less is free.
     pub reserve_bytes: u64,
     pub hubs: Vec<HubConfig>,
+    /// What the file says of the registry of projects.
+    pub projects: Vec<ProjectText>,
     pub allocations: Vec<PutText>,
     /// Where readings are handed on to; `None`: nowhere.
     pub influx: Option<feed::Target>,
+    /// Where readings are handed on to by remote write; `None`: nowhere.
+    pub remote_write: Option<Server>,
+    /// Who is asked what fires; `None`: the page does not say.
+    pub alertmanager: Option<Server>,
+    /// Who signs the ledger; `None`: nobody.
+    pub seal: Option<SealConfig>,
 }
 
 /// One hub.
@@ -65,8 +84,12 @@ pub struct HubConfig {
     pub title: String,
     pub nodes_expected: Option<u32>,
     pub plan: Plan,
+    /// What its figures beside PUE rest on.
+    pub tables: Tables,
     /// The XID catalogue as it has it.
     pub xids: Xids,
+    /// Which bands its cross-checks have.
+    pub checks: Checks,
 }
 
 /// One thing that is wrong, and what to do about it.
@@ -125,8 +148,15 @@ struct Text {
     agents: Option<AgentsText>,
     #[serde(default)]
     influx: Option<InfluxText>,
+    #[serde(default)]
+    remote_write: Option<ServerText>,
+    #[serde(default)]
+    alertmanager: Option<ServerText>,
+    seal: Option<SealText>,
     #[serde(default, rename = "hub")]
     hubs: Vec<HubText>,
+    #[serde(default, rename = "project")]
+    projects: Vec<ProjectText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -157,6 +187,10 @@ struct HubText {
     #[serde(default)]
     utc_offset: Option<String>,
     #[serde(default)]
+    time_zone: Option<String>,
+    #[serde(default)]
+    kpis: Option<PathBuf>,
+    #[serde(default)]
     expected_nodes: Option<u32>,
     #[serde(default, rename = "point")]
     points: Vec<PlanPoint>,
@@ -168,6 +202,10 @@ struct HubText {
     splits: Vec<PlanSplit>,
     #[serde(default, rename = "xid")]
     xids: Vec<XidText>,
+    #[serde(default, rename = "check")]
+    checks: Vec<CheckText>,
+    #[serde(default, rename = "loop")]
+    loops: Vec<LoopText>,
 }
 
 /// `allocations.toml`.
@@ -235,6 +273,11 @@ impl Config {
         let listen = check_listen(listen, text.allow_plain_http, &mut problems);
         let agents = agents::check(text.agents.clone(), folder, overrides, &mut problems);
         let influx = influx::check(text.influx.clone(), folder, &mut problems);
+        let remote_write = text.remote_write.clone();
+        let remote_write = server::check("remote_write", remote_write, folder, &mut problems);
+        let alertmanager = text.alertmanager.clone();
+        let alertmanager = server::check("alertmanager", alertmanager, folder, &mut problems);
+        let seal = seal::check(text.seal.clone(), folder, &mut problems);
         let rules = check_rules(&text, &mut problems);
         let segment_bytes = text.journal.segment.unwrap_or(64 << 20);
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
@@ -250,7 +293,8 @@ impl Config {
             let what = "a raw segment is kept for 1 s at least";
             note(&mut problems, "journal.keep", what, "leave it out to keep them for ever");
         }
-        let hubs = check_hubs(text.hubs, &mut problems);
+        let hubs = check_hubs(text.hubs, (folder, rules.interval), &mut problems);
+        let projects = projects::check(text.projects, rules.interval, &mut problems);
         let allocations = check_allocations(allocations, &hubs, &mut problems);
         let dir = overrides.dir.clone().unwrap_or(text.dir);
         let reserve_bytes = text.disk_reserve.unwrap_or(256 << 20);
@@ -265,8 +309,12 @@ impl Config {
                 journal_keep,
                 reserve_bytes,
                 hubs,
+                projects,
                 allocations,
                 influx,
+                remote_write,
+                alertmanager,
+                seal,
             }),
             Some(_) | None => Err(problems),
         }
@@ -341,7 +389,11 @@ fn check_rules(text: &Text, problems: &mut Vec<Problem>) -> Rules {
     Rules { interval, close_after, keep }
 }
 
-fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig> {
+fn check_hubs(
+    texts: Vec<HubText>,
+    (folder, interval): (&Path, Millis),
+    problems: &mut Vec<Problem>,
+) -> Vec<HubConfig> {
     if texts.is_empty() {
         note(problems, "hub", "no hub is declared", "add a [[hub]] section with an id");
     }
@@ -355,6 +407,7 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
             pue_estimated_max: text.pue_estimated_max,
             pue_estimate_doubt: text.pue_estimate_doubt,
             utc_offset: text.utc_offset,
+            time_zone: text.time_zone,
             points: text.points,
             meters: text.meters,
             nodes: text.nodes,
@@ -368,7 +421,12 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
         if !seen.insert(text.id.clone()) {
             note(problems, &place, "it is declared twice", "keep one [[hub]] section per hub");
         }
+        let tables = kpis::check(text.kpis.as_deref(), folder, interval, problems);
         let xids = xids::check(text.xids, &place, problems);
+        let (checks, wrong) = Checks::read(&text.checks, &text.loops, &plan);
+        for one in wrong {
+            note(problems, format!("{place}, {}", one.place), one.what, one.remedy);
+        }
         match HubId::new(&text.id) {
             Err(error) => {
                 note(problems, place, error.to_string(), "use 1 to 96 letters, digits . _ - : /");
@@ -376,7 +434,7 @@ fn check_hubs(texts: Vec<HubText>, problems: &mut Vec<Problem>) -> Vec<HubConfig
             Ok(id) => {
                 let title = text.title.unwrap_or_else(|| text.id.clone());
                 let nodes_expected = text.expected_nodes;
-                hubs.push(HubConfig { id, title, nodes_expected, plan, xids });
+                hubs.push(HubConfig { id, title, nodes_expected, plan, tables, xids, checks });
             }
         }
     }
@@ -425,6 +483,7 @@ impl Config {
             ("journal kept", self.journal_keep.map_or_else(|| "for ever".to_owned(), show_span)),
             ("disk reserve", format!("{} MiB", self.reserve_bytes >> 20)),
             ("allocations", self.allocations.len().to_string()),
+            ("projects", self.projects.len().to_string()),
         ];
         let mut text: String =
             rows.iter().map(|(name, value)| format!("{name:16}  {value}\n")).collect();
@@ -437,9 +496,23 @@ impl Config {
         if let Some(target) = &self.influx {
             text.push_str(&influx::explain(target));
         }
+        if let Some(server) = &self.remote_write {
+            let what = "every reading that has a metric, to";
+            text.push_str(&server::explain("remote_write", what, server));
+        }
+        if let Some(server) = &self.alertmanager {
+            text.push_str(&server::explain("alertmanager", "the page shows what fires at", server));
+        }
+        match &self.seal {
+            Some(seal) => text.push_str(&seal.explain(self.hubs.iter().map(|hub| &hub.id))),
+            None => {
+                text.push_str("seal              the ledger is not signed: there is no [seal]\n")
+            }
+        }
         for hub in &self.hubs {
             text.push_str(&hub.explain(now));
         }
+        text.push_str(&projects::explain(&self.projects));
         text
     }
 }
@@ -461,6 +534,7 @@ impl HubConfig {
         };
         let open = self.plan.doubts().into_iter();
         let open = open.chain(self.plan.warnings(Offset::UTC.date(now)));
+        let open = open.chain(kpis::warnings(self, Offset::UTC.date(now)));
         let open: String = open.map(|words| indented("! ", &words)).collect();
         let facts = self.plan.explained();
         let facts: String = facts.lines().map(|line| indented("", line.trim())).collect();

@@ -37,6 +37,9 @@ pub struct Plan {
     /// Where the hub's days and months begin; `None`: in UTC.
     #[serde(default)]
     pub utc_offset: Option<String>,
+    /// The place whose clocks they follow, by its name in the tz database, in its stead.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     #[serde(default, rename = "point")]
     pub points: Vec<PlanPoint>,
     #[serde(default, rename = "meter")]
@@ -102,6 +105,10 @@ pub enum PlanError {
     Offset(#[source] CivilError),
     #[error("split")]
     Split(#[from] SplitError),
+    #[error("time_zone = {found:?} is no name of the tz database")]
+    Zone { found: String },
+    #[error("both utc_offset and time_zone are declared")]
+    TwoClocks,
     #[error("pue_standard needs 1 to 128 bytes")]
     Standard,
     #[error(transparent)]
@@ -124,6 +131,8 @@ impl PlanError {
             Self::Split(SplitError::Policy { .. }) => "docs/attribution.md says what each does",
             Self::Split(SplitError::From(_)) => "write it like 2026-07-01T00:00:00+05:00",
             Self::Split(SplitError::Twice { .. }) => "keep one [[hub.split]] section for a moment",
+            Self::Zone { .. } => "write it like \"Asia/Karachi\"",
+            Self::TwoClocks => "keep time_zone: it knows when its clocks are changed",
             Self::Standard => "name the standard and its edition: \"ISO/IEC 30134-2:2026\"",
             Self::Text { .. } => "the journal was written by another version: upgrade",
             Self::Rule(rule) => match rule {
@@ -175,6 +184,7 @@ impl Plan {
             ("pue_estimated_max", &self.pue_estimated_max),
             ("pue_estimate_doubt", &self.pue_estimate_doubt),
             ("utc_offset", &self.utc_offset),
+            ("time_zone", &self.time_zone),
         ] {
             if let Some(value) = value {
                 text.push_str(&format!("{key} = {}\n", quoted(value)));

@@ -40,6 +40,24 @@ pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Who may do what with a file: the lowest twelve bits.
+///
+/// # Errors
+/// When it is not there.
+pub fn mode(path: &Path) -> io::Result<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o7777)
+}
+
+/// Sets who may do what with a file.
+///
+/// # Errors
+/// When it is not ours.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
 /// Writes a small file whole or not at all: who reads it meanwhile sees the old one.
 ///
 /// # Errors

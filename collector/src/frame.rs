@@ -16,7 +16,8 @@
 //! body exactly as received. 10 incident: hub id, node id and error code (each its length in 1
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
 //! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
-//! JSON. 14 typed reading: JSON.
+//! JSON. 14 typed reading: JSON. 16 period closed or restated: JSON. 17 change of projects: JSON.
+//! 18 tables: length of the hub id (1 byte), hub id, TOML as written.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -57,9 +58,25 @@ pub enum Frame {
         received: UtcMillis,
         json: Vec<u8>,
     },
+    /// Somebody closes or restates a month.
+    Period {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    /// A change of the registry of projects.
+    Project {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
     Diagram {
         received: UtcMillis,
         from: UtcMillis,
+        hub: HubId,
+        toml: String,
+    },
+    /// What the figures beside PUE rest on, in place of all before.
+    Tables {
+        received: UtcMillis,
         hub: HubId,
         toml: String,
     },
@@ -118,7 +135,7 @@ pub enum FrameError {
     Kind { found: u8 },
     #[error("a {kind} frame is cut short")]
     Cut { kind: &'static str },
-    #[error("a diagram frame names no valid hub: {reason}")]
+    #[error("a diagram or tables frame names no valid hub: {reason}")]
     Hub { reason: String },
     #[error("a text in a frame is not UTF-8")]
     NotText,
@@ -174,6 +191,9 @@ const KIND_SNAPSHOT: u8 = 11;
 const KIND_PRUNED: u8 = 12;
 const KIND_CALIBRATION: u8 = 13;
 const KIND_TYPED: u8 = 14;
+const KIND_PERIOD: u8 = 16;
+const KIND_PROJECT: u8 = 17;
+const KIND_TABLES: u8 = 18;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -186,7 +206,10 @@ impl Frame {
             | Self::AllocationEnd { received, .. }
             | Self::Calibration { received, .. }
             | Self::Typed { received, .. }
+            | Self::Period { received, .. }
+            | Self::Project { received, .. }
             | Self::Diagram { received, .. }
+            | Self::Tables { received, .. }
             | Self::Tick { received }
             | Self::Rules { received, .. }
             | Self::Floor { received, .. }
@@ -214,11 +237,18 @@ impl Frame {
             }
             Self::Calibration { received, json } => framed(KIND_CALIBRATION, *received, &[json]),
             Self::Typed { received, json } => framed(KIND_TYPED, *received, &[json]),
+            Self::Period { received, json } => framed(KIND_PERIOD, *received, &[json]),
+            Self::Project { received, json } => framed(KIND_PROJECT, *received, &[json]),
             Self::Diagram { received, from, hub, toml } => {
                 let hub = hub.as_str().as_bytes();
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
                 let parts = [&from.get().to_le_bytes()[..], &[length], hub, toml.as_bytes()];
                 framed(KIND_DIAGRAM, *received, &parts)
+            }
+            Self::Tables { received, hub, toml } => {
+                let hub = hub.as_str().as_bytes();
+                let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
+                framed(KIND_TABLES, *received, &[&[length], hub, toml.as_bytes()])
             }
             Self::Tick { received } => framed(KIND_TICK, *received, &[]),
             Self::Rules { received, rules } => {
@@ -267,7 +297,10 @@ impl Frame {
             KIND_ALLOCATION_END => Ok(Self::AllocationEnd { received, json: body.to_vec() }),
             KIND_CALIBRATION => Ok(Self::Calibration { received, json: body.to_vec() }),
             KIND_TYPED => Ok(Self::Typed { received, json: body.to_vec() }),
+            KIND_PERIOD => Ok(Self::Period { received, json: body.to_vec() }),
+            KIND_PROJECT => Ok(Self::Project { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
+            KIND_TABLES => decode_tables(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
             KIND_RULES => decode_rules(received, body),
             KIND_FLOOR => decode_floor(received, body),
@@ -338,6 +371,13 @@ fn decode_diagram(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError>
     let hub = HubId::new(hub).map_err(|error| FrameError::Hub { reason: error.to_string() })?;
     let toml = std::str::from_utf8(toml).map_err(|_| FrameError::NotText)?.to_owned();
     Ok(Frame::Diagram { received, from, hub, toml })
+}
+
+fn decode_tables(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
+    let (hub, toml) = split_name(body, "tables")?;
+    let hub = HubId::new(hub).map_err(|error| FrameError::Hub { reason: error.to_string() })?;
+    let toml = std::str::from_utf8(toml).map_err(|_| FrameError::NotText)?.to_owned();
+    Ok(Frame::Tables { received, hub, toml })
 }
 
 fn decode_rules(received: UtcMillis, body: &[u8]) -> Result<Frame, FrameError> {
@@ -420,12 +460,14 @@ mod tests {
             text: "x".into(),
         };
         let pruned = Pruned { segment: 2, first: 2, last: 2, bytes: 2, sha256: [7; 32] };
-        let rows: [(Frame, u8, Vec<u8>); 12] = [
+        let rows: [(Frame, u8, Vec<u8>); 14] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
             (Frame::AllocationEnd { received: AT, json: b"[]".to_vec() }, 4, b"[]".to_vec()),
             (Frame::Calibration { received: AT, json: b"{}".to_vec() }, 13, b"{}".to_vec()),
+            (Frame::Period { received: AT, json: b"{}".to_vec() }, 16, b"{}".to_vec()),
+            (Frame::Project { received: AT, json: b"{}".to_vec() }, 17, b"{}".to_vec()),
             (
                 Frame::Diagram {
                     received: AT,

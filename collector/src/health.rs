@@ -31,7 +31,8 @@ pub struct Health {
     pub ledger: LedgerHealth,
     pub scrub: ScrubHealth,
     pub snapshots: SnapshotHealth,
-    pub feed: FeedHealth,
+    feeds: Feeds,
+    pub seals: SealHealth,
     pub connections: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
@@ -181,7 +182,7 @@ impl ScrubHealth {
     }
 }
 
-/// Readings handed on to a time-series store.
+/// Readings handed on to one time-series store.
 #[derive(Clone, Debug)]
 pub struct FeedHealth {
     pub points: IntCounter,
@@ -192,32 +193,77 @@ pub struct FeedHealth {
     pub unusable: IntCounter,
 }
 
-impl FeedHealth {
+/// The same of every store.
+#[derive(Clone, Debug)]
+struct Feeds {
+    points: IntCounterVec,
+    lag_seconds: IntGaugeVec,
+    retries: IntCounterVec,
+    refused: IntCounterVec,
+    missed_records: IntCounterVec,
+    unusable: IntCounterVec,
+}
+
+impl Feeds {
     fn new(made: &Maker<'_>) -> Self {
+        let counters = |name, help| made.counters(name, help, "store");
         Self {
-            points: made.counter(
+            points: counters(
                 "bijli_collector_feed_values_total",
                 "Values that the time-series store has taken, or that were set apart.",
             ),
-            lag_seconds: made.gauge(
+            lag_seconds: made.gauges(
                 "bijli_collector_feed_lag_seconds",
                 "Age of the eldest batch that the time-series store has not taken; 0: it has all.",
+                "store",
             ),
-            retries: made.counter(
+            retries: counters(
                 "bijli_collector_feed_retries_total",
                 "Times the time-series store could not take what it was sent.",
             ),
-            refused: made.counter(
+            refused: counters(
                 "bijli_collector_feed_refused_lines_total",
                 "Lines that the time-series store refuses for ever; they are set apart.",
             ),
-            missed_records: made.counter(
+            missed_records: counters(
                 "bijli_collector_feed_missed_records_total",
                 "Records that were gone from the journal before the time-series store had them.",
             ),
-            unusable: made.counter(
+            unusable: counters(
                 "bijli_collector_feed_unusable_batches_total",
                 "Batches that could not be read for the time-series store.",
+            ),
+        }
+    }
+}
+
+/// The ledger as a transparency log.
+#[derive(Clone, Debug)]
+pub struct SealHealth {
+    pub entries: IntGauge,
+    pub signed_entries: IntGauge,
+    pub refused: IntGauge,
+    pub rebuilds: IntCounter,
+}
+
+impl SealHealth {
+    fn new(made: &Maker<'_>) -> Self {
+        Self {
+            entries: made.gauge(
+                "bijli_collector_seal_entries",
+                "Entries of all hubs' logs that are durable as tiles.",
+            ),
+            signed_entries: made.gauge(
+                "bijli_collector_seal_signed_entries",
+                "Entries of all hubs' logs under their newest signed checkpoints.",
+            ),
+            refused: made.gauge(
+                "bijli_collector_seal_refused",
+                "Hubs whose log is not signed because it contradicts a head that is known of it.",
+            ),
+            rebuilds: made.counter(
+                "bijli_collector_seal_rebuilds_total",
+                "Times a hub's tiles were found damaged and made again from the ledger log.",
             ),
         }
     }
@@ -288,12 +334,28 @@ impl Health {
             ledger: LedgerHealth::new(&made),
             scrub: ScrubHealth::new(&made),
             snapshots: SnapshotHealth::new(&made),
-            feed: FeedHealth::new(&made),
+            feeds: Feeds::new(&made),
+            seals: SealHealth::new(&made),
             connections: made.gauge("bijli_collector_connections", "Open connections."),
             disk_free_bytes: made
                 .gauge("bijli_collector_disk_free_bytes", "Free space where the journal is."),
             ready: made.gauge("bijli_collector_ready", "1 once the journal is replayed, else 0."),
             registry,
+        }
+    }
+
+    /// Of a store, by a word of ours; its metrics are there from now on.
+    #[must_use]
+    pub fn feed(&self, store: &str) -> FeedHealth {
+        let Feeds { points, lag_seconds, retries, refused, missed_records, unusable } = &self.feeds;
+        let counter = |of: &IntCounterVec| of.with_label_values(&[store]);
+        FeedHealth {
+            points: counter(points),
+            lag_seconds: lag_seconds.with_label_values(&[store]),
+            retries: counter(retries),
+            refused: counter(refused),
+            missed_records: counter(missed_records),
+            unusable: counter(unusable),
         }
     }
 
@@ -383,6 +445,11 @@ impl Maker<'_> {
         self.keep(IntGauge::new(name, help).expect("the name is valid"))
     }
 
+    fn gauges(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
+        let opts = Opts::new(name, help);
+        self.keep(IntGaugeVec::new(opts, &[label]).expect("the name is valid"))
+    }
+
     fn seconds(&self, name: &str, help: &str) -> prometheus::Gauge {
         self.keep(prometheus::Gauge::new(name, help).expect("the name is valid"))
     }
@@ -410,5 +477,31 @@ mod tests {
         ] {
             assert!(text.contains(name), "{name} in {text}");
         }
+    }
+
+    #[test]
+    fn the_page_of_the_collectors_own_metrics_is_this_file() {
+        let health = Health::new();
+        // A metric with a label is there once it has a value.
+        health.batches.with_label_values(&["accepted"]).inc();
+        health.identity.handshakes.with_label_values(&["accepted"]).inc();
+        drop(health.feed("influx"));
+        let page = documented(&health.render());
+        crate::api::tests::same_as_the_document("metrics-collector.md", &page);
+    }
+
+    fn documented(text: &str) -> String {
+        let kinds: std::collections::BTreeMap<&str, &str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+        let mut page = "# Metrics of the collector\n\nWhat a collector says of itself on \
+             `/metrics`; who scrapes it adds its hub. This page is written from\n\
+             `collector/src/health.rs`; a test compares them.\n\n\
+             | name | type | meaning |\n| --- | --- | --- |\n"
+            .to_owned();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, help) = line.split_once(' ').expect("a name and its words");
+            page.push_str(&format!("| `{name}` | {} | {help} |\n", kinds[name]));
+        }
+        page
     }
 }

@@ -9,15 +9,18 @@
 //! - What somebody edited by hand is found by comparing rows to the log, named, and made again.
 //!
 //! The tables are in `docs/formats/index.md`. `store` is the files, `rows` what is in them,
-//! `thread` who owns them.
+//! `thread` who owns them, `used` sums of what was used, made when an interval's leaves are there.
 
 mod month;
 mod rows;
 mod store;
+mod summaries;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod used;
 
 pub use rows::{EntryRow, Sum};
 pub use store::{Difference, IndexError, Scope, Store};
 pub use thread::{Asked, Index, Unavailable, start};
+pub use used::{Posted, Terms};

@@ -70,8 +70,8 @@ pub enum Note {
         /// As the door read it; `None`: it is decoded when it is booked.
         carried: Option<Carried>,
     },
-    /// Of an allocation, a calibration or a typed reading: whoever put it waits for what the
-    /// books say.
+    /// Of an allocation, a calibration, a typed reading or a month: whoever put it waits for what
+    /// the books say.
     Answer {
         reply: Reply<Verdict>,
     },
@@ -127,9 +127,25 @@ pub enum Fact {
         json: Vec<u8>,
         reply: Reply<Verdict>,
     },
+    Period {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
+    /// A change of the registry of projects.
+    Project {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
     Diagram {
         received: UtcMillis,
         from: UtcMillis,
+        hub: HubId,
+        toml: String,
+    },
+    Tables {
+        received: UtcMillis,
         hub: HubId,
         toml: String,
     },
@@ -189,6 +205,8 @@ pub struct Intake {
     nodes: BTreeMap<HubId, BTreeMap<NodeId, BTreeSet<SchemaId>>>,
     /// The diagram last journalled, by hub.
     diagrams: BTreeMap<HubId, String>,
+    /// The tables last journalled, by hub.
+    tables: BTreeMap<HubId, String>,
     rules: Option<Rules>,
     /// The last segment whose end is journalled; 0: none.
     pruned: u64,
@@ -205,6 +223,11 @@ impl Intake {
     #[must_use]
     pub fn diagram(&self, hub: &HubId) -> Option<&str> {
         self.diagrams.get(hub).map(String::as_str)
+    }
+
+    #[must_use]
+    pub fn tables(&self, hub: &HubId) -> Option<&str> {
+        self.tables.get(hub).map(String::as_str)
     }
 
     /// The rules this journal was begun with; `None`: it is empty.
@@ -315,10 +338,17 @@ impl Intake {
             Frame::Typed { received, json } => {
                 facts.push(Fact::Typed { received, json, reply });
             }
+            Frame::Period { received, json } => {
+                facts.push(Fact::Period { received, json, reply });
+            }
+            Frame::Project { received, json } => {
+                facts.push(Fact::Project { received, json, reply });
+            }
             Frame::Schema { .. }
             | Frame::Batch { .. }
             | Frame::Corrected { .. }
             | Frame::Diagram { .. }
+            | Frame::Tables { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }
             | Frame::Floor { .. }
@@ -377,6 +407,11 @@ impl Intake {
             (Frame::Diagram { received, from, hub, toml }, _) => {
                 self.diagrams.insert(hub.clone(), toml.clone());
                 facts.push(Fact::Diagram { received, from, hub, toml });
+                Ok(())
+            }
+            (Frame::Tables { received, hub, toml }, _) => {
+                self.tables.insert(hub.clone(), toml.clone());
+                facts.push(Fact::Tables { received, hub, toml });
                 Ok(())
             }
             (Frame::Rules { received, rules }, _) => {
@@ -465,8 +500,11 @@ impl Note {
             Frame::AllocationPut { .. }
             | Frame::AllocationEnd { .. }
             | Frame::Calibration { .. }
-            | Frame::Typed { .. } => Ok(Self::Answer { reply: Reply::none() }),
+            | Frame::Typed { .. }
+            | Frame::Period { .. }
+            | Frame::Project { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
+            | Frame::Tables { .. }
             | Frame::Tick { .. }
             | Frame::Rules { .. }
             | Frame::Incident { .. }

@@ -428,8 +428,10 @@ fn weight(request: &Request) -> usize {
         Frame::AllocationPut { json, .. }
         | Frame::AllocationEnd { json, .. }
         | Frame::Calibration { json, .. }
-        | Frame::Typed { json, .. } => json.len(),
-        Frame::Diagram { toml, .. } => toml.len(),
+        | Frame::Typed { json, .. }
+        | Frame::Period { json, .. }
+        | Frame::Project { json, .. } => json.len(),
+        Frame::Diagram { toml, .. } | Frame::Tables { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. }
         | Frame::Rules { .. }

@@ -3,7 +3,7 @@
 //! The journal keeps the JSON of [`TypedText`] as it was put: the value in the very words that were
 //! typed. Field order and names are on disk: append only.
 
-use bijli_ledger::{MeterBookError, Shown, TypedReading};
+use bijli_ledger::{Measure, MeterBookError, Shown, TypedReading};
 use bijli_wire::quantity::{self, QuantityError};
 use bijli_wire::{HubId, SubjectId};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,8 @@ pub struct TypedText {
     pub meter: String,
     /// When it was read: RFC 3339 with an offset.
     pub at: String,
-    /// What the display showed, with every digit and its unit: `"123456.70 kWh"`.
+    /// What the display showed, with every digit and its unit: `"123456.70 kWh"`, of water or fuel
+    /// `"1234.567 m3"`.
     pub value: String,
     /// What the display is multiplied with, for current and voltage transformers before the meter.
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -106,8 +107,9 @@ impl TypedText {
             id: self.id.clone(),
             meter: name("meter", SubjectId::new(&self.meter))?,
             at,
+            measure: measured("value", &self.value)?.0,
             shown: shown("value", &self.value, self.factor)?,
-            rollover_mj: self.rollover_digits.map(|digits| self.turn(digits)).transpose()?,
+            rollover: self.rollover_digits.map(|digits| self.turn(digits)).transpose()?,
             restart: restart.transpose()?,
             who: self.who.clone(),
             why: self.why.clone(),
@@ -141,7 +143,7 @@ impl TypedText {
             at: calendar::rfc3339(reading.at),
             value: reading.shown.text.clone(),
             factor: reading.shown.factor,
-            rollover_digits: reading.rollover_mj.and_then(digits),
+            rollover_digits: reading.rollover.and_then(digits),
             restart: reading.restart.as_ref().map(restart),
             who: reading.who.clone(),
             why: reading.why.clone(),
@@ -175,7 +177,7 @@ fn shown(field: &'static str, text: &str, factor: u32) -> Result<Shown, Untyped>
         return Err(Untyped::Factor { field: "factor" });
     }
     let text = text.trim();
-    let count = quantity::energy(text).map_err(|source| Untyped::Value { field, source })?;
+    let (_, count) = measured(field, text)?;
     let decimals = text
         .split_once('.')
         .map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).map(|_| 1_u32).sum());
@@ -185,16 +187,32 @@ fn shown(field: &'static str, text: &str, factor: u32) -> Result<Shown, Untyped>
     Ok(Shown {
         text: text.to_owned(),
         factor,
-        count_mj: u128::from(count.get()) * factor_mj,
-        step_mj: digit_mj.unwrap_or(0).max(1) * factor_mj,
+        count: u128::from(count) * factor_mj,
+        step: digit_mj.unwrap_or(0).max(1) * factor_mj,
     })
+}
+
+/// A value by its unit: energy in millijoules, or a volume in millilitres.
+fn measured(field: &'static str, text: &str) -> Result<(Measure, u64), Untyped> {
+    let wrong = |source| Untyped::Value { field, source };
+    match quantity::volume(text) {
+        Ok(count) => Ok((Measure::Volume, count)),
+        Err(source @ (QuantityError::Fraction { .. } | QuantityError::TooLarge { .. })) => {
+            Err(wrong(source))
+        }
+        Err(
+            QuantityError::Bare { .. } | QuantityError::Number { .. } | QuantityError::Unit { .. },
+        ) => {
+            let count = quantity::energy(text).map_err(wrong)?;
+            Ok((Measure::Energy, count.get()))
+        }
+    }
 }
 
 /// What one whole unit of a value is worth.
 fn unit_mj(field: &'static str, text: &str) -> Result<u128, Untyped> {
     let unit = text.trim().trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let unit = quantity::energy(&format!("1 {}", unit.trim()));
-    unit.map(|unit| u128::from(unit.get())).map_err(|source| Untyped::Value { field, source })
+    measured(field, &format!("1 {}", unit.trim())).map(|(_, unit)| u128::from(unit))
 }
 
 #[cfg(test)]
@@ -215,13 +233,17 @@ mod tests {
     fn what_is_journalled_reads_back_and_every_digit_counts() {
         let (hub, reading) = text().read().expect("valid");
         let kwh = 3_600_000_000_u128;
-        assert_eq!(reading.shown.count_mj, 12_345 * kwh / 10 * 160);
-        assert_eq!(reading.shown.step_mj, kwh / 100 * 160);
-        assert_eq!(reading.rollover_mj, Some(1_000_000 * kwh * 160));
-        assert_eq!(reading.restart.as_ref().map(|new| new.step_mj), Some(kwh / 10 * 200));
+        assert_eq!(reading.shown.count, 12_345 * kwh / 10 * 160);
+        assert_eq!(reading.shown.step, kwh / 100 * 160);
+        assert_eq!(reading.rollover, Some(1_000_000 * kwh * 160));
+        assert_eq!(reading.restart.as_ref().map(|new| new.step), Some(kwh / 10 * 200));
         let again = TypedText::from_json(&TypedText::of(&hub, &reading).to_json());
         assert_eq!(again.expect("our own").read(), Ok((hub, reading)));
         assert_eq!(TypedText::from_json(&text().to_json()), Ok(text()));
+        let value = "0123.45 m3".to_owned();
+        let water = TypedText { value, restart: None, ..text() }.read().expect("a volume").1;
+        assert_eq!(water.measure, Measure::Volume);
+        assert_eq!((water.shown.count, water.shown.step), (123_450_000 * 160, 10_000 * 160));
     }
 
     #[test]

@@ -41,6 +41,8 @@ impl Severity {
     pub const fn of_kind(kind: EventKind, code: u32) -> Self {
         match kind {
             EventKind::GpuEvent => Self::of_driver(code),
+            // Coolant beside live boards. A warning is seen by day.
+            EventKind::LeakDetected if code == 2 => Self::Page,
             // An XID without the catalogue's word: a person looks it up.
             EventKind::GpuXid
             // Something is not read, or was not: energy may be estimated, health unseen.
@@ -59,7 +61,10 @@ impl Severity {
             // Somebody compares the books with the meter's display.
             | EventKind::MeterChanged
             // Who did it, and what was counted until then?
-            | EventKind::MeterReset => Self::Ticket,
+            | EventKind::MeterReset
+            // The next leak there is seen by nobody.
+            | EventKind::LeakDetected
+            | EventKind::LeakUnwatched => Self::Ticket,
             EventKind::Unspecified
             | EventKind::AgentStarted
             | EventKind::ProbeRecovered
@@ -68,7 +73,8 @@ impl Severity {
             | EventKind::DriverChanged
             | EventKind::RegisterDoubted
             | EventKind::RegisterTrusted
-            | EventKind::ProbePaused => Self::Info,
+            | EventKind::ProbePaused
+            | EventKind::LeakCleared => Self::Info,
         }
     }
 
@@ -120,6 +126,9 @@ mod tests {
             (EventKind::GpuEvent, 0x400, Severity::Info),
             (EventKind::GpuEvent, 1 << 20, Severity::Ticket),
             (EventKind::GpuXid, 9_999, Severity::Ticket),
+            (EventKind::LeakDetected, 1, Severity::Ticket),
+            (EventKind::LeakDetected, 2, Severity::Page),
+            (EventKind::LeakCleared, 0, Severity::Info),
         ] {
             assert_eq!(Severity::of_kind(kind, code), expected, "{kind:?} {code:#x}");
         }

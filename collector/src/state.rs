@@ -13,12 +13,18 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use bijli_ledger::{Books, Rules};
 use bijli_wire::{HubId, UtcMillis};
 
+use crate::as_of::{self, AsOf, AsOfError, Moments};
 use crate::carried::Room;
 use crate::clock::Clock;
 use crate::config::HubConfig;
+use crate::crosscheck::{Checks, Watch};
 use crate::diagram::Plan;
+use crate::firing::Firing;
 use crate::health::Health;
 use crate::index::Index;
+use crate::kpi::Tables;
+use crate::projects::Registry;
+use crate::seal::Seals;
 use crate::xids::Xids;
 
 /// Shared by every handler.
@@ -36,10 +42,15 @@ pub struct State {
     pub banner: Option<String>,
     /// Decoded batches between the door and the books.
     pub room: Room,
+    /// How the hubs' transparency logs stand.
+    pub seals: Seals,
     hubs: RwLock<BTreeMap<HubId, Arc<Hub>>>,
     replay: Replay,
     index: OnceLock<Index>,
+    firing: OnceLock<Firing>,
     leaves_made: AtomicU64,
+    moments: RwLock<Moments>,
+    registry: RwLock<Registry>,
 }
 
 /// One hub. Its books are a pure function of the journal.
@@ -54,7 +65,10 @@ pub struct Hub {
     pub is_configured: bool,
     /// The XID catalogue as its operators have it.
     pub xids: Xids,
+    /// Which bands its cross-checks have.
+    pub checks: Checks,
     books: RwLock<Books>,
+    watch: RwLock<Watch>,
     live: RwLock<crate::live::Live>,
     view: RwLock<View>,
 }
@@ -65,6 +79,8 @@ pub struct View {
     /// The single-line diagram last journalled, as declared; empty: none was. Where its
     /// `pue_category` is `None`, nobody may show a PUE, whatever the books could compute.
     pub plan: Plan,
+    /// What the figures beside PUE rest on; empty: nothing is declared.
+    pub tables: Arc<Tables>,
     /// Receive time of the newest frame; what the books call now.
     pub booked_until: Option<UtcMillis>,
 }
@@ -98,7 +114,25 @@ impl State {
     pub fn new(clock: Clock, rules: Rules, health: Health, banner: Option<String>) -> Self {
         let (hubs, replay, room) = (RwLock::default(), Replay::default(), Room::default());
         let (index, leaves_made, started) = (OnceLock::new(), AtomicU64::new(0), clock.now());
-        Self { clock, started, rules, health, banner, room, hubs, replay, index, leaves_made }
+        let firing = OnceLock::new();
+        let seals = Seals::default();
+        let (moments, registry) = (RwLock::default(), RwLock::default());
+        Self {
+            clock,
+            started,
+            rules,
+            health,
+            banner,
+            room,
+            hubs,
+            replay,
+            index,
+            firing,
+            seals,
+            leaves_made,
+            moments,
+            registry,
+        }
     }
 
     #[must_use]
@@ -129,6 +163,16 @@ impl State {
         self.index.get()
     }
 
+    /// Who is asked what fires; `None`: nobody.
+    pub fn firing(&self) -> Option<&Firing> {
+        self.firing.get()
+    }
+
+    pub(crate) fn set_firing(&self, firing: Firing) {
+        // Set once, by the driver.
+        drop(self.firing.set(firing));
+    }
+
     pub(crate) fn set_index(&self, index: Index) {
         // Opened once, by the driver.
         drop(self.index.set(index));
@@ -142,6 +186,47 @@ impl State {
 
     pub(crate) fn set_leaves_made(&self, count: u64) {
         self.leaves_made.store(count, Ordering::Release);
+    }
+
+    pub(crate) fn moments(&self) -> RwLockReadGuard<'_, Moments> {
+        read(&self.moments)
+    }
+
+    pub(crate) fn moments_mut(&self) -> RwLockWriteGuard<'_, Moments> {
+        write(&self.moments)
+    }
+
+    /// Which account is which project's.
+    pub fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        read(&self.registry)
+    }
+
+    pub(crate) fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
+        write(&self.registry)
+    }
+
+    /// What an answer rests on that is asked for as of a moment; of now, if none is named.
+    ///
+    /// # Errors
+    /// When it is no moment, or one that has not come.
+    pub fn as_of(&self, asked: Option<&str>) -> Result<AsOf, AsOfError> {
+        let registry = self.registry();
+        // The registry is held: no change comes between its count and that of the leaves.
+        let (leaves, known) = (self.leaves_made(), registry.changes());
+        match asked.map(as_of::Asked::parse).transpose()? {
+            None => Ok(AsOf { leaves, changes: known }),
+            Some(as_of::Asked::Time(at)) => {
+                let leaves = self.moments().leaves_at(at)?;
+                Ok(AsOf { leaves, changes: registry.changes_by(at) })
+            }
+            Some(as_of::Asked::Leaves { leaves: asked, .. }) if asked > leaves => {
+                Err(AsOfError::Beyond { what: "leaves", asked, known: leaves })
+            }
+            Some(as_of::Asked::Leaves { leaves, changes }) => {
+                let changes = changes.unwrap_or_else(|| registry.changes_by_leaves(leaves));
+                registry.as_of(changes).map(|_| AsOf { leaves, changes })
+            }
+        }
     }
 
     /// Adds a hub, unless it is there.
@@ -173,6 +258,8 @@ impl Hub {
             books: RwLock::new(Books::new(id.clone(), rules)),
             live: RwLock::default(),
             view: RwLock::default(),
+            watch: RwLock::default(),
+            checks: Checks::default(),
             nodes_expected: None,
             is_configured: false,
             xids: Xids::default(),
@@ -189,6 +276,7 @@ impl Hub {
             nodes_expected: config.nodes_expected,
             is_configured: true,
             xids: config.xids.clone(),
+            checks: config.checks.clone(),
             ..Self::journalled(config.id.clone(), rules)
         }
     }
@@ -203,6 +291,14 @@ impl Hub {
 
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         read(&self.view)
+    }
+
+    pub fn watch(&self) -> RwLockReadGuard<'_, Watch> {
+        read(&self.watch)
+    }
+
+    pub(crate) fn watch_mut(&self) -> RwLockWriteGuard<'_, Watch> {
+        write(&self.watch)
     }
 
     pub(crate) fn books_mut(&self) -> RwLockWriteGuard<'_, Books> {

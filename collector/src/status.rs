@@ -50,6 +50,9 @@ pub struct HubStatus {
     pub pue: Option<PueStatus>,
     /// Why there is no PUE.
     pub no_pue: Option<String>,
+    /// How the hub's transparency log stands, in words; absent before its first interval.
+    #[serde(default)]
+    pub seal: Option<String>,
     pub projects: Vec<ProjectStatus>,
 }
 
@@ -99,7 +102,7 @@ impl Status {
             started: calendar::rfc3339(state.started),
             journal_records: state.health.journal_records.get().to_string(),
             journal_bytes: state.health.journal_bytes.get().to_string(),
-            hubs: state.hubs().iter().map(|hub| HubStatus::of(hub, now)).collect(),
+            hubs: state.hubs().iter().map(|hub| HubStatus::of(state, hub, now)).collect(),
         }
     }
 
@@ -124,7 +127,7 @@ impl Status {
 
 impl HubStatus {
     #[must_use]
-    pub fn of(hub: &Hub, now: UtcMillis) -> Self {
+    pub fn of(state: &State, hub: &Hub, now: UtcMillis) -> Self {
         let day_ago = now.get().saturating_sub(i64::try_from(PERIOD.get()).unwrap_or(i64::MAX));
         let has_category = hub.view().plan.pue_category.is_some();
         let nodes_reporting =
@@ -163,6 +166,7 @@ impl HubStatus {
             is_balanced: balance.is_balanced() && imbalance == 0,
             no_pue: pue.as_ref().err().cloned(),
             pue: pue.ok().as_ref().map(PueStatus::of),
+            seal: state.seals.of(&hub.id).map(|seal| seal.words),
             projects: projects.collect(),
         }
     }
@@ -187,6 +191,7 @@ impl HubStatus {
             ("used", human(&self.used_mj)),
             ("books", balance),
             ("PUE", pue),
+            ("log", self.seal.clone().unwrap_or_else(|| "nothing sealed yet".into())),
         ];
         let mut text =
             format!("\nhub {} ({}), last 24 h of closed intervals\n", self.hub, self.title);

@@ -3,7 +3,7 @@
 //! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
 //!
-//! `bijli-bench [accuracy | agent | collector | snapshot | pue |
+//! `bijli-bench [accuracy | agent | collector | snapshot | pue | seal | report |
 //! ingest [bijli | victoria | prometheus | influx] | kill9 [the same] | soak [MINUTES]]`; the soak
 //! runs when it is named only.
 
@@ -14,6 +14,8 @@ mod ingest;
 mod kill9;
 mod process;
 mod pue;
+mod report;
+mod seal;
 mod snapshot;
 mod soak;
 
@@ -42,6 +44,12 @@ fn main() -> ExitCode {
     }
     if wants("pue") {
         pue::run();
+    }
+    if wants("seal") {
+        seal::run();
+    }
+    if wants("report") {
+        report::run();
     }
     if wants("kill9") {
         kill9::run(part_of_it.as_deref());

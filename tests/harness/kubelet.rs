@@ -58,7 +58,7 @@ impl Kubelet {
     pub fn lists(&self, pods: &[Pod<'_>]) {
         let mut text = String::new();
         for (namespace, name, containers) in pods {
-            write!(text, "pod_resources {{ name: {name:?} namespace: {namespace:?}\n")
+            writeln!(text, "pod_resources {{ name: {name:?} namespace: {namespace:?}")
                 .expect("written");
             for (resource, ids) in *containers {
                 let ids: Vec<String> = ids.iter().map(|id| format!("device_ids: {id:?}")).collect();

@@ -12,12 +12,14 @@ pub mod meters;
 pub mod pki;
 pub mod program;
 pub mod proxy;
+pub mod redfish;
 pub mod rng;
 pub mod schema;
 pub mod site;
 pub mod slurm;
 pub mod snmp;
 pub mod stores;
+pub mod trace;
 pub mod truth;
 
 use std::time::{Duration, Instant};

@@ -23,6 +23,28 @@ pub fn victoria(folder: &Path, port: u16) -> Command {
     command
 }
 
+/// Prometheus that takes remote write, of data as old as `window` ("0s": none that is late).
+///
+/// # Panics
+/// When its configuration cannot be written.
+#[must_use]
+pub fn prometheus(folder: &Path, port: u16, window: &str) -> Command {
+    let config = folder.join("prometheus.yml");
+    // It scrapes itself, so that it knows what time it is.
+    let text = format!(
+        "storage:\n  tsdb:\n    out_of_order_time_window: {window}\nscrape_configs:\n\
+         - job_name: self\n  scrape_interval: 1s\n  static_configs:\n  \
+         - targets: [\"127.0.0.1:{port}\"]\n"
+    );
+    std::fs::write(&config, text).expect("written");
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--config.file={}", config.display()));
+    command.arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    command.args(["--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=50y"]);
+    command
+}
+
 /// InfluxDB 1.
 ///
 /// # Panics

@@ -282,6 +282,12 @@ pub enum EventKind {
     MeterChanged = 19,
     /// Somebody set a meter's energy count back at the device.
     MeterReset = 20,
+    /// A leak detector says that it leaks. The code: 1 a warning, 2 critical.
+    LeakDetected = 22,
+    /// It says so no more.
+    LeakCleared = 23,
+    /// A leak detector tells no state: nobody watches there.
+    LeakUnwatched = 24,
     /// A record of a hold cannot be used, or its account cannot be a project's name.
     HoldRefused = 25,
     /// A hold names a GPU that this node does not know.

@@ -61,6 +61,13 @@ const ENERGY: Dimension = Dimension {
     ],
 };
 
+const VOLUME: Dimension = Dimension {
+    what: "meter reading",
+    base: "millilitres",
+    example: "1234.5 m3",
+    units: &[("ml", 1), ("l", 1_000), ("m3", 1_000_000)],
+};
+
 const SIZE: Dimension = Dimension {
     what: "size",
     base: "bytes",
@@ -99,6 +106,14 @@ pub fn power(text: &str) -> Result<Milliwatts, QuantityError> {
 /// Says what is wrong and shows an example.
 pub fn energy(text: &str) -> Result<Millijoules, QuantityError> {
     parse(text, &ENERGY).map(Millijoules::new)
+}
+
+/// `"1234.5 m3"`, `"800 l"`, in millilitres.
+///
+/// # Errors
+/// Says what is wrong and shows an example.
+pub fn volume(text: &str) -> Result<u64, QuantityError> {
+    parse(text, &VOLUME)
 }
 
 /// `"2 GiB"`, `"512 MB"`, in bytes.

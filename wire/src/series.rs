@@ -173,6 +173,11 @@ catalogue! {
     68 KernelLines        "kernel_lines"         "lines"  Counter 0 4_611_686_018_427_387_904 "the kernel's log cannot be read: XIDs come from the driver only"
     69 SecondsOnBattery   "seconds_on_battery"   "s"      Gauge 0 31_536_000 "the UPS does not tell"
     70 BatteryTimeLeft    "battery_time_left"    "s"      Gauge 0 31_536_000 "the UPS does not tell"
+    71 HeatRemoved        "heat_removed"         "mW"     Gauge -1_000_000_000_000 1_000_000_000_000 "not read"
+    72 LeakState          "leak_state"           "number" Gauge 0 2 "a leak detector does not tell, and none says that it leaks"
+    73 SupplyPressure     "supply_pressure"      "Pa"     Gauge -100_000 100_000_000 "not read"
+    74 ReturnPressure     "return_pressure"      "Pa"     Gauge -100_000 100_000_000 "not read"
+    75 Humidity           "humidity"             "ppm"    Gauge 0 1_000_000 "not read"
 }
 
 #[cfg(test)]

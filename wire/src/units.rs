@@ -148,6 +148,15 @@ pub fn human_energy(millijoules: u128) -> String {
     decimal(millijoules, 1_000, 3, "J")
 }
 
+/// A volume for people: `"12.500 m3"`.
+#[must_use]
+pub fn human_volume(millilitres: u128) -> String {
+    match millilitres {
+        0..1_000_000 => decimal(millilitres, 1_000, 3, "l"),
+        _ => decimal(millilitres, 1_000_000, 3, "m3"),
+    }
+}
+
 /// A power for people: `"97.312 kW"`.
 #[must_use]
 pub fn human_power(milliwatts: u64) -> String {

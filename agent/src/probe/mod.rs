@@ -40,12 +40,14 @@ pub mod replay;
 pub mod scale;
 pub mod snmp;
 
+mod farewell;
 mod integrated;
 mod kept;
 mod kernel;
 mod places;
 mod rest;
 
+pub use farewell::Farewells;
 pub use numbers::Numbers;
 pub use places::Places;
 
@@ -265,6 +267,8 @@ pub struct Context {
     /// Which GPU has which number, as listed last.
     pub numbers: Arc<Numbers>,
     pub pause: Arc<Pause>,
+    /// What is to be done with devices when the agent stops.
+    pub farewells: Arc<Farewells>,
     /// Where a probe may keep how far it is; `None`: nowhere.
     pub state_dir: Option<PathBuf>,
 }
@@ -279,6 +283,7 @@ impl Context {
             places: Arc::default(),
             numbers: Arc::default(),
             pause: Arc::default(),
+            farewells: Arc::default(),
             state_dir: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::account::{Account, Nature, Share};
-use crate::class::ByClass;
+use crate::class::{ByClass, Class};
 
 /// Both sides of one account, in millijoules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +83,23 @@ impl ProjectEnergy {
         self.gpu_active.saturating_add(self.gpu_held_idle).saturating_add(self.host)
     }
 
+    /// Adds one use.
+    pub fn add(&mut self, share: Share, class: Class, millijoules: u128) {
+        let slot = self.slot(share);
+        *slot = slot.saturating_add(millijoules);
+        self.by_class.add(class, millijoules);
+    }
+
+    /// What the facility needed for the energy of one interval that is in here, by the two terms of
+    /// that interval's PUE; `None`: it has none.
+    pub fn cover(&mut self, pue: Option<(u128, u128)>) {
+        let Some((total, it)) = pue else { return };
+        self.it_with_pue = self.it();
+        // Both are energies of one interval, below 2^64 each.
+        let product = self.it_with_pue.saturating_mul(total);
+        self.facility = product.checked_div(it).unwrap_or(0);
+    }
+
     pub(crate) fn slot(&mut self, share: Share) -> &mut u128 {
         match share {
             Share::GpuActive => &mut self.gpu_active,
@@ -91,7 +108,7 @@ impl ProjectEnergy {
         }
     }
 
-    pub(crate) fn add_all(&mut self, other: &Self) {
+    pub fn add_all(&mut self, other: &Self) {
         for share in [Share::GpuActive, Share::GpuHeldIdle, Share::Host] {
             let more = *other.clone().slot(share);
             let slot = self.slot(share);

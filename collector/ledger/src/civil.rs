@@ -71,6 +71,49 @@ impl Date {
         }
     }
 
+    /// The day after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self::of_day(self.day_number().saturating_add(1))
+    }
+
+    /// Whole months to the same day of a later month; `None`: it is another day.
+    pub(crate) fn months_until(self, later: Self) -> Option<u32> {
+        let months = later.month_number().saturating_sub(self.month_number());
+        u32::try_from(months).ok().filter(|_| self.day == later.day)
+    }
+
+    #[must_use]
+    pub const fn year(self) -> i32 {
+        self.year
+    }
+
+    /// From 1.
+    #[must_use]
+    pub const fn month(self) -> u8 {
+        self.month
+    }
+
+    /// The days from 1970-01-01 to this date: [`Date::of_day`] turned round.
+    pub(crate) fn day_number(self) -> i64 {
+        let (month, day) = (i64::from(self.month), i64::from(self.day));
+        let (year, from_march) = if month > 2 {
+            (i64::from(self.year), month.saturating_sub(3))
+        } else {
+            (i64::from(self.year).saturating_sub(1), month.saturating_add(9))
+        };
+        let of_year = from_march.saturating_mul(153).saturating_add(2).div_euclid(5);
+        let of_year = of_year.saturating_add(day).saturating_sub(1);
+        let of_era = year.rem_euclid(400);
+        let leap_days = of_era.div_euclid(4).saturating_sub(of_era.div_euclid(100));
+        year.div_euclid(400)
+            .saturating_mul(146_097)
+            .saturating_add(of_era.saturating_mul(365))
+            .saturating_add(leap_days)
+            .saturating_add(of_year)
+            .saturating_sub(719_468)
+    }
+
     /// Months from year 0.
     fn month_number(self) -> i64 {
         i64::from(self.year).saturating_mul(12).saturating_add(i64::from(self.month))
@@ -111,8 +154,7 @@ impl FromStr for Date {
     }
 }
 
-/// The offset from UTC in which a hub counts days and months. A number, not a place: if a country
-/// changes its clocks, its hubs declare the new one from then on.
+/// An offset from UTC in which days and months are counted. A number; a place is a [`crate::Zone`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Offset {
     minutes: i32,
@@ -120,6 +162,15 @@ pub struct Offset {
 
 impl Offset {
     pub const UTC: Self = Self { minutes: 0 };
+
+    /// `None`: no place is so far from UTC.
+    #[must_use]
+    pub const fn from_minutes(minutes: i32) -> Option<Self> {
+        if minutes.unsigned_abs() > OFFSET_MINUTES_MAX.unsigned_abs() {
+            return None;
+        }
+        Some(Self { minutes })
+    }
 
     fn local(self, at: UtcMillis) -> i64 {
         at.get().saturating_add(i64::from(self.minutes).saturating_mul(MINUTE_MS))
@@ -133,6 +184,13 @@ impl Offset {
     #[must_use]
     pub fn date(self, at: UtcMillis) -> Date {
         Date::of_day(self.local(at).div_euclid(DAY_MS))
+    }
+
+    /// The moment at which a date begins.
+    #[must_use]
+    pub fn midnight(self, date: Date) -> UtcMillis {
+        let local = date.day_number().saturating_mul(DAY_MS);
+        UtcMillis::new(local.saturating_sub(i64::from(self.minutes).saturating_mul(MINUTE_MS)))
     }
 
     /// How many whole calendar months a period has; `None` if it is not made of such.
@@ -168,7 +226,8 @@ impl Offset {
         if self == Self::UTC { dates } else { format!("{dates} {self}") }
     }
 
-    fn time(self, at: UtcMillis) -> String {
+    /// A moment to the second.
+    pub(crate) fn time(self, at: UtcMillis) -> String {
         let second = self.local(at).rem_euclid(DAY_MS).div_euclid(1_000);
         let (minute, second) = (second.div_euclid(60), second.rem_euclid(60));
         let (hour, minute) = (minute.div_euclid(60), minute.rem_euclid(60));
@@ -229,6 +288,7 @@ mod tests {
             (47_541, "2100-03-01"),
         ] {
             assert_eq!(Offset::UTC.date(at(day)).to_string(), date);
+            assert_eq!(date.parse().map(|date| Offset::UTC.midnight(date)), Ok(at(day)));
             assert_eq!(date.parse::<Date>().map(|d| d.to_string()), Ok(date.to_owned()));
         }
         for text in ["2026-02-29", "2026-13-01", "2026-1-01", "yesterday", "+026-01-01", ""] {
@@ -242,6 +302,7 @@ mod tests {
         let local = |day: i64| UtcMillis::new(at(day).get().saturating_sub(5 * 3_600_000));
         assert_eq!(karachi.months(local(20_635), local(21_000)), Some(12));
         assert_eq!(karachi.months(at(20_635), at(21_000)), None);
+        assert_eq!(karachi.midnight("2026-07-01".parse().expect("a date")), local(20_635));
         assert_eq!(Offset::UTC.months(at(20_635), at(21_000)), Some(12));
         assert_eq!(Offset::UTC.months(at(20_635), at(20_999)), None);
         let shown = karachi.period(local(20_635), local(21_000));

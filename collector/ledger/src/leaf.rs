@@ -25,6 +25,7 @@ use bijli_wire::{HubId, NodeId, UtcMillis};
 
 use crate::account::{Account, Nature};
 use crate::diagram::{Category, PointId, Role};
+use crate::period::{PeriodClosed, Restatement};
 use crate::pue::Withheld;
 use crate::rules::RULE_VERSION;
 
@@ -32,8 +33,8 @@ pub(crate) use group::group;
 pub use group::{Line, Owned};
 pub use maker::LeafMaker;
 
-/// The longest leaf: what an entry bundle of a transparency log can hold.
-pub const LEAF_BYTES_MAX: usize = 65_535;
+/// The longest leaf: what an entry bundle of a transparency log can hold, less the leaf's index.
+pub const LEAF_BYTES_MAX: usize = 65_535 - 8;
 /// The first byte of every leaf. A newer one is refused, never guessed at.
 pub const LEAF_VERSION: u8 = 1;
 
@@ -90,6 +91,12 @@ pub enum Body {
     Pruned(Pruned),
     /// The books as they stood after the last record that this leaf names.
     Snapshot(Snapshot),
+    /// What a person or the collector itself says for the record.
+    Statement(Statement),
+    /// A month was closed, with its figures.
+    Period(Box<PeriodClosed>),
+    /// A closed month has other figures than were told.
+    Restatement(Box<Restatement>),
 }
 
 /// Entries of one owner.
@@ -170,6 +177,25 @@ pub struct Snapshot {
     pub sha256: [u8; 32],
 }
 
+/// Words for the record. They book nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// When it was said.
+    pub at: UtcMillis,
+    /// What it is about; names are append only: `old head`.
+    pub about: String,
+    pub text: String,
+}
+
+/// What a reader of leaves must know of one before it reads the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peek {
+    /// `None`: all hubs.
+    pub hub: Option<HubId>,
+    /// Whether it is part of a posting whose summary is yet to come.
+    pub is_within_posting: bool,
+}
+
 /// Why bytes are no leaf.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeafError {
@@ -194,6 +220,12 @@ impl Leaf {
     #[must_use]
     pub const fn of_journal(body: Body, source: Source) -> Self {
         Self { rule_version: RULE_VERSION, hub: None, source, body }
+    }
+
+    /// A leaf about a month of one hub.
+    #[must_use]
+    pub const fn of_period(hub: HubId, body: Body, source: Source) -> Self {
+        Self { rule_version: RULE_VERSION, hub: Some(hub), source, body }
     }
 
     /// The one form of this leaf.
@@ -230,8 +262,21 @@ impl Leaf {
     pub const fn posting(&self) -> Option<&Posting> {
         match &self.body {
             Body::Posting(posting) | Body::Adjustment { posting, .. } => Some(posting),
-            Body::Summary(_) | Body::Pruned(_) | Body::Snapshot(_) => None,
+            Body::Summary(_)
+            | Body::Pruned(_)
+            | Body::Snapshot(_)
+            | Body::Statement(_)
+            | Body::Period(_)
+            | Body::Restatement(_) => None,
         }
+    }
+
+    /// Reads no more of a leaf than whose it is.
+    ///
+    /// # Errors
+    /// When already this is not a leaf's.
+    pub fn peek(bytes: &[u8]) -> Result<Peek, LeafError> {
+        bytes::peek(bytes)
     }
 
     /// The interval that it is of.
@@ -240,7 +285,11 @@ impl Leaf {
         match &self.body {
             Body::Posting(posting) | Body::Adjustment { posting, .. } => Some(posting.interval),
             Body::Summary(summary) => Some(summary.interval),
-            Body::Pruned(_) | Body::Snapshot(_) => None,
+            Body::Pruned(_)
+            | Body::Snapshot(_)
+            | Body::Statement(_)
+            | Body::Period(_)
+            | Body::Restatement(_) => None,
         }
     }
 }

@@ -45,6 +45,7 @@ mod interpolate;
 pub mod leaf;
 pub mod meter;
 pub mod meterbook;
+pub mod period;
 mod profile;
 pub mod pue;
 pub mod register;
@@ -53,13 +54,14 @@ mod share;
 mod split;
 pub mod subject;
 mod witnessed;
+mod zone;
 
 pub use account::{Account, AccountError, Nature, Share};
 pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict};
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
-    Books, Closed, ClosedKind, Completeness, Fault, IntervalState, IntervalStatus, Provisional,
-    Statement, TypedStatus, TypedUse,
+    Books, ClosePeriod, Closed, ClosedKind, Completeness, Counting, Fault, IntervalState,
+    IntervalStatus, Provisional, RestatePeriod, Statement, TypedStatus, TypedUse, projects_of,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
 pub use civil::{CivilError, Date, Offset};
@@ -70,10 +72,13 @@ pub use entry::{Adjusts, Entry};
 pub use event::{EventKind, RegisterEvent};
 pub use leaf::{Leaf, LeafError, LeafMaker};
 pub use meter::{AccuracyClass, ClassError, Limits, Meter};
-pub use meterbook::{Compared, MeterBookError, Shown, TypedReading};
+pub use meterbook::{Compared, Measure, MeterBookError, Shown, TypedReading};
+pub use period::{Figures, Month, Period, PeriodError, PeriodState, Restatement};
 pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, Withheld, roll_up};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};
 pub use share::SharePolicy;
+pub use split::split;
 pub use subject::{Declared, RegisterHandle, SubjectStatus};
 pub use witnessed::HoldVerdict;
+pub use zone::Zone;

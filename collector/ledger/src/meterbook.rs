@@ -28,17 +28,38 @@ use crate::rules::{
     TYPED_PER_METER_MAX,
 };
 
-/// What a display showed, in energy: the factor of its current transformers is in it.
+/// What a meter counts. Append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Measure {
+    /// In millijoules.
+    Energy,
+    /// Of water or fuel, in millilitres. In no balance; only figures beside PUE ask for it.
+    Volume,
+}
+
+impl Measure {
+    /// The most that any meter counts in a millisecond, times a thousand: 1 GW, or a cubic metre a
+    /// second.
+    const fn most(self) -> u128 {
+        match self {
+            // mW x ms = uJ, a thousand to the millijoule.
+            Self::Energy => POWER_MW_MAX as u128,
+            Self::Volume => 1_000_000,
+        }
+    }
+}
+
+/// What a display showed, in millijoules or millilitres: the factor before the meter is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
     /// As it was typed, with its unit.
     pub text: String,
     /// What one unit of the display is worth because of transformers before the meter; 1: none.
     pub factor: u32,
-    /// The count in millijoules, factor included.
-    pub count_mj: u128,
-    /// The last digit that was typed, in millijoules, factor included.
-    pub step_mj: u128,
+    /// The count, factor included.
+    pub count: u128,
+    /// The last digit that was typed, factor included.
+    pub step: u128,
 }
 
 /// One typed reading.
@@ -48,10 +69,11 @@ pub struct TypedReading {
     pub id: String,
     pub meter: SubjectId,
     pub at: UtcMillis,
+    pub measure: Measure,
     pub shown: Shown,
     /// Since the reading before, the display passed its last number once: it began again at this
-    /// many millijoules, factor included.
-    pub rollover_mj: Option<u128>,
+    /// count, factor included.
+    pub rollover: Option<u128>,
     /// At this moment the meter was swapped, reset or its transformers changed: `shown` is the last
     /// count of the old one, and this the first of the new one.
     pub restart: Option<Shown>,
@@ -74,6 +96,13 @@ pub enum MeterBookError {
     Ahead { at: UtcMillis },
     #[error("{meter} is a device of a node, no meter: its agent reads it")]
     NoMeter { meter: SubjectId },
+    #[error("{meter} counts energy at a point of the diagram: type it with a unit of energy")]
+    NoEnergy { meter: SubjectId },
+    #[error(
+        "{meter} counts energy in one of the readings {before:?} and {after:?} and a volume in the \
+         other: correct the wrong one under its id"
+    )]
+    TwoMeasures { meter: SubjectId, before: String, after: String },
     #[error("{meter} has reading {other:?} at that very moment: correct it under its own id")]
     SameMoment { meter: SubjectId, other: String },
     #[error(
@@ -104,6 +133,11 @@ pub enum MeterBookError {
     )]
     Power { before: String, after: String, energy: String },
     #[error(
+        "from reading {before:?} to reading {after:?} it would be {millilitres} ml, more than a \
+         cubic metre a second: is a digit or the unit wrong?"
+    )]
+    FlowRate { before: String, after: String, millilitres: u128 },
+    #[error(
         "the meter book is full: {TYPED_METERS_MAX} meters, or {TYPED_PER_METER_MAX} readings of \
          one meter that can still be corrected"
     )]
@@ -127,7 +161,7 @@ impl TypedReading {
         if self.at.get() > received.get().saturating_add(TYPED_AHEAD_MS_MAX) {
             return Err(MeterBookError::Ahead { at: self.at });
         }
-        if self.rollover_mj.is_some_and(|turn| self.shown.count_mj >= turn) {
+        if self.rollover.is_some_and(|turn| self.shown.count >= turn) {
             return Err(MeterBookError::BeyondRollover { id: self.id.clone() });
         }
         Ok(())
@@ -142,20 +176,24 @@ impl TypedReading {
     fn until(&self, after: &Self) -> Result<u64, MeterBookError> {
         let (from, to) = (self.left(), &after.shown);
         let ids = || (self.meter.clone(), self.id.clone(), after.id.clone());
+        if self.measure != after.measure {
+            let (meter, before, after) = ids();
+            return Err(MeterBookError::TwoMeasures { meter, before, after });
+        }
         if from.factor != to.factor {
             let ((meter, before, after), factors) = (ids(), (from.factor, to.factor));
             return Err(MeterBookError::Factor { meter, before, after, factors });
         }
-        let energy = match (to.count_mj.checked_sub(from.count_mj), after.rollover_mj) {
+        let energy = match (to.count.checked_sub(from.count), after.rollover) {
             (Some(energy), None) => energy,
             (Some(_), Some(_)) => {
                 let (id, before) = (after.id.clone(), self.id.clone());
                 return Err(MeterBookError::NoRollover { id, before });
             }
             (None, Some(turn)) => {
-                let rest = turn.checked_sub(from.count_mj);
+                let rest = turn.checked_sub(from.count);
                 let rest = rest.ok_or(MeterBookError::BeyondRollover { id: after.id.clone() })?;
-                rest.saturating_add(to.count_mj)
+                rest.saturating_add(to.count)
             }
             (None, None) => {
                 let (meter, before, after) = ids();
@@ -163,14 +201,17 @@ impl TypedReading {
                 return Err(MeterBookError::Backwards { meter, before, after, shown });
             }
         };
-        // mW x ms = uJ, a thousand to the millijoule.
         let span = u128::from(after.at.get().abs_diff(self.at.get()));
-        let most = u128::from(POWER_MW_MAX).saturating_mul(span);
+        let most = self.measure.most().saturating_mul(span);
         let possible = u64::try_from(energy).ok().filter(|_| energy.saturating_mul(1_000) <= most);
-        possible.ok_or_else(|| MeterBookError::Power {
-            before: self.id.clone(),
-            after: after.id.clone(),
-            energy: human_energy(energy),
+        possible.ok_or_else(|| {
+            let (before, after) = (self.id.clone(), after.id.clone());
+            match self.measure {
+                Measure::Energy => {
+                    MeterBookError::Power { before, after, energy: human_energy(energy) }
+                }
+                Measure::Volume => MeterBookError::FlowRate { before, after, millilitres: energy },
+            }
         })
     }
 }
@@ -194,8 +235,8 @@ pub(crate) struct Between<'a> {
 
 impl Between<'_> {
     /// What the display can be off by over the stretch: it shows whole digits at both ends.
-    pub(crate) fn step_mj(&self) -> u128 {
-        self.before.left().step_mj.max(self.after.shown.step_mj)
+    pub(crate) fn step(&self) -> u128 {
+        self.before.left().step.max(self.after.shown.step)
     }
 }
 
@@ -346,6 +387,9 @@ impl MeterBook {
 
     fn note_too_old(&mut self, (meter, at): &(SubjectId, i64), horizon: i64) {
         let Some(between) = self.between(meter, *at) else { return };
+        if between.after.measure != Measure::Energy {
+            return; // No interval is derived from it.
+        }
         let lost = ramp(&between).at(horizon);
         if let Some(typed) = self.get_mut(meter, *at) {
             typed.too_old_mj = lost;
@@ -364,6 +408,9 @@ impl MeterBook {
     /// What an interval has of a meter; `None`: no stretch reaches into it.
     pub(crate) fn cell(&self, meter: &SubjectId, start: i64, end: i64) -> Option<Cell> {
         let readings = self.meters.get(meter)?;
+        if readings.values().any(|typed| typed.reading.measure != Measure::Energy) {
+            return None;
+        }
         let mut cell = None;
         let begun = readings.range(..=start).next_back().map_or(start, |(at, _)| *at);
         for (at, _) in readings.range((Excluded(begun), Unbounded)) {
@@ -383,6 +430,33 @@ impl MeterBook {
             }
         }
         cell
+    }
+}
+
+impl MeterBook {
+    /// What a meter counted between two moments, cut evenly; `None`: its readings do not span them,
+    /// or count another measure.
+    pub(crate) fn spanned(
+        &self,
+        (meter, measure): (&SubjectId, Measure),
+        start: i64,
+        end: i64,
+    ) -> Option<u64> {
+        let readings = self.meters.get(meter)?;
+        let begun = *readings.range(..=start).next_back()?.0;
+        let _ends = readings.range(end..).next()?;
+        let mut sum = 0_u64;
+        for (at, typed) in readings.range((Excluded(begun), Unbounded)) {
+            let between = self.between(meter, *at)?;
+            if typed.reading.measure != measure || between.before.measure != measure {
+                return None;
+            }
+            sum = sum.saturating_add(ramp(&between).between(start, end));
+            if *at >= end {
+                break;
+            }
+        }
+        Some(sum)
     }
 }
 

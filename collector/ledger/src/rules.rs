@@ -94,3 +94,9 @@ pub const SILENT_MS_MAX: i64 = 24 * 3_600 * 1_000;
 pub const DEVICE_POWER_MW_MAX: u64 = 100_000_000;
 /// The same for a whole node: 1 MW, more than a rack has.
 pub const NODE_POWER_MW_MAX: u64 = 1_000_000_000;
+/// Bytes of `by`, `despite` and `cause` of a period that is closed or restated.
+pub const PERIOD_TEXT_BYTES_MAX: usize = 512;
+/// Doubts of a closed period in its leaf, in bytes; the rest is counted.
+pub const DOUBTS_BYTES_MAX: usize = 48_000;
+/// Restatements of one period that the books keep; all are in the ledger log.
+pub const RESTATEMENTS_KEPT: usize = 256;

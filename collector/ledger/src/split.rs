@@ -5,7 +5,11 @@
 /// Every part is first rounded down; the units left over go, one each, to the largest remainders,
 /// and among equal remainders to the earlier. Weights that are all zero give everything to the
 /// first.
-pub(crate) fn split(amount: u128, weights: &[u64]) -> Vec<u128> {
+///
+/// # Panics
+/// If the amount times a weight is beyond 128 bits: amounts of an interval are below 2^64.
+#[must_use]
+pub fn split(amount: u128, weights: &[u64]) -> Vec<u128> {
     let whole: u128 = weights.iter().fold(0, |sum: u128, w| sum.saturating_add(u128::from(*w)));
     if whole == 0 {
         let mut parts = vec![0; weights.len()];

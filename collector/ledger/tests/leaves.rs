@@ -105,7 +105,12 @@ proptest! {
         let mut summaries: BTreeMap<UtcMillis, (u64, u32)> = BTreeMap::new();
         for (index, leaf) in (0_u64..).zip(&leaves) {
             match &leaf.body {
-                Body::Posting(_) | Body::Pruned(_) | Body::Snapshot(_) => {}
+                Body::Posting(_)
+                | Body::Pruned(_)
+                | Body::Snapshot(_)
+                | Body::Statement(_)
+                | Body::Period(_)
+                | Body::Restatement(_) => {}
                 Body::Adjustment { old_leaf, corrects, posting } => {
                     prop_assert!(*old_leaf < index);
                     let old = &leaves[usize::try_from(*old_leaf).unwrap()];

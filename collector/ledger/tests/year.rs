@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use bijli_ledger::pue::{MeterShare, Term};
+use bijli_ledger::leaf::PueShown;
+use bijli_ledger::pue::{self, MeterShare, Posted, Term};
 use bijli_ledger::{
-    Activity, Books, Category, Diagram, Meter, Point, PointId, Pue, PueKind, PuePolicy, PueStatus,
-    Role, Rules, Withheld,
+    Activity, Books, Category, Closed, Diagram, Flow, Meter, Point, PointId, Pue, PueKind,
+    PuePolicy, PueStatus, Role, Rules, Withheld,
 };
 use bijli_wire::batch::{Register, Subject};
 use bijli_wire::{HubId, Method, Millis, Milliwatts, NodeId, SubjectId, SubjectKind, UtcMillis};
@@ -169,6 +170,11 @@ type Gains = BTreeMap<&'static str, u64>;
 
 /// Plays the year, and 36 days without anything so that it can no longer be corrected.
 fn year(gains: &Gains) -> Books {
+    year_told(gains, |_, _| ())
+}
+
+/// The same, each posting handed on.
+fn year_told(gains: &Gains, mut tell: impl FnMut(&Books, &[Closed])) -> Books {
     let mut books = Books::new(HubId::new("isb").unwrap(), Rules::default());
     books.set_diagram(UtcMillis::new(0), diagram(described("old", "1")));
     let gateway = NodeId::new("gateway").unwrap();
@@ -202,18 +208,30 @@ fn year(gains: &Gains) -> Books {
         if quarter == SWAP {
             books.set_diagram(at, diagram(described("new", "0.5S")));
         }
-        books.advance(UtcMillis::new(at.get() + 120_000));
+        let closed = books.advance(UtcMillis::new(at.get() + 120_000));
+        tell(&books, &closed);
     }
-    books.advance(UtcMillis::new(START + QUARTERS * QUARTER + 36 * DAY));
+    let closed = books.advance(UtcMillis::new(START + QUARTERS * QUARTER + 36 * DAY));
+    tell(&books, &closed);
     assert_eq!(books.imbalance(), 0);
     assert!(books.faults().next().is_none());
     books
 }
 
-/// The year with every meter right.
+/// The year with every meter right, and what was posted of it.
+fn ideal_and_kept() -> &'static (Books, BTreeMap<i64, Kept>) {
+    static IDEAL: OnceLock<(Books, BTreeMap<i64, Kept>)> = OnceLock::new();
+    IDEAL.get_or_init(|| {
+        let mut kept = BTreeMap::new();
+        let books = year_told(&Gains::new(), |books, closed| {
+            closed.iter().for_each(|closed| keep(&mut kept, books, closed));
+        });
+        (books, kept)
+    })
+}
+
 fn ideal() -> &'static Books {
-    static IDEAL: OnceLock<Books> = OnceLock::new();
-    IDEAL.get_or_init(|| year(&Gains::new()))
+    &ideal_and_kept().0
 }
 
 fn figure(books: &Books) -> Pue {
@@ -325,4 +343,53 @@ fn meters_off_within_their_class_leave_the_truth_within_the_uncertainty() {
     assert!(off > 6_000 && off < uncertainty, "{off} of {uncertainty}");
     let (off, uncertainty) = gap(&[("grid", 1_020_000)]);
     assert!(off > uncertainty, "{off} of {uncertainty}");
+}
+
+/// An interval as its leaves leave it.
+struct Kept {
+    flows: BTreeMap<Flow, u128>,
+    pue: PueShown,
+    adjustments: u64,
+}
+
+/// Takes what a posting said into what stands.
+fn keep(kept: &mut BTreeMap<i64, Kept>, books: &Books, closed: &Closed) {
+    let said = books.statement(closed);
+    let nothing = || Kept { flows: BTreeMap::new(), pue: said.summary.pue.clone(), adjustments: 0 };
+    let known = kept.contains_key(&closed.start.get());
+    let one = kept.entry(closed.start.get()).or_insert_with(nothing);
+    one.pue = said.summary.pue.clone();
+    one.adjustments += u64::from(known && said.summary.entries > 0);
+    for line in said.owned.into_values().flatten() {
+        let (debit, credit) =
+            if line.is_reversal { (line.credit, line.debit) } else { (line.debit, line.credit) };
+        let sum = one.flows.entry(Flow { debit, credit, class: line.class }).or_default();
+        let amount = u128::from(line.amount);
+        *sum = if line.is_reversal { *sum - amount } else { *sum + amount };
+    }
+}
+
+/// Goal: years later, from leaves alone, the figure is the one that the books gave, in each of its
+/// fields: terms, sources, coverage, meters, uncertainty and what is withheld.
+#[test]
+fn the_figure_from_what_was_posted_is_the_books_own() {
+    let (books, kept) = ideal_and_kept();
+    let diagram = diagram(described("new", "0.5S"));
+    for (from, days) in [(101, 264), (200, 1), (200, 30), (250, 2), (364, 1)] {
+        let (from, to) = (START + from * DAY, START + (from + days) * DAY);
+        let posted = kept.range(from..to).map(|(start, kept)| Posted {
+            start: UtcMillis::new(*start),
+            pue: &kept.pue,
+            flows: &kept.flows,
+            adjustments: kept.adjustments,
+            is_settled: true,
+        });
+        let period = (UtcMillis::new(from), UtcMillis::new(to));
+        let mut found = pue::of_posted(&diagram, period, Millis::new(900_000), posted).unwrap();
+        let mut expected = books.pue(period.0, period.1).unwrap();
+        let order = |pue: &mut Pue| pue.meters.sort_by_key(|share| (share.term, share.id.clone()));
+        order(&mut found);
+        order(&mut expected);
+        assert_eq!(found, expected);
+    }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Deserialize;
 
+use super::energy::AsOf;
 use super::layout::{Amount, Table, field, period};
 use super::{AnswerError, Said, Scope};
 
@@ -18,6 +19,8 @@ const UNSURE: [(&str, &[&str]); 4] = [
 pub struct Ask {
     #[command(flatten)]
     scope: Scope,
+    #[command(flatten)]
+    as_of: AsOf,
     /// The API's answer as it came.
     #[arg(long)]
     json: bool,
@@ -47,7 +50,8 @@ struct Account {
 }
 
 pub(super) async fn answer(asked: &Ask) -> Result<Said, AnswerError> {
-    Ok(asked.scope.ask("balance").await?.json_or(asked.json, Answer::show))
+    let as_of = asked.as_of.parameter();
+    Ok(asked.scope.ask_as_of("balance", as_of).await?.json_or(asked.json, Answer::show))
 }
 
 impl Answer {

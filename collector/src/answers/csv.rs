@@ -4,12 +4,15 @@
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// One line of RFC 4180, with its end.
-pub(super) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
     cells.into_iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
 }
 
-fn cell(text: &str) -> String {
-    let tamed = if text.starts_with(FORMULA) { format!("'{text}") } else { text.to_owned() };
+/// One cell. A control character would end up in somebody's terminal.
+pub(crate) fn cell(text: &str) -> String {
+    let is_control = |c: char| c.is_control() && c != '\n' && c != '\t' && c != '\r';
+    let text = text.replace(is_control, "\u{FFFD}");
+    let tamed = if text.starts_with(FORMULA) { format!("'{text}") } else { text };
     if tamed.contains([',', '"', '\n', '\r']) {
         return format!("\"{}\"", tamed.replace('"', "\"\""));
     }
@@ -33,6 +36,7 @@ mod tests {
             ("a,b", "\"a,b\""),
             ("=a,\"b\"", "\"'=a,\"\"b\"\"\""),
             ("a\nb", "\"a\nb\""),
+            ("\u{1b}[31m=x", "\u{FFFD}[31m=x"),
         ] {
             assert_eq!(line([text, "1"]), format!("{written},1\n"), "{text:?}");
         }

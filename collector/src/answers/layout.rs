@@ -70,8 +70,16 @@ impl Table {
         Self { left, rows: vec![head.map(str::to_owned).to_vec()] }
     }
 
+    /// The same with as many columns as there are.
+    pub(super) fn of(left: usize, head: Vec<String>) -> Self {
+        Self { left, rows: vec![head] }
+    }
+
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let mut cells = cells.to_vec();
+        self.cells(cells.to_vec());
+    }
+
+    pub(super) fn cells(&mut self, mut cells: Vec<String>) {
         if let Some(name) = cells.first_mut().filter(|name| name.chars().count() > NAME_MAX) {
             let name = std::mem::take(name);
             self.rows.push(vec![name]);
@@ -141,7 +149,7 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Foreign text without what moves a terminal's cursor or turns its writing around.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let is_mark = |c| matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
     let turns = |c| is_mark(c) || matches!(c, '\u{2066}'..='\u{2069}');
     let shown = |c: char| match c {

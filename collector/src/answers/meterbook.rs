@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bijli_wire::Millis;
+use bijli_wire::units::human_volume;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -121,7 +122,8 @@ struct Reading {
 struct Since {
     id: String,
     at: String,
-    energy_mj: Amount,
+    energy_mj: Option<Amount>,
+    volume_ml: Option<Amount>,
     too_old_mj: Amount,
 }
 
@@ -191,16 +193,21 @@ impl Put {
         if let Some(hash) = &reading.photo_sha256 {
             text.push_str(&field("photograph", &format!("SHA-256 {hash}")));
         }
-        if let Some(Since { id, at, energy_mj, too_old_mj }) = &reading.since {
-            let energy = format!("{} ({} mJ)", energy_mj.human(), energy_mj.exact());
-            text.push_str(&field("energy", &format!("{energy} since {at} ({id})")));
+        if let Some(since @ Since { id, at, energy_mj, too_old_mj, .. }) = &reading.since {
+            let (name, exact) = match energy_mj {
+                Some(energy) => ("energy", format!(" ({} mJ)", energy.exact())),
+                None => ("volume", String::new()),
+            };
+            let counted = since.counted();
+            text.push_str(&field(name, &format!("{counted}{exact} since {at} ({id})")));
             if too_old_mj.get() > 0 {
                 let lost = format!("{} of it: too old to be booked", too_old_mj.human());
                 text.push_str(&field("too late", &lost));
             }
         }
         text.push_str(&field("use", reading.meaning()));
-        if reading.point.is_none() {
+        let is_volume = reading.since.as_ref().is_some_and(|since| since.volume_ml.is_some());
+        if reading.point.is_none() && !is_volume {
             let words = "no point of the diagram has this meter: it is in no balance until one has";
             text.push_str(&field("BUT", words));
         }
@@ -222,7 +229,7 @@ impl Readings {
             let first = of_one.first();
             let name = first.map(|first| format!("{} of hub {}", first.meter, first.hub));
             text.push_str(&format!("{gap}{}", field("meter", &name.unwrap_or_default())));
-            let head = ["read at", "use", "shows", "energy since", "off the agent's"];
+            let head = ["read at", "use", "shows", "since", "off the agent's"];
             let mut table = Table::new(2, head);
             for reading in of_one {
                 let since = reading.since.as_ref();
@@ -231,7 +238,7 @@ impl Readings {
                     reading.at.clone(),
                     reading.used.clone(),
                     reading.shown(),
-                    since.map(|since| since.energy_mj.human()).unwrap_or_default(),
+                    since.map(Since::counted).unwrap_or_default(),
                     off.unwrap_or_default(),
                 ]);
             }
@@ -263,6 +270,16 @@ impl Reading {
             }
             (_, None) => "kept: the first of its meter; energy needs a second one",
             (_, Some(_)) => "kept: no point of the diagram has this meter, so nothing is booked",
+        }
+    }
+}
+
+impl Since {
+    fn counted(&self) -> String {
+        match (self.energy_mj, self.volume_ml) {
+            (Some(energy), _) => energy.human(),
+            (None, Some(volume)) => human_volume(volume.get()),
+            (None, None) => String::new(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Answers at the command line: `pue`, `balance`, `diagram`, `energy`, `events` and `meterbook`,
-//! asked of a running collector over its JSON API.
+//! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `budgets`,
+//! `events`, `checks`, `meterbook` and `period`, asked of a running collector over its JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -9,12 +9,16 @@
 //!   for people, on stderr beside one for programs.
 
 mod balance;
-mod csv;
+mod budgets;
+mod checks;
+pub(crate) mod csv;
 mod diagram;
 mod energy;
 mod events;
+mod kpi;
 pub(crate) mod layout;
 mod meterbook;
+mod period;
 mod pue;
 #[cfg(test)]
 mod tests;
@@ -37,17 +41,27 @@ pub const NO_PUE: u8 = 3;
 pub enum Question {
     /// Asks for the PUE of a period, with all that it rests on; exits with 3 where there is none.
     Pue(pue::Ask),
+    /// Asks for the figures beside PUE: water, emissions, renewable and reused energy, generators,
+    /// demand, cost; exits with 3 where there is none at all.
+    Kpi(kpi::Ask),
     /// Asks for the trial balance of a period: every account with debits and credits.
     Balance(balance::Ask),
     /// Draws the single-line diagram with what passed each point of it in a period.
     Diagram(diagram::Ask),
-    /// Asks what each project used in a period, and what nobody did.
+    /// Asks what was used in a period by project, job, node or day, and what nobody used.
     Energy(energy::Ask),
+    /// Asks what of their budgets projects have used, and will have at their end.
+    Budgets(budgets::Ask),
     /// Asks what happened at nodes and to registers, newest first, and what is to be done.
     Events(events::Ask),
+    /// Asks whether the meters of a hub fit together: pass, fail or cannot say, with the numbers.
+    Checks(checks::Ask),
     /// Writes down what a person read off a meter, and lists it.
     #[command(subcommand)]
     Meterbook(meterbook::Ask),
+    /// Closes a month with its figures, and tells what became of it since.
+    #[command(subcommand)]
+    Period(period::Ask),
 }
 
 /// What is printed.
@@ -104,11 +118,15 @@ struct Period {
 pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
     match question {
         Question::Pue(asked) => pue::answer(asked).await,
+        Question::Kpi(asked) => kpi::answer(asked).await,
         Question::Balance(asked) => balance::answer(asked).await,
         Question::Diagram(asked) => diagram::answer(asked).await,
         Question::Energy(asked) => energy::answer(asked).await,
+        Question::Budgets(asked) => budgets::answer(asked).await,
         Question::Events(asked) => events::answer(asked).await,
+        Question::Checks(asked) => checks::answer(asked).await,
         Question::Meterbook(asked) => meterbook::answer(asked).await,
+        Question::Period(asked) => period::answer(asked).await,
     }
 }
 
@@ -131,6 +149,15 @@ struct Told<T> {
 impl Scope {
     /// The hub's answer at `what`.
     async fn ask<T: DeserializeOwned>(&self, what: &str) -> Result<Told<T>, AnswerError> {
+        self.ask_as_of(what, None).await
+    }
+
+    /// The same, as of a moment.
+    async fn ask_as_of<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        as_of: Option<(&'static str, String)>,
+    ) -> Result<Told<T>, AnswerError> {
         let mut parameters = self.period.parameters()?;
         let hubs = Hubs::of(&self.url).await?;
         if parameters.is_empty() {
@@ -140,6 +167,7 @@ impl Scope {
                 parameters = vec![("from", from), ("to", to)];
             }
         }
+        parameters.extend(as_of);
         let address = format!("/v1/hubs/{}/{what}{}", encoded(&self.hub), query(&parameters));
         let (json, read) = ask(&self.url, &address).await?;
         Ok(Told { banner: hubs.banner, json, read })
@@ -181,10 +209,6 @@ fn encoded(text: &str) -> String {
 }
 
 impl<T> Told<T> {
-    fn map<U>(self, read: impl FnOnce(T) -> U) -> Told<U> {
-        Told { banner: self.banner, json: self.json, read: read(self.read) }
-    }
-
     /// For people: under what is to be said beside everything.
     fn shown(&self, show: impl FnOnce(&T) -> String) -> Said {
         let banner = self.banner.as_ref().map(|banner| format!("{banner}\n\n"));

@@ -6,6 +6,9 @@ use super::{AnswerError, NO_PUE, Question, Said, answer, encoded};
 use crate::api::tests::client::{self, serve};
 use crate::api::tests::hub::{self, NINE};
 use crate::ask::AskError;
+use crate::projects::ProjectText;
+use crate::projects::registry::Change;
+use bijli_wire::UtcMillis;
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -241,67 +244,72 @@ async fn energy_has_what_is_nobodys_and_the_sum() {
     let expected = "\
 hub          isb
 asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UTC)
+as of        40.0, since 2026-08-01T10:07:00Z: --as-of 40.0 gives this answer again
 
 project                 GPUs active  held idle       hosts          IT    facility
-climate                  400.000 Wh  90.000 Wh  220.000 Wh  710.000 Wh  946.666 Wh
-urdu-llm                 350.000 Wh    0.000 J   95.000 Wh  445.000 Wh  593.333 Wh
+climate (account)        400.000 Wh  90.000 Wh  220.000 Wh  710.000 Wh  946.666 Wh
+urdu-llm (account)       350.000 Wh    0.000 J   95.000 Wh  445.000 Wh  593.333 Wh
 unallocated idle                                             70.000 Wh
-hosts of nobody's GPUs                                       95.000 Wh
 unattributed                                                   0.000 J
+hosts of nobody's GPUs                                       95.000 Wh
 sum                                                          1.320 kWh
 
 facility     IT energy times the PUE of each complete interval: derived, not metered
+note         an account that no project of the registry claims stands under its own name
 ";
     prints("energy --hub isb", expected).await;
     let one = "\
 hub          isb
+project      climate
 asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UTC)
+as of        40.0, since 2026-08-01T10:07:00Z: --as-of 40.0 gives this answer again
 
-project  class             IT          mJ
-climate  measured  710.000 Wh  2556000000
+project            class             IT          mJ
+climate (account)  measured  710.000 Wh  2556000000
+
+note         there is no project climate in the registry: this is the account
 ";
     prints("energy --hub isb --project climate --by class", one).await;
     let accounts = "\
 hub          isb
 asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UTC)
+as of        40.0, since 2026-08-01T10:07:00Z: --as-of 40.0 gives this answer again
 
-account                             energy          mJ
-project:climate/gpu_active      400.000 Wh  1440000000
-project:climate/gpu_held_idle    90.000 Wh   324000000
-project:climate/host            220.000 Wh   792000000
-project:urdu-llm/gpu_active     350.000 Wh  1260000000
-project:urdu-llm/gpu_held_idle     0.000 J           0
-project:urdu-llm/host            95.000 Wh   342000000
-idle:unallocated                 70.000 Wh   252000000
-host_overhead                    95.000 Wh   342000000
-unattributed                       0.000 J           0
+account                        project      energy          mJ
+idle:unallocated                         70.000 Wh   252000000
+host_overhead                            95.000 Wh   342000000
+project:climate/gpu_active              400.000 Wh  1440000000
+project:climate/gpu_held_idle            90.000 Wh   324000000
+project:climate/host                    220.000 Wh   792000000
+project:urdu-llm/gpu_active             350.000 Wh  1260000000
+project:urdu-llm/host                    95.000 Wh   342000000
 ";
     prints("energy --hub isb --by account", accounts).await;
 }
 
 #[tokio::test]
 async fn csv_has_the_millijoules_of_every_row() {
-    let period = "isb,2026-08-01T09:00:00Z,2026-08-01T10:00:00Z";
+    let period = "isb,2026-08-01T09:00:00Z,2026-08-01T10:00:00Z,40.0";
     let expected = format!(
-        "hub,from,to,account,project,gpu_active_mj,gpu_held_idle_mj,host_mj,it_mj,facility_mj,\
-         it_covered_mj\n\
-         {period},project:climate,climate,1440000000,324000000,792000000,2556000000,3408000000,\
+        "hubs,from,to,as_of,title,is_registered,account,project,gpu_active_mj,gpu_held_idle_mj,\
+         host_mj,it_mj,facility_mj,it_covered_mj\n\
+         {period},,no,,climate,1440000000,324000000,792000000,2556000000,3408000000,\
          2556000000\n\
-         {period},project:urdu-llm,urdu-llm,1260000000,0,342000000,1602000000,2136000000,\
+         {period},,no,,urdu-llm,1260000000,0,342000000,1602000000,2136000000,\
          1602000000\n\
-         {period},idle:unallocated,,,,,252000000,,\n\
-         {period},host_overhead,,,,,342000000,,\n\
-         {period},unattributed,,,,,0,,\n"
+         {period},,,idle:unallocated,,,,,252000000,,\n\
+         {period},,,unattributed,,,,,0,,\n\
+         {period},,,host_overhead,,,,,342000000,,\n"
     );
     assert_eq!(said("energy --hub isb --csv").await.text, expected);
     let expected = format!(
-        "hub,from,to,account,project,class,energy_mj\n\
-         {period},project:climate,climate,measured,2556000000\n"
+        "hubs,from,to,as_of,title,is_registered,account,project,class,energy_mj\n\
+         {period},,no,,climate,measured,2556000000\n"
     );
     let words = "energy --hub isb --project climate --by class --csv";
     assert_eq!(said(words).await.text, expected);
     let by_account = said("energy --hub isb --by account --csv").await.text;
-    let row = format!("\n{period},project:climate/gpu_held_idle,climate,324000000\n");
+    let row = format!("\n{period},project:climate/gpu_held_idle,,324000000\n");
     assert!(by_account.contains(&row), "{by_account}");
 }
 
@@ -332,10 +340,11 @@ async fn json_is_the_answer_as_it_came() {
     for (words, path) in [
         ("pue --hub isb", "hubs/isb/pue"),
         ("balance --hub isb", "hubs/isb/balance"),
-        ("energy --hub isb", "hubs/isb/projects"),
-        ("energy --hub isb --project climate", "hubs/isb/projects/climate"),
+        ("energy --hub isb", "energy?hub=isb&by=project"),
+        ("energy --hub isb --project climate --by job", "energy?project=climate&by=job"),
     ] {
-        let reply = client::get(address, &format!("/v1/{path}?{period}")).await;
+        let and = if path.contains('?') { '&' } else { '?' };
+        let reply = client::get(address, &format!("/v1/{path}{and}{period}")).await;
         let words =
             format!("{words} --json --from 2026-08-01T14:00:00+05:00 --to 2026-08-01T09:30:00Z");
         assert_eq!(said(&words).await.text, reply.body + "\n", "{words}");
@@ -389,4 +398,49 @@ asked for    2026-08-01T09:00:00Z to 2026-08-01T10:00:00Z (a date is midnight UT
     IT: here PUE category 1 measures IT energy
 ";
     prints("diagram --hub isb", expected).await;
+}
+
+async fn said_of_monsoon(words: &str) -> Said {
+    let state = hub::state(NINE, 4);
+    hub::register(&state, "monsoon", &["climate", "urdu-llm"], Some("10 kWh"));
+    asked(state, words).await.expect(words)
+}
+
+#[tokio::test]
+async fn jobs_say_what_is_exact_and_budgets_what_is_left() {
+    let jobs = "\
+job          IT  mean power  Wh/GPU h  held idle      read     class       split
+1    510.000 Wh     510.0 W       510     0.00 %  100.00 %  measured  110.000 Wh
+2    200.000 Wh     200.0 W       200   100.00 %  100.00 %  measured  110.000 Wh
+3    445.000 Wh     445.0 W       445     0.00 %  100.00 %  measured       exact
+";
+    let said = said_of_monsoon("energy --by job --project monsoon").await.text;
+    assert!(said.contains(jobs), "{said}");
+    assert!(said.contains("as of        40.1, since"), "{said}");
+    for line in said.lines() {
+        assert!(line.chars().count() <= super::layout::WIDTH, "{line}");
+    }
+    let budgets = "\
+project       used      budget    of it  days left  at its end  used up
+monsoon  1.155 kWh  10.000 kWh  11.55 %         30           -        -
+";
+    let said = said_of_monsoon("budgets").await.text;
+    assert!(said.contains(budgets), "{said}");
+}
+
+/// Goal: X11. A title that is a formula, a script and a quote is harmless in every form.
+#[tokio::test]
+async fn x11_a_hostile_title_is_text_in_csv_and_at_a_terminal() {
+    let state = hub::state(NINE, 4);
+    let text = ProjectText {
+        title: "=HYPERLINK(\"http://x\",\"y\")\u{202e}<script>".into(),
+        ..crate::projects::text::tests::text("monsoon", &["climate"])
+    };
+    let change = Change::Put(Box::new(text.read().expect("sound")));
+    let _new = state.registry_mut().make(change, (UtcMillis::new(NINE), 40), 900_000);
+    let csv = asked(state.clone(), "energy --csv").await.expect("asked").text;
+    let cell = ",\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\u{202e}<script>\",yes,,monsoon,";
+    assert!(csv.contains(cell), "{csv}");
+    let budgets = asked(state, "budgets").await.expect("asked").text;
+    assert!(!budgets.contains('\u{202e}') && budgets.contains("\u{fffd}<script>"), "{budgets}");
 }

@@ -20,6 +20,8 @@ pub(super) struct BalanceAnswer {
     hub: String,
     from: String,
     to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     accounts: Vec<AccountAnswer>,
     /// What all sources gave and all sinks received, reversals taken back.
     supplied_mj: String,
@@ -46,6 +48,8 @@ pub(super) struct FlowsAnswer {
     hub: String,
     from: String,
     to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     flows: Vec<FlowAnswer>,
 }
 
@@ -133,10 +137,11 @@ struct NodeEventAnswer {
 
 pub(super) async fn balance(asked: Asked) -> Answer<BalanceAnswer> {
     answer(move || {
-        let (parameters, hub) = (asked.parameters(&["from", "to"])?, asked.hub()?);
+        let (parameters, hub) = (asked.parameters(&["from", "to", "as_of"])?, asked.hub()?);
+        let as_of = asked.as_of(&parameters)?;
         let books = hub.books();
         let period = asked.period(&parameters, &books)?;
-        let past = Past::of(&asked, &hub, &books, &period)?;
+        let past = Past::of(&asked, (&hub, &books), &period, as_of)?;
         let Period { from, to } = period;
         let (balance, entries, adjustments) = match past {
             None => held_balance(&books, from, to),
@@ -152,6 +157,7 @@ pub(super) async fn balance(asked: Asked) -> Answer<BalanceAnswer> {
             hub: hub.id.to_string(),
             from: time(from),
             to: time(to),
+            as_of: as_of.map(|as_of| as_of.to_string()),
             accounts: balance.accounts.iter().map(account).collect(),
             supplied_mj: supplied.to_string(),
             supplied: human_energy(supplied),
@@ -191,11 +197,12 @@ fn account((account, sums): (&Account, &AccountSums)) -> AccountAnswer {
 
 pub(super) async fn flows(asked: Asked) -> Answer<FlowsAnswer> {
     answer(move || {
-        let (parameters, hub) = (asked.parameters(&["from", "to"])?, asked.hub()?);
+        let (parameters, hub) = (asked.parameters(&["from", "to", "as_of"])?, asked.hub()?);
+        let as_of = asked.as_of(&parameters)?;
         let (Period { from, to }, flows) = {
             let books = hub.books();
             let period = asked.period(&parameters, &books)?;
-            match Past::of(&asked, &hub, &books, &period)? {
+            match Past::of(&asked, (&hub, &books), &period, as_of)? {
                 None => (period, books.flows(period.from, period.to)),
                 Some(past) => {
                     drop(books);
@@ -209,18 +216,20 @@ pub(super) async fn flows(asked: Asked) -> Answer<FlowsAnswer> {
             amount: Amount::of(*energy),
         };
         let flows = flows.iter().map(flow).collect();
-        Ok(FlowsAnswer { hub: hub.id.to_string(), from: time(from), to: time(to), flows })
+        let (hub, as_of) = (hub.id.to_string(), as_of.map(|as_of| as_of.to_string()));
+        Ok(FlowsAnswer { hub, from: time(from), to: time(to), as_of, flows })
     })
     .await
 }
 
 pub(super) async fn entries(asked: Asked) -> Answer<EntriesAnswer> {
     answer(move || {
-        let parameters = asked.parameters(&["from", "to", "after", "limit"])?;
+        let parameters = asked.parameters(&["from", "to", "as_of", "after", "limit"])?;
+        let as_of = asked.as_of(&parameters)?;
         let (after, limit, hub) = (parameters.after()?, parameters.limit()?, asked.hub()?);
         let books = hub.books();
         let period = asked.period(&parameters, &books)?;
-        let past = Past::of(&asked, &hub, &books, &period)?;
+        let past = Past::of(&asked, (&hub, &books), &period, as_of)?;
         let Period { from, to } = period;
         if let Some(past) = past {
             drop(books);
@@ -370,6 +379,9 @@ pub(crate) const fn node_event_word(kind: NodeEventKind) -> &'static str {
         NodeEventKind::ProbePaused => "probe_paused",
         NodeEventKind::MeterChanged => "meter_changed",
         NodeEventKind::MeterReset => "meter_reset",
+        NodeEventKind::LeakDetected => "leak_detected",
+        NodeEventKind::LeakCleared => "leak_cleared",
+        NodeEventKind::LeakUnwatched => "leak_unwatched",
         NodeEventKind::HoldRefused => "hold_refused",
         NodeEventKind::HoldUnresolved => "hold_unresolved",
         NodeEventKind::WitnessChanged => "witness_changed",

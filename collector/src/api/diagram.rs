@@ -50,7 +50,7 @@ pub(super) async fn diagram(asked: Asked) -> Answer<DiagramAnswer> {
         let (Period { from, to }, flows) = {
             let books = hub.books();
             let period = asked.period(&parameters, &books)?;
-            match Past::of(&asked, &hub, &books, &period)? {
+            match Past::of(&asked, (&hub, &books), &period, None)? {
                 None => (period, books.flows(period.from, period.to)),
                 Some(past) => {
                     drop(books);

@@ -13,15 +13,22 @@
 mod amount;
 mod asked;
 mod balance;
+pub(crate) mod bill;
+pub(crate) mod budgets;
+mod checks;
 mod diagram;
+mod energy;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod hubs;
+mod kpi;
 pub(crate) mod nodes;
 mod past;
+pub(crate) mod periods;
 mod projects;
 pub(crate) mod pue;
 pub(crate) mod query;
+mod seals;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -38,7 +45,9 @@ use crate::state::{Readiness, Shared};
 
 pub(crate) use asked::closed;
 pub(crate) use balance::node_event_word;
+pub(crate) use past::as_of;
 pub(crate) use query::Period;
+pub use seals::tlog_router;
 
 /// Every address of the API.
 pub fn router(state: Shared) -> Router {
@@ -47,6 +56,8 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}", get(hubs::one))
         .route("/v1/hubs/{hub}/pue", get(pue::period))
         .route("/v1/hubs/{hub}/pue/intervals", get(pue::intervals))
+        .route("/v1/hubs/{hub}/kpis", get(kpi::period))
+        .route("/v1/hubs/{hub}/kpis/projects", get(kpi::projects))
         .route("/v1/hubs/{hub}/balance", get(balance::balance))
         .route("/v1/hubs/{hub}/flows", get(balance::flows))
         .route("/v1/hubs/{hub}/diagram", get(diagram::diagram))
@@ -55,12 +66,18 @@ pub fn router(state: Shared) -> Router {
         .route("/v1/hubs/{hub}/events", get(balance::events))
         .route("/v1/hubs/{hub}/projects", get(projects::list))
         .route("/v1/hubs/{hub}/projects/{project}", get(projects::one))
+        .route("/v1/hubs/{hub}/periods", get(periods::list))
+        .route("/v1/hubs/{hub}/periods/{month}", get(periods::one))
         .route("/v1/hubs/{hub}/nodes", get(nodes::list))
         .route("/v1/hubs/{hub}/nodes/{node}", get(nodes::one))
         .route("/v1/hubs/{hub}/devices", get(nodes::devices))
         .route("/v1/hubs/{hub}/meters", get(nodes::meters))
+        .route("/v1/energy", get(energy::energy))
+        .route("/v1/budgets", get(budgets::list))
         .route("/v1/pue", get(pue::together))
         .route("/v1/events", get(events::list))
+        .route("/v1/seals", get(seals::list))
+        .route("/v1/checks", get(checks::list))
         .method_not_allowed_fallback(refusal::method_not_allowed)
         .with_state(state)
 }

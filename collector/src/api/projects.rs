@@ -19,6 +19,8 @@ pub(super) struct ProjectsAnswer {
     hub: String,
     from: String,
     to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     /// How shared GPUs were split.
     share_policies: Vec<InForce>,
     projects: Vec<ProjectAnswer>,
@@ -35,6 +37,8 @@ pub(super) struct OneProject {
     hub: String,
     from: String,
     to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     share_policies: Vec<InForce>,
     #[serde(flatten)]
     project: ProjectAnswer,
@@ -54,7 +58,7 @@ struct ProjectAnswer {
 
 /// The project's IT energy times the PUE of each complete interval. Derived, not metered.
 #[derive(Debug, Serialize)]
-struct Facility {
+pub(super) struct Facility {
     class: &'static str,
     energy_mj: String,
     energy: String,
@@ -64,11 +68,12 @@ struct Facility {
 
 pub(super) async fn list(asked: Asked) -> Answer<ProjectsAnswer> {
     answer(move || {
-        let (parameters, hub) = (asked.parameters(&["from", "to"])?, asked.hub()?);
+        let (parameters, hub) = (asked.parameters(&["from", "to", "as_of"])?, asked.hub()?);
+        let as_of = asked.as_of(&parameters)?;
         let (Period { from, to }, projects, rest) = {
             let books = hub.books();
             let period = asked.period(&parameters, &books)?;
-            match Past::of(&asked, &hub, &books, &period)? {
+            match Past::of(&asked, (&hub, &books), &period, as_of)? {
                 None => {
                     let rest = of_nobody(&books.balance(period.from, period.to));
                     (period, books.projects(period.from, period.to), rest)
@@ -76,8 +81,7 @@ pub(super) async fn list(asked: Asked) -> Answer<ProjectsAnswer> {
                 Some(past) => {
                     drop(books);
                     let (balance, ..) = past.balance()?;
-                    let flows = past.by_interval()?;
-                    (period, hub.books().projects_of_past(&flows), of_nobody(&balance))
+                    (period, past.projects()?, of_nobody(&balance))
                 }
             }
         };
@@ -86,6 +90,7 @@ pub(super) async fn list(asked: Asked) -> Answer<ProjectsAnswer> {
             hub: hub.id.to_string(),
             from: time(from),
             to: time(to),
+            as_of: as_of.map(|as_of| as_of.to_string()),
             share_policies: share_policies(&hub.books(), from, to),
             projects: projects.iter().map(|(id, energy)| project(id, energy)).collect(),
             idle_unallocated: of(&Account::IdleUnallocated),
@@ -98,24 +103,23 @@ pub(super) async fn list(asked: Asked) -> Answer<ProjectsAnswer> {
 
 pub(super) async fn one(asked: Asked) -> Answer<OneProject> {
     answer(move || {
-        let (parameters, hub) = (asked.parameters(&["from", "to"])?, asked.hub()?);
+        let (parameters, hub) = (asked.parameters(&["from", "to", "as_of"])?, asked.hub()?);
+        let as_of = asked.as_of(&parameters)?;
         let Ok(id) = ProjectId::new(asked.name()) else {
             return Err(missing("project", asked.name()));
         };
         let books = hub.books();
         let period = asked.period(&parameters, &books)?;
         let Period { from, to } = period;
-        let (books, projects) = match Past::of(&asked, &hub, &books, &period)? {
+        let (books, projects) = match Past::of(&asked, (&hub, &books), &period, as_of)? {
             None => {
                 let projects = books.projects(from, to);
                 (books, projects)
             }
             Some(past) => {
                 drop(books);
-                let flows = past.by_interval()?;
-                let books = hub.books();
-                let projects = books.projects_of_past(&flows);
-                (books, projects)
+                let projects = past.projects()?;
+                (hub.books(), projects)
             }
         };
         // A project that is allocated and has used nothing yet exists and says zero.
@@ -130,7 +134,9 @@ pub(super) async fn one(asked: Asked) -> Answer<OneProject> {
         };
         let share_policies = share_policies(&books, from, to);
         let (hub, project) = (hub.id.to_string(), project(&id, &energy));
-        Ok(OneProject { hub, from: time(from), to: time(to), share_policies, project })
+        let as_of = as_of.map(|as_of| as_of.to_string());
+        let (from, to) = (time(from), time(to));
+        Ok(OneProject { hub, from, to, as_of, share_policies, project })
     })
     .await
 }
@@ -144,12 +150,18 @@ fn project(id: &ProjectId, energy: &ProjectEnergy) -> ProjectAnswer {
         it_mj: energy.it().to_string(),
         it: human_energy(energy.it()),
         by_class: classes(&energy.by_class),
-        facility: Facility {
+        facility: Facility::of(energy),
+    }
+}
+
+impl Facility {
+    pub(super) fn of(energy: &ProjectEnergy) -> Self {
+        Self {
             class: "derived",
             energy_mj: energy.facility.to_string(),
             energy: human_energy(energy.facility),
             it_covered_mj: energy.it_with_pue.to_string(),
-        },
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::query::Period;
 use super::{Answer, answer};
 use crate::refusal::Refusal;
 use crate::state::Hub;
-use figure::PueFigure;
+pub(crate) use figure::PueFigure;
 
 pub(super) use hubs::together;
 
@@ -28,10 +28,11 @@ pub(super) struct PueAnswer {
     no_pue: Option<WhyNot>,
 }
 
+/// Why there is no figure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct WhyNot {
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
+pub struct WhyNot {
+    pub code: &'static str,
+    pub message: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,11 +120,20 @@ pub(crate) fn is_declared(hub: &Hub) -> bool {
 /// PUE of a period, if a category is declared. The ledger's diagram always has one.
 pub(crate) fn of(books: &Books, period: Period, is_declared: bool) -> Result<Pue, WhyNot> {
     if !is_declared {
-        let message = "no PUE category is declared in the hub's diagram".to_owned();
-        return Err(WhyNot { code: "no_category", message });
+        return Err(WhyNot::no_category());
     }
-    let why = |why: NoPue| WhyNot { code: code(&why), message: why.to_string() };
-    books.pue(period.from, period.to).map_err(why)
+    books.pue(period.from, period.to).map_err(|why| WhyNot::of(&why))
+}
+
+impl WhyNot {
+    pub(crate) fn of(why: &NoPue) -> Self {
+        Self { code: code(why), message: why.to_string() }
+    }
+
+    pub(crate) fn no_category() -> Self {
+        let message = "no PUE category is declared in the hub's diagram".to_owned();
+        Self { code: "no_category", message }
+    }
 }
 
 const fn code(why: &NoPue) -> &'static str {

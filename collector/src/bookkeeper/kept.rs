@@ -15,11 +15,14 @@ use bijli_wire::{HubId, NodeId, UtcMillis};
 use serde::{Deserialize, Serialize};
 
 use super::{Bookkeeper, Declaration};
+use crate::as_of::Moments;
 use crate::diagram::Plan;
 use crate::frame::{Frame, FrameDigest};
 use crate::intake::Intake;
+use crate::kpi::Tables;
 use crate::leaves::Trail;
 use crate::live::Live;
+use crate::projects::registry::{Kept, Registry};
 use crate::snapshot::{LoadError, Loaded, Packer, Taken};
 use crate::state::{Hub, State};
 
@@ -32,6 +35,8 @@ struct Keeper<'a> {
     maker: &'a LeafMaker,
     declared: &'a BTreeMap<(HubId, NodeId), Declaration>,
     hubs: Vec<&'a HubId>,
+    moments: Moments,
+    registry: Kept,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +47,8 @@ struct LoadedKeeper {
     maker: LeafMaker,
     declared: BTreeMap<(HubId, NodeId), Declaration>,
     hubs: Vec<HubId>,
+    moments: Moments,
+    registry: Kept,
 }
 
 /// What pages show of a hub beside its books.
@@ -50,6 +57,8 @@ struct Shown {
     booked_until: Option<UtcMillis>,
     /// The diagram in words, as in the journal.
     plan: String,
+    /// The tables of the figures beside PUE, as in the journal.
+    tables: String,
     live: Live,
 }
 
@@ -78,6 +87,8 @@ impl Bookkeeper {
             maker: &self.maker,
             declared: &self.declared,
             hubs: self.hubs.keys().collect(),
+            moments: self.state.moments().clone(),
+            registry: self.state.registry().kept(),
         };
         postcard::to_io(&keeper, &mut *to)?;
         for hub in self.hubs.values() {
@@ -90,7 +101,8 @@ impl Bookkeeper {
         for hub in self.hubs.values() {
             let view = hub.view().clone();
             let (booked_until, plan) = (view.booked_until, view.plan.to_toml());
-            let shown = Shown { booked_until, plan, live: hub.live().clone() };
+            let tables = view.tables.text.clone();
+            let shown = Shown { booked_until, plan, tables, live: hub.live().clone() };
             postcard::to_io(&shown, &mut *to)?;
         }
         Ok(())
@@ -124,6 +136,9 @@ impl Bookkeeper {
             fill(&hub, books, shown);
             hubs.insert(id, hub);
         }
+        state.set_leaves_made(keeper.maker.next());
+        *state.moments_mut() = keeper.moments;
+        *state.registry_mut() = Registry::restored(keeper.registry);
         let restored = Self {
             rules: keeper.rules,
             hubs,
@@ -145,6 +160,7 @@ fn fill(hub: &Hub, books: Books, shown: Shown) {
     view.booked_until = shown.booked_until;
     // It was read once; what cannot be read was refused when it came.
     view.plan = Plan::from_toml(&shown.plan).unwrap_or_default();
+    view.tables = Arc::new(Tables::read(&shown.tables).unwrap_or_default());
 }
 
 fn next<T: for<'de> Deserialize<'de>>(rest: &mut &[u8]) -> Result<T, LoadError> {
@@ -169,7 +185,9 @@ mod tests {
         let (maker, declared, hub) = (LeafMaker::default(), BTreeMap::new(), HubId::new("isb"));
         let hubs = hub.iter().collect();
         let (second, unusable) = (0, 0);
-        let keeper = Keeper { rules, second, unusable, maker: &maker, declared: &declared, hubs };
+        let (maker, declared) = (&maker, &declared);
+        let (moments, registry) = (Moments::default(), Kept::default());
+        let keeper = Keeper { rules, second, unusable, maker, declared, hubs, moments, registry };
         let intake = Intake::default().to_bytes();
         let length = u64::try_from(intake.len()).expect("small").to_le_bytes();
         let keeper = postcard::to_stdvec(&keeper).expect("written");

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use bijli_ledger::meter::{as_percent, percent};
 use bijli_ledger::pue::{ESTIMATE_DOUBT_PPM, ESTIMATED_PPM_MAX};
 use bijli_ledger::{
-    AccuracyClass, Category, CivilError, ClassError, Date, Diagram, Meter, Offset, PuePolicy,
+    AccuracyClass, Category, CivilError, ClassError, Date, Diagram, Meter, Offset, PuePolicy, Zone,
 };
 use bijli_wire::SubjectId;
 use bijli_wire::id::IdError;
 use serde::Deserialize;
 
 use super::{Plan, PlanError, quoted};
+use crate::calendar;
 
 /// Bytes of a text about a meter.
 const TEXT_BYTES_MAX: usize = 128;
@@ -204,7 +205,7 @@ impl Plan {
                 ppm.ok_or_else(|| PlanError::Share { key, found: text.clone() })
             }
         };
-        let offset = self.utc_offset.as_deref().map(str::parse).transpose();
+        let (offset, place) = self.clock()?;
         if self.pue_standard.as_deref().is_some_and(is_no_text) {
             return Err(PlanError::Standard);
         }
@@ -220,22 +221,38 @@ impl Plan {
                 &self.pue_estimate_doubt,
                 ESTIMATE_DOUBT_PPM,
             )?,
-            offset: offset.map_err(PlanError::Offset)?.unwrap_or(Offset::UTC),
+            offset,
+            place,
         })
+    }
+
+    /// The offset that is declared, or that of the place that is.
+    fn clock(&self) -> Result<(Offset, Option<Zone>), PlanError> {
+        match (&self.utc_offset, &self.time_zone) {
+            (Some(_), Some(_)) => Err(PlanError::TwoClocks),
+            (None, Some(name)) => {
+                let zone = calendar::zone(name);
+                let zone = zone.ok_or_else(|| PlanError::Zone { found: name.clone() })?;
+                Ok((zone.standard(), Some(zone)))
+            }
+            (Some(offset), None) => Ok((offset.parse().map_err(PlanError::Offset)?, None)),
+            (None, None) => Ok((Offset::UTC, None)),
+        }
     }
 
     /// What PUE is reported under, and what is known of each meter: for `check`.
     #[must_use]
     pub fn explained(&self) -> String {
         let Ok(Some(diagram)) = self.diagram() else { return String::new() };
-        let PuePolicy { standard, estimated_ppm_max, estimate_doubt_ppm, offset } =
+        let PuePolicy { standard, estimated_ppm_max, estimate_doubt_ppm, offset, place } =
             diagram.policy();
         let mut text = String::new();
         if self.pue_category.is_some() {
             let standard = standard.as_deref().unwrap_or("no declared standard");
+            let days = place.as_ref().map_or(format!("UTC{offset}"), ToString::to_string);
             let (most, doubt) = (as_percent(*estimated_ppm_max), as_percent(*estimate_doubt_ppm));
             text.push_str(&format!(
-                "    PUE after {standard}, in days of UTC{offset}\n    \
+                "    PUE after {standard}, in days of {days}\n    \
                  no PUE above {most} estimated; an estimate is doubted by {doubt}\n"
             ));
         }
@@ -353,6 +370,8 @@ mod tests {
             ("pue_estimated_max = \"half\"", "pue_estimated_max = \"half\""),
             ("pue_estimate_doubt = \"101 %\"", "pue_estimate_doubt = \"101 %\""),
             ("utc_offset = \"Karachi\"", "\"Karachi\" is no offset"),
+            ("time_zone = \"Karachi\"", "\"Karachi\" is no name of the tz database"),
+            ("time_zone = \"Asia/Karachi\"\nutc_offset = \"+05:00\"", "both utc_offset and"),
             ("pue_standard = \"\"", "pue_standard"),
         ] {
             let error = with(lines).diagram().expect_err(lines);

@@ -187,6 +187,11 @@ catalogue! {
         "Temperature of what comes back to a cooling loop."
     COOLING_FLOW "bijli_cooling_flow_cubic_meters_per_second" Gauge "m³/s" ["hub" "meter"]
         "Flow of a cooling loop."
+    COOLING_HEAT "bijli_cooling_heat_watts" Gauge "W" ["hub" "meter"]
+        "Heat that a cooling loop removes, by its own heat meter."
+    LEAK_STATE "bijli_leak_state" Gauge "number" ["hub" "meter"]
+        "Of all leak detectors of a cooling unit or chassis the worst: 0 dry, 1 warning, 2 \
+        critical; no line where one of them does not tell and none leaks."
     METER_VOLTAGE "bijli_meter_voltage_volts" Gauge "V" ["hub" "meter" "phase"]
         "Voltage at a meter, line to neutral; phase 1 to 3, none for the meter as a whole."
     METER_CURRENT "bijli_meter_current_amperes" Gauge "A" ["hub" "meter" "phase"]
@@ -233,6 +238,15 @@ catalogue! {
         at no GPU that the node declares; xid other: beyond 512 different ones of a node."
     GPU_LAST_XID "bijli_gpu_last_xid_timestamp_seconds" Gauge "s" ["hub" "node" "gpu" "xid"]
         "Time of the last such XID at a GPU's place."
+
+    // Cross-checks of the metering (checks.rs).
+    CHECKS "bijli_checks" Gauge "checks" ["hub" "check" "verdict"]
+        "How many subjects a cross-check passes, fails, or cannot say anything of."
+    CHECK_FAILED "bijli_check_failed" Gauge "1" ["hub" "check" "subject"]
+        "A cross-check that fails at a point, meter or node; always 1, no line where it does not."
+    CHECK_VALUE "bijli_check_value_ratio" Gauge "ratio" ["hub" "check" "subject"]
+        "What a check compares as a share: loss (of what went in), heat and bill (how far off), \
+        heat_share (heat over power)."
 }
 
 /// Every name, for whoever checks dashboards and alerts against them.
@@ -251,7 +265,7 @@ pub fn document() -> String {
         let row = format!("| `{name}` | {} | {unit} | {labels} | {help} |\n", metric.kind.word());
         text.push_str(&row);
     }
-    text
+    text + &super::dcgm::document()
 }
 
 const DOCUMENT_HEAD: &str = "\

@@ -25,7 +25,7 @@ pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
 }
 
 /// A value of a GPU: the metric, its closed label if it has one, and the series it is read from.
-const VALUES: &[(Metric, Option<&str>, Quantity, Unit)] = &[
+pub(super) const VALUES: &[(Metric, Option<&str>, Quantity, Unit)] = &[
     (c::GPU_POWER_LIMIT, None, Quantity::PowerLimit, Unit::Milli),
     (c::GPU_MODULE_POWER, None, Quantity::ModulePower, Unit::Milli),
     (c::GPU_INTEGRAL, None, Quantity::PowerIntegral, Unit::Milli),
@@ -101,7 +101,7 @@ fn powers(text: &mut Text, scenes: &[Scene]) {
 }
 
 /// One family over every GPU of every node that is listed, with its hub, node and index.
-fn each_listed(
+pub(super) fn each_listed(
     text: &mut Text,
     scenes: &[Scene],
     mut line: impl FnMut(&mut Text, [&str; 3], &Scene, &Node, &Subject),

@@ -67,7 +67,7 @@ const SUMS: &[(Metric, OfRegister)] = &[
 ];
 
 /// What is shown of a meter as it was read.
-const VALUES: &[(Metric, Quantity, Unit)] = &[
+pub(super) const VALUES: &[(Metric, Quantity, Unit)] = &[
     (c::METER_FREQUENCY, Quantity::Frequency, Unit::Milli),
     (c::METER_POWER_FACTOR, Quantity::PowerFactor, Unit::Ppm),
     (c::UPS_ON_BATTERY, Quantity::OnBattery, Unit::Whole),
@@ -77,10 +77,12 @@ const VALUES: &[(Metric, Quantity, Unit)] = &[
     (c::COOLING_SUPPLY, Quantity::SupplyTemperature, Unit::Milli),
     (c::COOLING_RETURN, Quantity::ReturnTemperature, Unit::Milli),
     (c::COOLING_FLOW, Quantity::Flow, Unit::Ppm),
+    (c::COOLING_HEAT, Quantity::HeatRemoved, Unit::Milli),
+    (c::LEAK_STATE, Quantity::LeakState, Unit::Whole),
 ];
 
 /// What is shown of each phase.
-const PHASES: &[(Metric, Quantity)] =
+pub(super) const PHASES: &[(Metric, Quantity)] =
     &[(c::METER_VOLTAGE, Quantity::Voltage), (c::METER_CURRENT, Quantity::Current)];
 
 /// One family over every meter of a gateway that is up.

@@ -9,6 +9,7 @@ use bijli_wire::{NodeId, UtcMillis};
 use crate::api::fleet::{self, Node, Registers};
 use crate::api::nodes::point_of;
 use crate::api::{Period, closed, pue};
+use crate::crosscheck::{self, Finding};
 use crate::diagram::Plan;
 use crate::events::Counts;
 use crate::state::Hub;
@@ -27,6 +28,7 @@ pub(super) struct Scene {
     /// Meters of the diagram that only a person reads, with the time of their last reading.
     pub(super) by_hand: BTreeMap<String, UtcMillis>,
     pub(super) books: Sums,
+    pub(super) checks: Vec<Finding>,
 }
 
 /// What the closed books come to.
@@ -65,8 +67,9 @@ impl Scene {
         let books = sums(hub, plan.pue_category.is_some());
         let nodes_expected = hub.nodes_expected;
         let by_hand = by_hand(hub, &plan);
+        let checks = crosscheck::findings(hub, now);
         let hub = hub.id.to_string();
-        Self { hub, now, nodes_expected, nodes, counts, registers, plan, by_hand, books }
+        Self { hub, now, nodes_expected, nodes, counts, registers, plan, by_hand, books, checks }
     }
 
     pub(super) fn subjects(&self) -> usize {

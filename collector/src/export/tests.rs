@@ -95,7 +95,8 @@ async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
         let is_plant = row.name.starts_with("bijli_meter")
             && of_plant.iter().any(|end| row.name.ends_with(end))
             || row.name.starts_with("bijli_ups_")
-            || row.name.starts_with("bijli_cooling_");
+            || row.name.starts_with("bijli_cooling_")
+            || row.name.starts_with("bijli_leak_");
         let is_told = is_told && !is_plant;
         assert_eq!(seen.contains(&row.name), is_told, "{}", row.name);
     }
@@ -331,4 +332,67 @@ async fn a_meter_that_is_read_by_hand_is_not_waited_for() {
     assert!(!text.contains("bijli_meter_info{hub=\"isb\",meter=\"m-genset\""), "{text}");
     let page = get(address, "/").await.body;
     assert!(page.contains("by hand, ") && page.contains("read by hand"), "{page}");
+}
+
+/// Goal: dashboards made for dcgm-exporter find their names, labels and units, of readings that
+/// exist and of nothing else; what is printed is Prometheus text.
+#[test]
+fn gpus_are_told_as_dcgm_exporter_names_them() {
+    let now = UtcMillis::new(NINE);
+    let read = |quantity, value| (quantity, 0, Latest { at: now, value });
+    let gpu = Subject {
+        id: hub::subject_id("GPU-0001"),
+        kind: SubjectKind::Gpu,
+        label: "3".into(),
+        model: "NVIDIA H200".into(),
+        serial: String::new(),
+        readings: vec![
+            read(Quantity::ClockSm, Some(1_980_000_000)),
+            read(Quantity::Temperature, Some(64_000)),
+            read(Quantity::PowerInstant, Some(612_345)),
+            read(Quantity::GpuUtilization, Some(987_600)),
+            read(Quantity::MemoryUsed, Some((5 << 30) + 1)),
+            read(Quantity::FanSpeed, None),
+            read(Quantity::RemapFailed, Some(0)),
+        ],
+    };
+    let mut scene = large();
+    scene.nodes.truncate(1);
+    scene.nodes[0].subjects = vec![gpu];
+    let mut text = super::Text::default();
+    super::dcgm::write(&mut text, &[scene]);
+    let text = text.finish();
+    let labels = "{gpu=\"3\",UUID=\"GPU-0001\",device=\"nvidia3\",modelName=\"NVIDIA H200\",\
+                  Hostname=\"isb-n0000\",instance=\"isb-n0000\",hub=\"isb\"}";
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let expected = [
+        ("SM_CLOCK", "1980.000000"),
+        ("GPU_TEMP", "64.000"),
+        ("POWER_USAGE", "612.345"),
+        ("GPU_UTIL", "98.760"),
+        ("FB_USED", "5120"),
+        ("ROW_REMAP_FAILURE", "0"),
+    ];
+    let expected = expected.map(|(name, value)| format!("DCGM_FI_DEV_{name}{labels} {value}"));
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn the_text_for_dcgm_is_prometheus_text_of_every_gpu() {
+    let reply = get(serve(hub::state(NINE, 4)).await, "/metrics/dcgm").await;
+    assert_eq!(reply.status, 200);
+    for line in ["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{", "DCGM_FI_DEV_XID_ERRORS{"] {
+        assert!(reply.body.contains(line), "{line}\n{}", reply.body);
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed (tests/install.sh)");
+    promtool.stdin.take().expect("piped").write_all(reply.body.as_bytes()).expect("written");
+    let done = promtool.wait_with_output().expect("ends");
+    // 3: it reads the text, and would name things otherwise; the names are NVIDIA's. 1: it cannot.
+    assert_eq!(done.status.code(), Some(3), "{}", String::from_utf8_lossy(&done.stderr));
 }

@@ -22,7 +22,7 @@ pub(crate) enum Value {
 }
 
 /// How a number of the wire becomes one of the metric.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     Milli,
     Ppm,
@@ -60,16 +60,9 @@ impl Text {
         if self.family != Some(metric.name) {
             self.begin(metric);
         }
-        self.out.push_str(metric.name);
-        for (index, (name, value)) in metric.labels.iter().zip(labels).enumerate() {
-            self.out.push(if index == 0 { '{' } else { ',' });
-            self.out.push_str(name);
-            self.out.push_str("=\"");
-            escape(&mut self.out, value);
-            self.out.push('"');
-        }
-        self.out.push_str("} ");
-        self.number(value);
+        head(&mut self.out, metric, labels);
+        self.out.push(' ');
+        number(&mut self.out, value);
         self.out.push('\n');
     }
 
@@ -90,20 +83,34 @@ impl Text {
         // Writing to a String cannot fail.
         let _written = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
+}
 
-    fn number(&mut self, value: Value) {
-        let (value, places) = match value {
-            Value::Count(count) => (i128::from(count), 0),
-            Value::Milli(value) => (value, 3),
-            Value::Micro(value) => (value, 6),
-            Value::Nano(value) => (value, 9),
-        };
-        let (sign, size, scale) = (sign(value), value.unsigned_abs(), 10_u128.pow(places));
-        let _written = write!(self.out, "{sign}{}", size / scale);
-        if places > 0 {
-            let width = usize::try_from(places).unwrap_or(0);
-            let _written = write!(self.out, ".{:0width$}", size % scale);
-        }
+/// `name{label="value",...}`, the values in the order of the metric's labels.
+pub(crate) fn head(out: &mut String, metric: &Metric, labels: &[&str]) {
+    out.push_str(metric.name);
+    for (index, (name, value)) in metric.labels.iter().zip(labels).enumerate() {
+        out.push(if index == 0 { '{' } else { ',' });
+        out.push_str(name);
+        out.push_str("=\"");
+        escape(out, value);
+        out.push('"');
+    }
+    out.push('}');
+}
+
+pub(crate) fn number(out: &mut String, value: Value) {
+    let (value, places) = match value {
+        Value::Count(count) => (i128::from(count), 0),
+        Value::Milli(value) => (value, 3),
+        Value::Micro(value) => (value, 6),
+        Value::Nano(value) => (value, 9),
+    };
+    let (sign, size, scale) = (sign(value), value.unsigned_abs(), 10_u128.pow(places));
+    // Writing to a String cannot fail.
+    let _written = write!(out, "{sign}{}", size / scale);
+    if places > 0 {
+        let width = usize::try_from(places).unwrap_or(0);
+        let _written = write!(out, ".{:0width$}", size % scale);
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn write(text: &mut Text, scenes: &[Scene]) {
     projects(text, scenes);
     ledger(text, scenes);
     super::events::write(text, scenes);
+    super::checks::write(text, scenes);
 }
 
 fn count(value: usize) -> Value {
@@ -93,7 +94,7 @@ fn nodes(text: &mut Text, scenes: &[Scene]) {
 }
 
 /// What is shown of a node itself, as it was read.
-const NODE_VALUES: &[(Metric, Quantity, Unit)] = &[
+pub(super) const NODE_VALUES: &[(Metric, Quantity, Unit)] = &[
     (c::NODE_CPU, Quantity::CpuUtilization, Unit::Ppm),
     (c::NODE_MEMORY, Quantity::HostMemoryUsed, Unit::Whole),
     (c::NODE_GPUS_SEEN, Quantity::GpusSeen, Unit::Whole),

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bijli_seglog::{LogError, RecordSeq};
-use bijli_wire::{Schema, SchemaId, UtcMillis, codec};
+use bijli_wire::{Batch, Schema, SchemaId, Table, UtcMillis, codec};
 
 use super::Pause;
 use super::cursor::Cursor;
 use super::deliver::{Delivery, Store};
-use super::shape::Shape;
+use super::{Form, remote, shape};
 use crate::frame::Frame;
-use crate::health::Health;
+use crate::health::FeedHealth;
 use crate::ingest::correction;
 use crate::journal::{Journal, Stretch, chain};
 
@@ -49,8 +49,31 @@ pub struct Follower<J, S> {
     delivery: Delivery<S>,
     cursor: Cursor,
     shapes: BTreeMap<SchemaId, Shape>,
-    health: Health,
+    health: FeedHealth,
     waiting: Waiting,
+}
+
+/// A schema, ready to write lines of its batches.
+#[derive(Debug)]
+enum Shape {
+    Line(shape::Shape),
+    Text(remote::Shape),
+}
+
+impl Shape {
+    fn new(form: Form, schema: &Schema) -> Self {
+        match form {
+            Form::Line => Self::Line(shape::Shape::new(schema)),
+            Form::Text => Self::Text(remote::Shape::new(schema)),
+        }
+    }
+
+    fn write(&self, batch: &Batch<Table>, out: &mut String) -> usize {
+        match self {
+            Self::Line(shape) => shape.write(batch, out),
+            Self::Text(shape) => shape.write(batch, out),
+        }
+    }
 }
 
 /// Lines on their way, and the records that they are of.
@@ -63,7 +86,7 @@ struct Waiting {
 }
 
 impl<J: Source, S: Store> Follower<J, S> {
-    pub fn new(dir: &Path, journal: J, delivery: Delivery<S>, health: Health) -> Self {
+    pub fn new(dir: &Path, journal: J, delivery: Delivery<S>, health: FeedHealth) -> Self {
         let cursor = Cursor::open(dir);
         let (shapes, waiting) = (BTreeMap::new(), Waiting::default());
         Self { journal, delivery, cursor, shapes, health, waiting }
@@ -116,7 +139,7 @@ impl<J: Source, S: Store> Follower<J, S> {
     fn miss(&self, expected: RecordSeq, found: RecordSeq) {
         let missed = found.get().saturating_sub(expected.get());
         if missed > 0 {
-            self.health.feed.missed_records.inc_by(missed);
+            self.health.missed_records.inc_by(missed);
             tracing::warn!(%expected, missed, "records are gone from the journal before the feed had them");
         }
     }
@@ -131,7 +154,7 @@ impl<J: Source, S: Store> Follower<J, S> {
         };
         self.waiting.eldest.get_or_insert(received);
         if self.write(offset_ms, &body).is_none() {
-            self.health.feed.unusable.inc();
+            self.health.unusable.inc();
         }
     }
 
@@ -145,7 +168,7 @@ impl<J: Source, S: Store> Follower<J, S> {
         if self.shapes.len() >= SHAPES_MAX && !self.shapes.contains_key(&id) {
             self.shapes.clear();
         }
-        let shape = self.shapes.entry(id).or_insert_with(|| Shape::new(&schema));
+        let shape = self.shapes.entry(id).or_insert_with(|| Shape::new(S::FORM, &schema));
         self.waiting.values += shape.write(&batch, &mut self.waiting.lines);
         Some(())
     }
@@ -158,7 +181,7 @@ impl<J: Source, S: Store> Follower<J, S> {
             if !self.delivery.deliver(&lines, eldest, pause) {
                 return false;
             }
-            self.health.feed.points.inc_by(u64::try_from(values).unwrap_or(u64::MAX));
+            self.health.points.inc_by(u64::try_from(values).unwrap_or(u64::MAX));
         }
         if next != self.cursor.next() {
             self.move_on(next);

@@ -9,10 +9,8 @@ use influxdb2::api::write::TimestampPrecision;
 use influxdb2::{Client, RequestError};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Fate, Store, Target};
-
-/// Of a store's answer, in logs.
-const REASON_BYTES_MAX: usize = 300;
+use super::deliver::{judge, short};
+use super::{Fate, Form, Store, Target};
 
 /// A bucket.
 pub(super) struct Influx {
@@ -44,6 +42,8 @@ impl std::fmt::Debug for Influx {
 }
 
 impl Store for Influx {
+    const FORM: Form = Form::Line;
+
     fn write(&mut self, lines: &str) -> Fate {
         let (org, bucket) = (&self.org, &self.bucket);
         let precision = TimestampPrecision::Milliseconds;
@@ -59,37 +59,5 @@ impl Store for Influx {
             Ok(Err(error)) => Fate::Later { reason: short(&error.to_string()) },
             Err(_) => Fate::Later { reason: format!("no answer within {:?}", self.timeout) },
         }
-    }
-}
-
-/// InfluxDB's own meanings (API v2, POST /api/v2/write): 400 malformed or partly written, 413 too
-/// large, 422 against the bucket's schema. Every other failure is not the lines' fault: 401, 403
-/// and 404 are a token or a bucket that somebody is going to mend.
-fn judge(status: u16, text: &str) -> Fate {
-    let reason = format!("{status}: {}", short(text));
-    match status {
-        200..=299 => Fate::Taken,
-        400 | 413 | 422 => Fate::Refused { reason },
-        _ => Fate::Later { reason },
-    }
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(REASON_BYTES_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_wrong_with_the_lines_is_refused() {
-        for status in [400, 413, 422] {
-            assert!(matches!(judge(status, "bad"), Fate::Refused { .. }), "{status}");
-        }
-        for status in [401, 403, 404, 408, 429, 500, 502, 503, 504] {
-            assert!(matches!(judge(status, "away"), Fate::Later { .. }), "{status}");
-        }
-        assert_eq!(judge(200, ""), Fate::Taken);
     }
 }

@@ -9,7 +9,8 @@
 //! - What a store refuses for ever is set apart, line by line, and never blocks the line.
 //!
 //! `line` is the text of line protocol, `shape` what a schema leads to, `follow` the way through
-//! the journal, `deliver` what is sent again and what is given up, `influx` the client.
+//! the journal, `deliver` what is sent again and what is given up, `influx` and `remote` the
+//! stores.
 
 mod cursor;
 mod deliver;
@@ -17,6 +18,7 @@ mod follow;
 #[cfg(feature = "influx")]
 mod influx;
 mod line;
+mod remote;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -26,10 +28,11 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::health::Health;
+use crate::caller::Server;
+use crate::health::{FeedHealth, Health};
 use crate::journal::Journal;
 
-pub use deliver::{Delivery, Fate, Store};
+pub use deliver::{Delivery, Fate, Form, Store};
 pub use follow::Follower;
 
 /// Where readings are handed on to.
@@ -65,19 +68,41 @@ impl Pause {
 }
 
 impl Feed {
-    /// Starts the thread; what it keeps is in `dir`.
+    /// To a store that takes InfluxDB's API; what is kept is in `dir`.
     ///
     /// # Errors
     /// When the directory or the thread cannot be made.
-    pub fn start(
+    pub fn influx(
         target: &Target,
         dir: &Path,
         journal: Journal,
-        health: Health,
+        health: &Health,
+    ) -> std::io::Result<Self> {
+        Self::start(open(target)?, dir, journal, health.feed("influx"))
+    }
+
+    /// To a store that takes remote write.
+    ///
+    /// # Errors
+    /// When the directory or the thread cannot be made.
+    pub fn remote_write(
+        server: &Server,
+        dir: &Path,
+        journal: Journal,
+        health: &Health,
+    ) -> std::io::Result<Self> {
+        let store = remote::RemoteWrite(server.clone());
+        Self::start(store, dir, journal, health.feed("remote_write"))
+    }
+
+    fn start(
+        store: impl Store,
+        dir: &Path,
+        journal: Journal,
+        health: FeedHealth,
     ) -> std::io::Result<Self> {
         crate::disk::make_dir(dir)?;
         let (stop, stopped) = channel();
-        let store = open(target)?;
         let delivery = Delivery::new(store, refused_path(dir), health.clone());
         let mut follower = Follower::new(dir, journal, delivery, health);
         let thread = std::thread::Builder::new().name("feed".into()).spawn(move || {

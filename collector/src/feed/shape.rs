@@ -95,12 +95,18 @@ fn write_row(
 impl Field {
     /// `None`: more than line protocol's integers hold.
     fn value(&self, read: i64) -> Option<i64> {
-        let Some(Register { numerator, denominator, .. }) = self.register else {
-            return Some(read);
-        };
-        let scaled = u128::try_from(read).ok()?.checked_mul(numerator.into())?;
-        i64::try_from(scaled.checked_div(denominator.into())?).ok()
+        match &self.register {
+            Some(register) => millijoules(read, register),
+            None => Some(read),
+        }
     }
+}
+
+/// A count in millijoules, cut; `None`: more than an integer here holds.
+pub(super) fn millijoules(count: i64, register: &Register) -> Option<i64> {
+    let Register { numerator, denominator, .. } = *register;
+    let scaled = u128::try_from(count).ok()?.checked_mul(numerator.into())?;
+    i64::try_from(scaled.checked_div(denominator.into())?).ok()
 }
 
 fn head(schema: &Schema, subject: &Subject, part: u32) -> String {
@@ -154,6 +160,7 @@ fn unit(symbol: &str) -> &str {
         "mV" => "millivolts",
         "mA" => "milliamperes",
         "mL/s" => "milliliters_per_second",
+        "Pa" => "pascals",
         "ns" => "nanoseconds",
         "us" => "microseconds",
         "s" => "seconds",

@@ -15,10 +15,10 @@ use bijli_wire::{
 };
 
 use super::follow::Source;
-use super::{Delivery, Fate, Follower, Pause, Store, refused_path};
+use super::{Delivery, Fate, Follower, Form, Pause, Store, refused_path};
 use crate::disk;
 use crate::frame::Frame;
-use crate::health::Health;
+use crate::health::{FeedHealth, Health};
 use crate::journal::Stretch;
 
 /// A journal that the test writes, and that another thread could read.
@@ -92,6 +92,8 @@ struct Shelf {
 }
 
 impl Store for Shelf {
+    const FORM: Form = Form::Line;
+
     fn write(&mut self, lines: &str) -> Fate {
         if *self.is_away.lock().expect("nobody panicked") {
             return Fate::Later { reason: "503: away".to_owned() };
@@ -148,13 +150,18 @@ struct Bench {
     folder: tempfile::TempDir,
     journal: Journal,
     shelf: Shelf,
-    health: Health,
+    health: FeedHealth,
 }
 
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, journal: Journal::new(), shelf: Shelf::default(), health: Health::new() }
+        Self {
+            folder,
+            journal: Journal::new(),
+            shelf: Shelf::default(),
+            health: Health::new().feed("shelf"),
+        }
     }
 
     fn follower(&self) -> Follower<Journal, Shelf> {
@@ -189,8 +196,8 @@ fn readings_become_lines_exactly() {
             format!("{head},{subject} energy_millijoules=4114285i 1790000002500"),
         ]
     );
-    assert_eq!(bench.health.feed.points.get(), 4, "what was missing is no value");
-    assert_eq!(bench.health.feed.lag_seconds.get(), 0);
+    assert_eq!(bench.health.points.get(), 4, "what was missing is no value");
+    assert_eq!(bench.health.lag_seconds.get(), 0);
 }
 
 /// Goal: K-faults of a store. Nothing is lost while it is away, and nothing is sent again once it
@@ -204,7 +211,7 @@ fn a_store_that_was_away_gets_everything_once() {
     drop(stop);
     assert!(!bench.follower().turn(&waiting), "told to stop while it insists");
     assert_eq!(bench.shelf.lines(), Vec::<String>::new());
-    assert!(bench.health.feed.lag_seconds.get() > 0 && bench.health.feed.retries.get() == 1);
+    assert!(bench.health.lag_seconds.get() > 0 && bench.health.retries.get() == 1);
 
     *bench.shelf.is_away.lock().expect("nobody panicked") = false;
     bench.journal.batch(&meter(), 2, 8, 0);
@@ -212,7 +219,7 @@ fn a_store_that_was_away_gets_everything_once() {
     let mut follower = bench.follower();
     assert!(follower.turn(&pause) && follower.turn(&pause));
     assert_eq!(bench.shelf.lines().len(), 4);
-    assert_eq!(bench.health.feed.points.get(), 4);
+    assert_eq!(bench.health.points.get(), 4);
 
     bench.shelf.lines.lock().expect("nobody panicked").clear();
     assert!(bench.follower().turn(&pause), "a restart goes on where the last one was");
@@ -229,7 +236,7 @@ fn a_line_that_is_refused_for_ever_costs_only_itself() {
     let (_stop, pause) = pause();
     assert!(bench.follower().turn(&pause));
     assert_eq!(bench.shelf.lines().len(), 17);
-    assert_eq!(bench.health.feed.refused.get(), 1);
+    assert_eq!(bench.health.refused.get(), 1);
     let kept = disk::read_text(&refused_path(bench.folder.path())).expect("kept");
     assert!(kept.ends_with("energy_millijoules=18000000i 1790000005000\n"), "{kept}");
 }

@@ -22,10 +22,12 @@ use crate::health::Health;
 use crate::ingest::admission::LaneKey;
 use crate::intake::Intake;
 use crate::meterbook::{RestartText, TypedText};
+use crate::period::PeriodText;
+use crate::projects::text::{ChangeText, ClaimText, DatedText, ProjectText};
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 17] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -40,7 +42,13 @@ const NAMES: [&str; 14] = [
     "12-pruned.frame",
     "13-calibration.frame",
     "14-typed.frame",
+    "16-period.frame",
+    "17-project.frame",
+    "18-tables.frame",
 ];
+
+/// As an operator wrote it, with a remark.
+const TABLES: &str = "# Of 2025.\ndemand_window = \"30m\"\n";
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
@@ -97,6 +105,24 @@ fn put() -> PutText {
     }
 }
 
+fn project() -> ChangeText {
+    let dated =
+        DatedText { name: "water".into(), from: Some("2025-10-15T00:00:00Z".into()), to: None };
+    ChangeText::Put(ProjectText {
+        id: "monsoon".into(),
+        title: "Monsoon forecasts".into(),
+        organisation: "PMD".into(),
+        grant: "NTF-2025-17".into(),
+        accounts: vec![ClaimText::Name("climate/monsoon".into()), ClaimText::Dated(dated)],
+        namespaces: vec![ClaimText::Name("monsoon-prod".into())],
+        from: "2025-10-01T00:00:00Z".into(),
+        to: Some("2026-10-01T00:00:00Z".into()),
+        budget: Some("120000 kWh".into()),
+        who: "A. Khan".into(),
+        why: "grant letter of 28 September".into(),
+    })
+}
+
 /// From a moment after all readings, so that the entries stay as they were before it came.
 fn calibration() -> CalibrationText {
     let step = StepText {
@@ -122,6 +148,17 @@ fn calibration() -> CalibrationText {
 }
 
 /// The first of its meter: no energy yet, so that the entries stay as they were.
+/// Of a month that is not over in these books: it is refused, each time.
+fn period() -> PeriodText {
+    PeriodText {
+        month: "2025-09".into(),
+        hub: Some("lahore".into()),
+        by: "A. Khan".into(),
+        despite: Some("begun in October".into()),
+        cause: None,
+    }
+}
+
 fn typed() -> TypedText {
     TypedText {
         id: "m-incomer/2025-10-09".into(),
@@ -161,7 +198,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 14] {
+fn frames() -> [Frame; 17] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -185,6 +222,9 @@ fn frames() -> [Frame; 14] {
         Frame::Pruned { received: at(1_204), pruned },
         Frame::Calibration { received: at(1_205), json: calibration().to_json() },
         Frame::Typed { received: at(1_206), json: typed().to_json() },
+        Frame::Period { received: at(1_207), json: period().to_json() },
+        Frame::Project { received: at(1_207), json: project().to_json() },
+        Frame::Tables { received: at(1_207), hub: hub(), toml: TABLES.to_owned() },
     ]
 }
 
@@ -201,7 +241,10 @@ fn plain(frame: Frame) -> Frame {
         | Frame::AllocationEnd { .. }
         | Frame::Calibration { .. }
         | Frame::Typed { .. }
+        | Frame::Period { .. }
+        | Frame::Project { .. }
         | Frame::Diagram { .. }
+        | Frame::Tables { .. }
         | Frame::Tick { .. }
         | Frame::Rules { .. }
         | Frame::Floor { .. }
@@ -227,15 +270,40 @@ fn what_is_written_is_version_1() {
     }
 }
 
+/// What the document says of the kinds that are JSON.
+fn json_of(kind: u8) -> &'static [u8] {
+    match kind {
+        3 => {
+            br#"{"id":"1042","hub":"lahore","project":"climate/monsoon","devices":["GPU-0001"],"from":"2025-10-09T08:53:20Z","who":"slurm","why":"job 1042"}"#
+        }
+        4 => {
+            br#"{"hub":"lahore","id":"1042","at":"2025-10-09T08:53:22Z"}"#
+        }
+        13 => {
+            br#"{"id":"2025-10","hub":"lahore","devices":["GPU-0001"],"gain_ppm":1013400,"doubt_ppm":7200,"from":"2025-10-10T00:00:00Z","who":"A. Khan","why":"yearly","reference":"pdu-a3, class 0.5","steps":[{"from":"2025-10-09T08:00:00Z","to":"2025-10-09T08:10:00Z","device_mj":240000000,"reference_mj":243216000,"covered_ppm":1000000}]}"#
+        }
+        14 => {
+            br#"{"id":"m-incomer/2025-10-09","hub":"lahore","meter":"m-incomer","at":"2025-10-09T13:53:20+05:00","value":"001234.50 kWh","factor":160,"rollover_digits":6,"restart":{"value":"0.00 kWh","factor":200},"who":"A. Khan","why":"new transformers","photo_sha256":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"}"#
+        }
+        16 => {
+            br#"{"month":"2025-09","hub":"lahore","by":"A. Khan","despite":"begun in October"}"#
+        }
+        17 => {
+            br#"{"put":{"id":"monsoon","title":"Monsoon forecasts","organisation":"PMD","grant":"NTF-2025-17","accounts":["climate/monsoon",{"name":"water","from":"2025-10-15T00:00:00Z"}],"namespaces":["monsoon-prod"],"from":"2025-10-01T00:00:00Z","to":"2026-10-01T00:00:00Z","budget":"120000 kWh","who":"A. Khan","why":"grant letter of 28 September"}}"#
+        }
+        _ => unreachable!("a kind that is no JSON"),
+    }
+}
+
 /// Goal: the document is enough to write a reader. This one knows only the document.
 #[test]
 fn a_reader_written_from_the_document_agrees() {
     let number = |bytes: &[u8], at: usize| {
         bytes[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
-    let received = [
+    let received: [u64; NAMES.len()] = [
         0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
-        1_204_000, 1_205_000, 1_206_000,
+        1_204_000, 1_205_000, 1_206_000, 1_207_000, 1_207_000, 1_207_000,
     ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
@@ -245,15 +313,13 @@ fn a_reader_written_from_the_document_agrees() {
         let body = &bytes[9..];
         match bytes[0] {
             1 | 2 => assert_eq!(body[..4], [0x28, 0xb5, 0x2f, 0xfd], "a zstd frame"),
-            3 => assert_eq!(
-                body,
-                br#"{"id":"1042","hub":"lahore","project":"climate/monsoon","devices":["GPU-0001"],"from":"2025-10-09T08:53:20Z","who":"slurm","why":"job 1042"}"#
-            ),
-            4 => assert_eq!(body, br#"{"hub":"lahore","id":"1042","at":"2025-10-09T08:53:22Z"}"#),
+            3 | 4 | 13 | 14 | 16 | 17 => assert_eq!(body, json_of(bytes[0])),
             5 => {
                 assert_eq!(number(body, 0), 1_760_000_000_000 - 800_000);
                 assert_eq!((body[8], &body[9..15]), (6, &b"lahore"[..]));
-                assert!(body[15..].starts_with(b"pue_category = 2\n\n[[point]]\nid = \"incomer\"\n"));
+                assert!(
+                    body[15..].starts_with(b"pue_category = 2\n\n[[point]]\nid = \"incomer\"\n")
+                );
             }
             6 => assert!(body.is_empty()),
             8 => {
@@ -275,14 +341,10 @@ fn a_reader_written_from_the_document_agrees() {
                 assert_eq!(numbers, [1, 1, 480, 67_108_864]);
                 assert_eq!(body[32..], [0x5A; 32]);
             }
-            13 => assert_eq!(
-                body,
-                br#"{"id":"2025-10","hub":"lahore","devices":["GPU-0001"],"gain_ppm":1013400,"doubt_ppm":7200,"from":"2025-10-10T00:00:00Z","who":"A. Khan","why":"yearly","reference":"pdu-a3, class 0.5","steps":[{"from":"2025-10-09T08:00:00Z","to":"2025-10-09T08:10:00Z","device_mj":240000000,"reference_mj":243216000,"covered_ppm":1000000}]}"#
-            ),
-            14 => assert_eq!(
-                body,
-                br#"{"id":"m-incomer/2025-10-09","hub":"lahore","meter":"m-incomer","at":"2025-10-09T13:53:20+05:00","value":"001234.50 kWh","factor":160,"rollover_digits":6,"restart":{"value":"0.00 kWh","factor":200},"who":"A. Khan","why":"new transformers","photo_sha256":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"}"#
-            ),
+            18 => {
+                assert_eq!((body[0], &body[1..7]), (6, &b"lahore"[..]));
+                assert_eq!(&body[7..], TABLES.as_bytes());
+            }
             _ => {
                 let spans = [0, 8, 16].map(|at| number(body, at));
                 assert_eq!(spans, [900_000, 120_000, 3_024_000_000]);

@@ -6,8 +6,10 @@ use bijli_wire::UtcMillis;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::used;
+
 /// Raised with each change of the tables; another number is deleted and made again.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -26,6 +28,15 @@ CREATE TABLE entry (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX entry_by_interval ON entry (hub, interval_ms);
 CREATE INDEX entry_by_leaf ON entry (leaf);
+CREATE INDEX entry_by_debit ON entry (debit, interval_ms);
+CREATE INDEX entry_taken_back ON entry (credit, interval_ms) WHERE is_reversal = 1;
+CREATE TABLE used (
+  hub INTEGER NOT NULL, account INTEGER NOT NULL, interval_ms INTEGER NOT NULL,
+  leaf INTEGER NOT NULL, class INTEGER NOT NULL, is_reversal INTEGER NOT NULL,
+  amount_mj INTEGER NOT NULL,
+  PRIMARY KEY (hub, account, interval_ms, leaf, class, is_reversal)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_by_leaf ON used (leaf);
 CREATE TABLE summary (
   leaf INTEGER PRIMARY KEY, hub INTEGER NOT NULL, interval_ms INTEGER NOT NULL,
   end_ms INTEGER NOT NULL, revision INTEGER NOT NULL, entries INTEGER NOT NULL,
@@ -105,8 +116,15 @@ pub(super) fn insert(db: &Connection, index: u64, leaf: &Leaf) -> rusqlite::Resu
         Body::Adjustment { corrects, posting, .. } => {
             insert_lines(db, (index, hub, leaf), posting, Some(*corrects))
         }
-        Body::Summary(summary) => insert_summary(db, index, hub, summary),
-        Body::Pruned(_) | Body::Snapshot(_) => Ok(()),
+        Body::Pruned(_)
+        | Body::Snapshot(_)
+        | Body::Statement(_)
+        | Body::Period(_)
+        | Body::Restatement(_) => Ok(()),
+        Body::Summary(summary) => {
+            used::insert(db, index, hub, summary)?;
+            insert_summary(db, index, hub, summary)
+        }
     }
 }
 
@@ -130,6 +148,9 @@ impl Head {
             Body::Summary(summary) => (3, summary.old_leaf, Some(leaf.encode())),
             Body::Pruned(_) => (4, None, Some(leaf.encode())),
             Body::Snapshot(_) => (5, None, Some(leaf.encode())),
+            Body::Statement(_) => (6, None, Some(leaf.encode())),
+            Body::Period(_) => (9, None, Some(leaf.encode())),
+            Body::Restatement(restated) => (10, Some(restated.old_leaf), Some(leaf.encode())),
         };
         Self { kind, interval, owner, old_leaf, bytes }
     }

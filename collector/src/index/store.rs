@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bijli_ledger::leaf::Line;
+use bijli_ledger::leaf::{Body, Line};
 use bijli_ledger::{Account, Class, Leaf};
 use bijli_wire::{HubId, UtcMillis};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::month;
 use super::rows::{self, EntryRow, SCHEMA, SCHEMA_VERSION, Sum, signed, unsigned};
+use super::used;
 use crate::disk;
 
 const ENDING: &str = ".sqlite";
@@ -37,12 +38,21 @@ pub struct Difference {
     pub expected: Vec<String>,
 }
 
-/// A hub and a period `[from, to)`, in starts of intervals.
+/// A hub and a period `[from, to)`, in starts of intervals, as of so many leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     pub hub: HubId,
     pub from: UtcMillis,
     pub to: UtcMillis,
+    /// Only what the first so many leaves say; `None`: all of them.
+    pub before: Option<u64>,
+}
+
+impl Scope {
+    /// For a comparison with a column of leaves.
+    pub(super) fn end_leaf(&self) -> i64 {
+        self.before.map_or(i64::MAX, |leaves| i64::try_from(leaves).unwrap_or(i64::MAX))
+    }
 }
 
 /// Every file of the index, open.
@@ -203,8 +213,13 @@ impl Store {
         let refuse = |source| IndexError::Sqlite { file: file.clone(), source };
         let found = rows::dump(self.file(&file)?, index).map_err(refuse)?;
         let expected = self.expected(index, leaf).map_err(refuse)?;
-        let is_same = found == expected;
-        Ok((!is_same).then_some(Difference { leaf: index, file, found, expected }))
+        if found != expected {
+            return Ok(Some(Difference { leaf: index, file, found, expected }));
+        }
+        let Body::Summary(summary) = &leaf.body else { return Ok(None) };
+        let refuse = |source| IndexError::Sqlite { file: file.clone(), source };
+        let sums = used::difference(self.file(&file)?, index, summary).map_err(refuse)?;
+        Ok(sums.map(|(found, expected)| Difference { leaf: index, file, found, expected }))
     }
 
     fn expected(&mut self, index: u64, leaf: &Leaf) -> rusqlite::Result<Vec<String>> {
@@ -220,7 +235,7 @@ impl Store {
         rows::dump(&trial, index)
     }
 
-    fn months(&self, scope: &Scope) -> impl Iterator<Item = (&String, &Connection)> {
+    pub(super) fn months(&self, scope: &Scope) -> impl Iterator<Item = (&String, &Connection)> {
         let (from, to) = (month::of(scope.from), month::of(scope.to));
         let is_month = |name: &&String| name.as_str() != month::OF_NO_MONTH;
         let within = move |name: &&String| **name >= from && **name <= to;
@@ -240,13 +255,15 @@ impl Store {
         const SQL: &str = "SELECT e.seq, e.interval_ms, d.name, c.name, e.class, e.amount_mj, \
              e.is_reversal, e.corrects, e.rule FROM entry e JOIN account d ON d.id = e.debit \
              JOIN account c ON c.id = e.credit WHERE e.hub = ?1 AND e.seq > ?2 \
-             AND e.interval_ms >= ?3 AND e.interval_ms < ?4 ORDER BY e.seq LIMIT ?5";
+             AND e.interval_ms >= ?3 AND e.interval_ms < ?4 AND e.leaf < ?6 \
+             ORDER BY e.seq LIMIT ?5";
         let rows = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut entries = Vec::new();
         for (file, db) in self.months(scope) {
             let refuse = |source| IndexError::Sqlite { file: file.clone(), source };
             let Some(hub) = hub(db, &scope.hub).map_err(refuse)? else { continue };
-            let asked = params![hub, signed(after), scope.from.get(), scope.to.get(), rows];
+            let (from, to) = (scope.from.get(), scope.to.get());
+            let asked = params![hub, signed(after), from, to, rows, scope.end_leaf()];
             let mut statement = db.prepare_cached(SQL).map_err(refuse)?;
             let found = statement.query_map(asked, entry).map_err(refuse)?;
             for row in found {
@@ -270,7 +287,7 @@ impl Store {
              SUM(e.amount_mj & 4294967295), COUNT(*), COUNT(e.corrects) FROM entry e \
              JOIN account d ON d.id = e.debit JOIN account c ON c.id = e.credit \
              WHERE e.hub = ?1 AND e.interval_ms >= ?2 AND e.interval_ms < ?3 AND ?4 IS NOT NULL \
-             GROUP BY 1, e.debit, e.credit, e.class, e.is_reversal"
+             AND e.leaf < ?5 GROUP BY 1, e.debit, e.credit, e.class, e.is_reversal"
         );
         let mut sums = Vec::new();
         for (file, db) in self.months(scope) {
@@ -278,7 +295,8 @@ impl Store {
             let Some(hub) = hub(db, &scope.hub).map_err(refuse)? else { continue };
             let from = scope.from.get();
             let mut statement = db.prepare_cached(&sql).map_err(refuse)?;
-            let found = statement.query_map(params![hub, from, scope.to.get(), from], sum);
+            let asked = params![hub, from, scope.to.get(), from, scope.end_leaf()];
+            let found = statement.query_map(asked, sum);
             for row in found.map_err(refuse)? {
                 sums.push(row.map_err(refuse)?);
             }
@@ -313,7 +331,7 @@ fn meta(db: &Connection, key: &str) -> rusqlite::Result<u64> {
     db.query_row(sql, [key], |row| row.get(0)).map(unsigned)
 }
 
-fn hub(db: &Connection, hub: &HubId) -> rusqlite::Result<Option<i64>> {
+pub(super) fn hub(db: &Connection, hub: &HubId) -> rusqlite::Result<Option<i64>> {
     let mut find = db.prepare_cached("SELECT id FROM hub WHERE name = ?1")?;
     find.query_row([hub.as_str()], |row| row.get(0)).optional()
 }

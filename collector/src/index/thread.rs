@@ -67,7 +67,12 @@ pub enum Asked {
         by_interval: bool,
         reply: Reply<Result<Vec<Sum>, Unavailable>>,
     },
+    /// Anything else: it reads the files itself, and tells what SQLite refused.
+    Read { needs: Needs, read: Box<Reading> },
 }
+
+/// Is handed the files, or why they do not answer.
+type Reading = dyn FnOnce(Result<&Store, Unavailable>) -> Option<IndexError> + Send;
 
 /// What there must be before a question is answered.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +150,30 @@ impl Index {
     ) -> Result<Vec<Sum>, Unavailable> {
         let needs = Needs::of(leaves);
         self.ask(|reply| Asked::Sums { needs, scope, by_interval, reply })
+    }
+
+    /// What `read` makes of the files, as of so many leaves at least.
+    ///
+    /// # Errors
+    /// As [`Index::entries`].
+    pub fn read<T: Send + 'static>(
+        &self,
+        leaves: u64,
+        read: impl FnOnce(&Store) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let needs = Needs::of(leaves);
+        self.ask(|reply| {
+            let read = Box::new(move |store: Result<&Store, Unavailable>| {
+                let (answer, refused) = match store.map(read) {
+                    Ok(Ok(found)) => (Ok(found), None),
+                    Ok(Err(error)) => (Err(Unavailable::Damaged), Some(error)),
+                    Err(why) => (Err(why), None),
+                };
+                reply.send(answer);
+                refused
+            });
+            Asked::Read { needs, read }
+        })
     }
 
     /// Ends the thread. Waits for room.
@@ -380,7 +409,18 @@ impl<D: Disk> Keeper<D> {
                 let ask = |store: &Store| store.sums(&scope, by_interval);
                 reply.send(found.and_then(|()| self.found(ask)));
             }
+            Asked::Read { needs, read } => {
+                let found = self.catch_up(needs);
+                if let Some(error) = read(found.map(|()| &self.store)) {
+                    self.made_again(&error);
+                }
+            }
         }
+    }
+
+    fn made_again(&mut self, error: &IndexError) {
+        tracing::error!(error = chain(error), "the index is made again from the ledger log");
+        self.rebuild();
     }
 
     fn found<T>(
@@ -388,8 +428,7 @@ impl<D: Disk> Keeper<D> {
         ask: impl Fn(&Store) -> Result<T, IndexError>,
     ) -> Result<T, Unavailable> {
         ask(&self.store).map_err(|error| {
-            tracing::error!(error = chain(&error), "the index is made again from the ledger log");
-            self.rebuild();
+            self.made_again(&error);
             Unavailable::Damaged
         })
     }

@@ -161,7 +161,12 @@ pub(crate) async fn end(
 
 fn answer(hub: &Hub, id: &str, verdict: Verdict) -> Result<Json<Answer>, Refusal> {
     let refused = match &verdict {
-        Verdict::Put(_) | Verdict::Ended(_) | Verdict::Calibrated(_) | Verdict::Typed(_) => {
+        Verdict::Put(_)
+        | Verdict::Ended(_)
+        | Verdict::Calibrated(_)
+        | Verdict::Typed(_)
+        | Verdict::Period(_)
+        | Verdict::Registered(_) => {
             let allocation = hub.books().allocation(id).map(|held| PutText::of(&hub.id, held));
             return Ok(Json(Answer { verdict: verdict.word(), allocation }));
         }

@@ -89,6 +89,8 @@ async fn put(ingest: &Ingest, mut text: CalibrationText) -> Result<Json<Answer>,
         Verdict::Calibrated(Err(error)) => Err(refuse(error.into())),
         done @ (Verdict::Calibrated(Ok(_))
         | Verdict::Typed(_)
+        | Verdict::Period(_)
+        | Verdict::Registered(_)
         | Verdict::Put(_)
         | Verdict::Ended(_)
         | Verdict::Refused(_)) => Ok(Json(Answer { verdict: done.word(), calibration: text })),

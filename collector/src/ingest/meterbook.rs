@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State as Shared};
-use bijli_ledger::{MeterBookError, TypedReading, TypedStatus, TypedUse};
+use bijli_ledger::{Measure, MeterBookError, TypedReading, TypedStatus, TypedUse};
 use bijli_wire::units::human_energy;
 use bijli_wire::{ErrorCode, HubId};
 use serde::Serialize;
@@ -59,8 +59,12 @@ struct Told {
 struct Since {
     id: String,
     at: String,
-    energy_mj: String,
-    energy: String,
+    /// `null` of a meter of water or fuel...
+    energy_mj: Option<String>,
+    energy: Option<String>,
+    /// ...whose volume it is, and left out of every other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume_ml: Option<String>,
     /// Of it, what came too late to be booked.
     too_old_mj: String,
 }
@@ -79,6 +83,7 @@ struct Comparison {
 
 impl Told {
     fn of(hub: &HubId, plan: &Plan, status: &TypedStatus<'_>) -> Self {
+        let is_energy = status.reading.measure == Measure::Energy;
         let point = point_of(plan, status.reading.meter.as_str());
         Self {
             text: TypedText::of(hub, status.reading),
@@ -91,8 +96,9 @@ impl Told {
             since: status.since.map(|(before, energy)| Since {
                 id: before.id.clone(),
                 at: calendar::rfc3339(before.at),
-                energy_mj: energy.to_string(),
-                energy: human_energy(energy.into()),
+                energy_mj: is_energy.then(|| energy.to_string()),
+                energy: is_energy.then(|| human_energy(energy.into())),
+                volume_ml: (!is_energy).then(|| energy.to_string()),
                 too_old_mj: status.too_old_mj.to_string(),
             }),
             compared: Comparison::of(status),
@@ -172,7 +178,9 @@ async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refus
         Verdict::Unreadable(error) => Err(invalid(&error)),
         Verdict::Typed(Err(error)) => Err(refuse(&error.into())),
         done @ (Verdict::Typed(Ok(_))
+        | Verdict::Period(_)
         | Verdict::Calibrated(_)
+        | Verdict::Registered(_)
         | Verdict::Put(_)
         | Verdict::Ended(_)
         | Verdict::Refused(_)) => told(&hub, &reading.id, done.word()),
@@ -193,6 +201,7 @@ fn refuse(error: &Untyped) -> Refusal {
             MeterBookError::SameMoment { .. }
             | MeterBookError::Backwards { .. }
             | MeterBookError::Factor { .. }
+            | MeterBookError::TwoMeasures { .. }
             | MeterBookError::NoRollover { .. },
         ) => ErrorCode::Conflict,
         Untyped::Refused(MeterBookError::Full) => ErrorCode::Overloaded,
@@ -200,6 +209,8 @@ fn refuse(error: &Untyped) -> Refusal {
             MeterBookError::Text { .. }
             | MeterBookError::Ahead { .. }
             | MeterBookError::NoMeter { .. }
+            | MeterBookError::NoEnergy { .. }
+            | MeterBookError::FlowRate { .. }
             | MeterBookError::BeyondRollover { .. }
             | MeterBookError::Power { .. },
         )

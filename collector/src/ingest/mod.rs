@@ -20,7 +20,9 @@ pub mod door;
 mod incidents;
 mod known;
 pub mod meterbook;
+pub mod periods;
 mod places;
+pub mod projects;
 pub mod refusal;
 pub mod server;
 #[cfg(test)]
@@ -146,6 +148,12 @@ pub fn people_router(ingest: Arc<Ingest>) -> Router {
         .route("/v1/calibrations/{id}", put(calibrations::put_named))
         .route("/v1/meterbook", get(meterbook::list).put(meterbook::put_unnamed))
         .route("/v1/meterbook/{id}", put(meterbook::put_named))
+        .route("/v1/periods/{month}", put(periods::close).post(periods::restate))
+        .route("/v1/projects", get(projects::list).put(projects::put_unnamed))
+        .route(
+            "/v1/projects/{id}",
+            get(projects::show).put(projects::put_named).delete(projects::delete),
+        )
         .with_state(ingest)
 }
 

@@ -11,6 +11,8 @@ use super::read_body;
 use crate::allocation::{PutText, TextError};
 use crate::calibration::CalibrationText;
 use crate::meterbook::TypedText;
+use crate::period::PeriodText;
+use crate::projects::ProjectText;
 use crate::refusal::Refusal;
 
 pub(super) type PathId = Result<Path<String>, PathRejection>;
@@ -36,7 +38,17 @@ macro_rules! texts {
     };
 }
 
-texts! { PutText CalibrationText TypedText }
+texts! { PutText CalibrationText TypedText ProjectText }
+
+impl Text for PeriodText {
+    fn from_json(json: &[u8]) -> Result<Self, TextError> {
+        Self::from_json(json)
+    }
+
+    fn id(&mut self) -> &mut String {
+        &mut self.month
+    }
+}
 
 /// Reads the body of a put to an address without an id: it is in the body.
 pub(super) async fn unnamed<T: Text>(request: Request) -> Result<T, Refusal> {

@@ -31,6 +31,7 @@ struct Kept<'a> {
     schemas: &'a BTreeMap<SchemaId, Arc<Schema>>,
     nodes: &'a Nodes,
     diagrams: &'a BTreeMap<HubId, String>,
+    tables: &'a BTreeMap<HubId, String>,
     rules: Option<Rules>,
     pruned: u64,
 }
@@ -41,6 +42,7 @@ struct Loaded {
     schemas: BTreeMap<SchemaId, Arc<Schema>>,
     nodes: Nodes,
     diagrams: BTreeMap<HubId, String>,
+    tables: BTreeMap<HubId, String>,
     rules: Option<Rules>,
     pruned: u64,
 }
@@ -54,6 +56,7 @@ impl Intake {
             schemas: &self.schemas,
             nodes: &self.nodes,
             diagrams: &self.diagrams,
+            tables: &self.tables,
             rules: self.rules,
             pruned: self.pruned,
         };
@@ -65,11 +68,11 @@ impl Intake {
     /// # Errors
     /// When they are none of this version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        let Loaded { admission, schemas, nodes, diagrams, rules, pruned } =
+        let Loaded { admission, schemas, nodes, diagrams, tables, rules, pruned } =
             postcard::from_bytes(bytes)?;
         let admission = admission.map(|waiting| fact(waiting, &schemas));
         let credits = Credits::default();
-        Ok(Self { admission, schemas, nodes, diagrams, rules, pruned, credits })
+        Ok(Self { admission, schemas, nodes, diagrams, tables, rules, pruned, credits })
     }
 }
 
@@ -86,7 +89,10 @@ fn waiting(fact: &Fact) -> Waiting {
         | Fact::End { .. }
         | Fact::Calibration { .. }
         | Fact::Typed { .. }
+        | Fact::Period { .. }
+        | Fact::Project { .. }
         | Fact::Diagram { .. }
+        | Fact::Tables { .. }
         | Fact::Rules { .. }
         | Fact::Floor { .. }
         | Fact::Snapshot { .. }

@@ -78,7 +78,7 @@ fn o2_a_removed_ledger_log_is_made_again_from_the_journal() {
     let decoded = expected.iter().map(|(_, bytes)| Leaf::decode(bytes).ok()).collect::<Vec<_>>();
     store.take(&decoded).expect("taken");
     let (from, to) = (at(0), at(3 * 3_600_000));
-    let scope = index::Scope { hub: schema().hub, from, to };
+    let scope = index::Scope { hub: schema().hub, from, to, before: None };
     let sums = store.sums(&scope, false).expect("whole");
     let to_gpu = sums.iter().filter(|sum| sum.debit.to_string() == "gpu:GPU-1");
     let signed = to_gpu.map(|sum| {

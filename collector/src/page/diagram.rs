@@ -1,6 +1,8 @@
 //! The single-line diagram as inline SVG: the tree from the top down, one line to a row, so that it
 //! fits a telephone. Colours are classes of the style sheet.
 
+use std::collections::BTreeMap;
+
 use bijli_wire::units::human_energy;
 use maud::{Markup, html};
 
@@ -20,6 +22,16 @@ const LETTERS: usize = 46;
 const ROWS_MAX: usize = 120;
 
 pub(super) fn svg(rows: &[Row], flows: Option<&Flows>, hub: &str) -> Markup {
+    numbered(rows, flows, hub, &BTreeMap::new())
+}
+
+/// The same with a number before each point that has one.
+pub(crate) fn numbered(
+    rows: &[Row],
+    flows: Option<&Flows>,
+    hub: &str,
+    numbers: &BTreeMap<String, usize>,
+) -> Markup {
     let carried = flows.map(Carried::of).unwrap_or_default();
     let shown: Vec<&Row> = rows.iter().take(ROWS_MAX).collect();
     let view = format!("0 0 {WIDTH} {}", shown.len() * ROW + 4);
@@ -30,7 +42,7 @@ pub(super) fn svg(rows: &[Row], flows: Option<&Flows>, hub: &str) -> Markup {
             desc id=(words) { @for row in &shown { (spoken(row, &carried)) ". " } }
             @for (place, row) in shown.iter().enumerate() {
                 (wires(row, place))
-                (label(row, place, carried.at(&row.of)))
+                (label(row, place, carried.at(&row.of), numbers))
             }
         }
         @if rows.len() > ROWS_MAX { p.hint { "and " (rows.len() - ROWS_MAX) " more lines" } }
@@ -54,14 +66,25 @@ fn wires(row: &Row, place: usize) -> Markup {
     }
 }
 
-fn label(row: &Row, place: usize, energy: Option<u128>) -> Markup {
+fn label(
+    row: &Row,
+    place: usize,
+    energy: Option<u128>,
+    numbers: &BTreeMap<String, usize>,
+) -> Markup {
+    let number = match &row.of {
+        Of::Point { point, .. } => numbers.get(&point.id),
+        Of::Board | Of::Nodes { .. } => None,
+    };
+    let named = number.map_or_else(|| name(row), |number| format!("{number} · {}", name(row)));
+
     let x = row.depth * STEP + 4;
     let (first, second) = (place * ROW + 21, place * ROW + 36);
     let room = LETTERS.saturating_sub(row.depth * 2);
     html! {
         g {
             circle.dot-off[row.is_bare()].dot-on[!row.is_bare()] cx=(x + 3) cy=(first - 4) r="4" {}
-            text.name x=(x + 13) y=(first) { (shorten(&name(row), room.saturating_sub(14))) }
+            text.name x=(x + 13) y=(first) { (shorten(&named, room.saturating_sub(14))) }
             text.amount.end x=(WIDTH) y=(first) { (energy.map_or_else(|| "–".to_owned(), human_energy)) }
             text.amount x=(x + 13) y=(second) { (shorten(&below(row), room)) }
         }

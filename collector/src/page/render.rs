@@ -5,13 +5,16 @@ use bijli_wire::UtcMillis;
 use bijli_wire::units::{human_energy, human_power};
 use maud::{DOCTYPE, Markup, html};
 
+use super::checks;
 use super::diagram;
+use super::firing;
 use super::flow::draw;
 use super::place::{Detail, Flows, bands};
 use super::svg::{share, svg};
 use super::tables::{self, Ends};
 use super::view::{Day, HubView, Note, Open, View, minute, span};
 use crate::api::Period;
+use crate::kpi::Kpi;
 use crate::state::Readiness;
 
 pub(super) fn page(view: &View) -> Markup {
@@ -37,13 +40,15 @@ pub(super) fn shell(title: &str, from: &str, live: &Markup) -> Markup {
                 header.top {
                     img src="/icon.svg" alt="" width="36" height="36";
                     div { h1 { "bijli " span lang="ur" dir="rtl" { "بجلی" } }
-                        p { "Every millijoule booked once, from supply to project" } }
+                        p { "Every millijoule booked once, from supply to "
+                            a href="/projects" { "project" } } }
                     span.age #age {}
                 }
                 main #live data-from=(from) { (live) }
                 footer { p { "bijli-collector " (env!("CARGO_PKG_VERSION")) " · machine-readable: "
                     a href="/v1/hubs" { "/v1/hubs" } " · "
                     a href="/v1/events" { "/v1/events" } " · "
+                    a href="/audit" { "for the auditor" } " · "
                     a href="/metrics/fleet" { "/metrics/fleet" }
                     " · all times UTC" } }
             }
@@ -63,6 +68,7 @@ pub(super) fn fragment(view: &View) -> Markup {
             }
             Readiness::Ready => {}
         }
+        @if let Some(one) = &view.firing { (firing::section(one, view.now)) }
         @for one in &view.hubs { (hub(one, view.now)) }
         @if view.hubs.is_empty() && view.readiness == Readiness::Ready {
             .rebuild {
@@ -95,10 +101,26 @@ fn hub(hub: &HubView, now: UtcMillis) -> Markup {
             @for fault in &hub.faults { p.banner role="alert" { "Not closed: " (fault) } }
             .tiles { (pue_tile(day)) (energy_tiles(day, hub)) }
             (energy(hub, day))
+            @if !hub.beside.is_empty() { h3 { "Beside PUE" } (beside(&hub.beside)) }
             (single_line(hub, day))
             h3 { "Nodes" } (tables::nodes(hub))
             @if !hub.meters.is_empty() { h3 { "Meters" } (tables::meters(&hub.meters)) }
+            @if !hub.checks.is_empty() { h3 { "Do the meters fit together" } (checks::table(hub)) }
             (notes(hub, now))
+        }
+    }
+}
+
+/// Every figure in the form in which it may be printed, or why there is none.
+fn beside(kpis: &[Kpi]) -> Markup {
+    html! {
+        ul.doubts {
+            @for kpi in kpis {
+                @match &kpi.outcome {
+                    Ok(figure) => li { (figure.shown) },
+                    Err(why) => li.soft { "no " (kpi.name) ": " (why.message) },
+                }
+            }
         }
     }
 }

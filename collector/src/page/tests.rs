@@ -28,6 +28,9 @@ async fn the_page_names_every_figure_with_what_it_must_carry() {
         "provisional",
         "m-chiller",
         "70 °C",
+        "Beside PUE",
+        "CUE location-based (2026-08-01T09:00:00Z/2026-08-01T10:00:00Z) = 0.533 kg CO2e/kWh",
+        "no WUE: no crossing of water",
     ] {
         assert!(reply.body.contains(words), "{words}");
     }
@@ -144,6 +147,38 @@ async fn the_page_of_events_tells_a_rebuild() {
     assert!(reply.status == 200 && reply.body.contains("3 of 10 frames"), "{}", reply.body);
 }
 
+/// Goal: an auditor sees which months stand, by whose word, and what each word means.
+#[tokio::test]
+async fn the_auditors_page_tells_months_with_their_words() {
+    let state = hub::state(NINE, 4);
+    let isb = state.hub(&HubId::new("isb").expect("a name")).expect("there");
+    let address = serve(Arc::clone(&state)).await;
+    let body = get(address, "/audit").await.body;
+    for words in ["2026-08", ">open<", "4 of 2976", "bijli-collector pack --config FILE --hub isb"]
+    {
+        assert!(body.contains(words), "{words}: {body}");
+    }
+    {
+        let september = UtcMillis::new(1_788_220_800_000 + 3 * QUARTER);
+        let mut books = isb.books_mut();
+        books.advance(september);
+        let asked = bijli_ledger::ClosePeriod {
+            month: "2026-08".parse().expect("a month"),
+            by: "<b>A. Khan",
+            despite: Some("the hub began on the 1st"),
+        };
+        books.close_period(&asked, 7, september).expect("it is over").expect("it is new");
+    }
+    let body = get(address, "/audit/fragment").await.body;
+    for words in [">closed<", "by &lt;b&gt;A. Khan, leaf 7", "although: the hub began on the 1st"] {
+        assert!(body.contains(words), "{words}: {body}");
+    }
+    let state = hub::empty_state();
+    state.replayed(3, 10);
+    let reply = get(serve(Arc::new(state)).await, "/audit").await;
+    assert!(reply.body.contains("3 of 10 frames"), "{}", reply.body);
+}
+
 #[test]
 fn times_are_told_as_people_read_them() {
     use super::view::{ago, minute};
@@ -153,4 +188,27 @@ fn times_are_told_as_people_read_them() {
     {
         assert_eq!(ago(ms), words);
     }
+}
+
+#[tokio::test]
+async fn projects_have_their_days_accounts_and_budget() {
+    let state = hub::state(NINE, 4);
+    hub::register(&state, "monsoon", &["climate", "urdu-llm"], Some("10 kWh"));
+    let address = serve(state).await;
+    let all = get(address, "/projects").await;
+    assert_eq!(all.status, 200, "{}", all.body);
+    for words in ["monsoon", "1.155 kWh", "11.5 % of its budget", "as of <b>40.1</b>"] {
+        assert!(all.body.contains(words), "{words}: {}", all.body);
+    }
+    let one = get(address, "/projects?project=monsoon").await.body;
+    for words in
+        ["NTF-2026-17", "PMD", "08-01", "climate", "710.000 Wh", "30 days left", "too early"]
+    {
+        assert!(one.contains(words), "{words}: {one}");
+    }
+    assert!(!one.contains("<script>alert") && one.contains("&lt;script&gt;alert"), "X11: {one}");
+    assert!(!one.contains("style=") && !one.contains("http://"), "{one}");
+    assert_eq!(get(address, "/projects?project=%3Cscript%3E").await.status, 400);
+    let none = get(address, "/projects/fragment?project=none").await;
+    assert!(none.body.contains("an account of no project"), "{}", none.body);
 }

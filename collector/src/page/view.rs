@@ -11,15 +11,18 @@ use bijli_ledger::{Books, Completeness, EventKind, IntervalState, Pue};
 use bijli_wire::message::EventKind as NodeEventKind;
 use bijli_wire::{HubId, Quantity, SubjectKind, UtcMillis};
 
+use super::firing::FiringView;
 use super::place::Flows;
 use crate::api::events::severity_of;
 use crate::api::fleet::{self, Node, Registers};
 use crate::api::nodes::{point_of, role_word};
 use crate::api::{Period, closed, pue};
 use crate::calendar::rfc3339;
+use crate::crosscheck::{self, Finding};
 use crate::diagram::Plan;
 use crate::diagram::tree::Row;
 use crate::events::NodeEvent;
+use crate::kpi::{self, Kpi};
 use crate::severity::Severity;
 use crate::state::{Hub, Readiness, State};
 
@@ -29,6 +32,8 @@ pub(crate) struct View {
     pub(crate) banner: Option<String>,
     pub(crate) now: UtcMillis,
     pub(crate) readiness: Readiness,
+    /// `None`: nobody is asked.
+    pub(crate) firing: Option<FiringView>,
     pub(crate) hubs: Vec<HubView>,
 }
 
@@ -48,9 +53,13 @@ pub(crate) struct HubView {
     pub(crate) meters: Vec<MeterRow>,
     /// The single-line diagram; empty: none is declared.
     pub(crate) diagram: Vec<Row>,
+    /// The figures beside the day's PUE; none where no tables are declared.
+    pub(crate) beside: Vec<Kpi>,
     /// What it leaves open, in words.
     pub(crate) doubts: Vec<String>,
     pub(crate) notes: Vec<Note>,
+    /// Cross-checks of the metering, failed ones first.
+    pub(crate) checks: Vec<Finding>,
 }
 
 /// The last day of closed intervals, or as much of it as there is.
@@ -137,7 +146,8 @@ impl View {
                 state.hubs().iter().map(|hub| HubView::of(hub, now, closed)).collect()
             }
         };
-        Self { banner: state.banner.clone(), now, readiness, hubs }
+        let firing = state.firing().map(FiringView::of);
+        Self { banner: state.banner.clone(), now, readiness, firing, hubs }
     }
 }
 
@@ -145,10 +155,14 @@ impl HubView {
     fn of(hub: &Hub, now: UtcMillis, kept: &Closed) -> Self {
         let nodes = fleet::nodes(hub, now);
         let registers = fleet::registers(hub);
-        let plan = hub.view().plan.clone();
+        let (plan, tables) = (hub.view().plan.clone(), Arc::clone(&hub.view().tables));
         let node_events = node_notes(hub);
+        let checks = crosscheck::findings(hub, now);
         let books = hub.books();
         let day = kept.day(&hub.id, &books, plan.pue_category.is_some());
+        let pue = day.as_ref().and_then(|day| day.pue.as_ref().ok());
+        let beside = pue.filter(|_| !tables.is_empty());
+        let beside = beside.map(|pue| kpi::of(&books, &tables, pue)).unwrap_or_default();
         let open = books.provisional().map(|open| Open {
             period: Period { from: open.start, to: open.end },
             flows: open.flows,
@@ -166,8 +180,10 @@ impl HubView {
             open: open.filter(|open| !open.flows.is_empty()),
             nodes: nodes.iter().map(|node| NodeRow::of(node, &registers, now)).collect(),
             meters: by_hand(meters(&nodes, &registers, &plan, now), &books, now),
+            beside,
             diagram: if plan.is_empty() { Vec::new() } else { plan.rows() },
             doubts: plan.doubts(),
+            checks,
         }
     }
 

@@ -192,7 +192,9 @@ impl Collector {
             title: "simulated".to_owned(),
             nodes_expected: None,
             plan: bijli_collector::diagram::Plan::default(),
+            tables: bijli_collector::kpi::Tables::default(),
             xids: bijli_collector::xids::Xids::default(),
+            checks: bijli_collector::crosscheck::Checks::default(),
         }
     }
 

@@ -59,6 +59,12 @@ impl<'a> Json<'a> {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
+    /// As the device wrote it, bounded; for people.
+    pub(super) fn written(self) -> String {
+        let token = self.0.get().trim_matches('"');
+        token.chars().filter(|letter| !letter.is_control()).take(32).collect()
+    }
+
     /// A number; some firmware writes it as a text.
     pub(super) fn decimal(self) -> Option<Decimal> {
         let token = self.0.get();

@@ -19,9 +19,18 @@ pub struct RedfishConfig {
     pub address: String,
     /// `"1U"`, where the server has more than one.
     pub chassis: Option<String>,
+    /// `"ThermalEquipment/CDUs/1"` or `"PowerEquipment/RackPDUs/1"`: a cooling unit or a PDU
+    /// instead of a server's chassis.
+    pub equipment: Option<String>,
+    /// Ids of single sensors of the chassis, each a meter of its own.
+    #[serde(default)]
+    pub sensors: Vec<String>,
     pub user: Option<String>,
     /// Holds the password and nothing else; it is read at each tick.
     pub password_file: Option<PathBuf>,
+    /// Opens one session and ends it at the stop, instead of a password in each request.
+    #[serde(default)]
+    pub session: bool,
     #[serde(default = "every", deserialize_with = "quantity::de_duration")]
     pub every: Millis,
     /// For all that is asked at a tick. Shorter than `every`.
@@ -73,11 +82,25 @@ impl RedfishConfig {
         if self.user.is_some() != self.password_file.is_some() {
             return Err("write both `user` and `password_file`, or neither".to_owned());
         }
-        if self.user.as_ref().is_some_and(|user| user.contains(':')) {
+        if self.session && self.user.is_none() {
+            return Err("`session` needs `user` and `password_file`".to_owned());
+        }
+        if !self.session && self.user.as_ref().is_some_and(|user| user.contains(':')) {
             return Err("`user` cannot have a colon in HTTP's basic authentication".to_owned());
         }
         if self.chassis.is_some() && self.chassis_link().is_none() {
             return Err("`chassis`: write its Id, for example \"1U\"".to_owned());
+        }
+        if self.equipment.is_some() && self.chassis.is_some() {
+            return Err("write either `chassis` or `equipment`".to_owned());
+        }
+        if self.equipment.is_some() && self.equipment_link().is_none() {
+            return Err("`equipment`: write its place below ThermalEquipment or PowerEquipment, \
+                        for example \"ThermalEquipment/CDUs/1\""
+                .to_owned());
+        }
+        if let Some(sensor) = self.sensors.iter().find(|sensor| !is_id(sensor)) {
+            return Err(format!("`sensors`: {sensor:?} is no Id of a sensor"));
         }
         self.place()?;
         match (&self.tls, self.allow_plain_http) {
@@ -108,9 +131,16 @@ impl RedfishConfig {
     }
 
     pub(super) fn chassis_link(&self) -> Option<Link> {
-        let id = self.chassis.as_ref()?;
-        let is_id = !id.is_empty() && !id.contains(['/', '?', '#']);
-        is_id.then(|| Link::new(&format!("/redfish/v1/Chassis/{id}"))).flatten()
+        let id = self.chassis.as_ref().filter(|id| is_id(id))?;
+        Link::new(&format!("/redfish/v1/Chassis/{id}"))
+    }
+
+    pub(super) fn equipment_link(&self) -> Option<Link> {
+        let place = self.equipment.as_ref()?;
+        let steps: Vec<&str> = place.split('/').collect();
+        let is_place = matches!(steps.as_slice(),
+            ["ThermalEquipment" | "PowerEquipment", kind, id] if is_id(kind) && is_id(id));
+        is_place.then(|| Link::new(&format!("/redfish/v1/{place}"))).flatten()
     }
 
     /// User and password.
@@ -121,6 +151,11 @@ impl RedfishConfig {
             .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         Ok(Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned())))
     }
+}
+
+/// Whether it can be one step of an address.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id != ".." && !id.contains(['/', '?', '#'])
 }
 
 #[cfg(test)]
@@ -142,6 +177,11 @@ mod tests {
             ("allow_plain_http = true\nuser = \"a\"", "both `user` and"),
             ("user = \"a:b\"\npassword_file = \"p\"", "a colon"),
             ("chassis = \"../x\"", "write its Id"),
+            ("session = true", "needs `user`"),
+            ("chassis = \"1U\"\nequipment = \"PowerEquipment/RackPDUs/1\"", "either `chassis`"),
+            ("equipment = \"RackPDUs/1\"", "write its place"),
+            ("equipment = \"ThermalEquipment/CDUs/..\"", "write its place"),
+            ("sensors = [\"a/b\"]", "no Id of a sensor"),
             ("address = \"a:b\"", "no port"),
             ("address = \"http://a\"", "no port"),
             ("address = \"a b:80\"", "write host:port"),
@@ -150,6 +190,8 @@ mod tests {
             assert!(config(text).check().expect_err(text).contains(words), "{text}");
         }
         config("allow_plain_http = true").check().expect("good");
+        let cdu = "allow_plain_http = true\nequipment = \"ThermalEquipment/CDUs/1\"";
+        config(cdu).check().expect("good");
         config("chassis = \"1U\"\ntls = { pinned = \"a.pem\" }").check().expect("good");
     }
 

@@ -1,4 +1,5 @@
-//! Where a server tells energy and power, in the order of how much it is worth, and reading it.
+//! Where a server, a cooling unit or a PDU tells energy and power, in the order of how much it is
+//! worth, and reading it.
 //!
 //! # Invariants
 //! - A link is a path below `/redfish/` of the server itself. One that leaves it is never followed.
@@ -6,8 +7,10 @@
 //! - A document that fails (5xx, cut, late) is a failure; only one that is not there, or does not
 //!   tell, makes room for the next source.
 
+use super::equipment::{self, Part};
 use super::http::Http;
 use super::json::Json;
+use super::leaks;
 use super::memory::Memory;
 use super::settings::RedfishConfig;
 
@@ -15,10 +18,13 @@ const LINK_BYTES_MAX: usize = 512;
 const SUPPLIES_MAX: usize = 32;
 
 /// How many of the catalogue's unit one of the server's is.
-type Unit = (u64, u64);
+pub(super) type Unit = (u64, u64);
 const JOULES: Unit = (1_000, 1);
-const KILOWATT_HOURS: Unit = (3_600_000_000, 1);
-const WATTS: Unit = (1_000, 1);
+pub(super) const KILOWATT_HOURS: Unit = (3_600_000_000, 1);
+pub(super) const WATTS: Unit = (1_000, 1);
+
+/// Steps from a document to a member of it.
+pub(super) type Path = &'static [&'static str];
 
 /// Where a document is, on the server itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +42,7 @@ impl Link {
     }
 
     /// That of a member, as `{"@odata.id": "/redfish/v1/..."}`. `Ok(None)`: there is none.
-    fn of(json: Json<'_>, member: &str) -> Result<Option<Self>, Failure> {
+    pub(super) fn of(json: Json<'_>, member: &str) -> Result<Option<Self>, Failure> {
         json.member(member).map_or(Ok(None), Self::within)
     }
 
@@ -72,38 +78,74 @@ pub(super) enum Failure {
 /// A number of the server: where, and in which unit. Several are summed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Number {
-    places: Vec<(Link, &'static [&'static str])>,
+    places: Vec<(Link, Path)>,
     unit: Unit,
     /// For people: `EnvironmentMetrics, EnergykWh`.
     pub(super) source: &'static str,
 }
 
-const ENERGIES: [(&[&str], Unit, &str); 2] = [
-    (&["EnergyJoules"], JOULES, "EnvironmentMetrics, EnergyJoules"),
-    (&["EnergykWh"], KILOWATT_HOURS, "EnvironmentMetrics, EnergykWh"),
-];
-const POWER: &[&str] = &["PowerWatts"];
-const INPUT: &[&str] = &["InputPowerWatts"];
-const CONSUMED: &[&str] = &["PowerControl", "0", "PowerConsumedWatts"];
+impl Number {
+    pub(super) fn one(link: Link, path: Path, unit: Unit) -> Self {
+        Self { places: vec![(link, path)], unit, source: path.first().copied().unwrap_or_default() }
+    }
+}
+
+/// A document that may tell both: the member that leads to it, its energies in the order of how
+/// fine they are, and what its power is called.
+struct Meter {
+    member: &'static str,
+    energies: &'static [(Path, Unit, &'static str)],
+    power: &'static str,
+}
+
+const ENVIRONMENT: Meter = Meter {
+    member: "EnvironmentMetrics",
+    energies: &[
+        (&["EnergyJoules"], JOULES, "EnvironmentMetrics, EnergyJoules"),
+        (&["EnergykWh"], KILOWATT_HOURS, "EnvironmentMetrics, EnergykWh"),
+    ],
+    power: "EnvironmentMetrics, PowerWatts",
+};
+/// PowerDistributionMetrics of a PDU.
+const DISTRIBUTION: Meter = Meter {
+    member: "Metrics",
+    energies: &[(&["EnergykWh"], KILOWATT_HOURS, "Metrics, EnergykWh")],
+    power: "Metrics, PowerWatts",
+};
+const POWER: Path = &["PowerWatts"];
+const INPUT: Path = &["InputPowerWatts"];
+const CONSUMED: Path = &["PowerControl", "0", "PowerConsumedWatts"];
 
 /// What is read at each tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    pub(super) chassis: Link,
+    pub(super) device: Link,
     pub(super) energy: Option<Number>,
     pub(super) power: Option<Number>,
+    pub(super) leaks: Option<leaks::Place>,
+    pub(super) parts: Vec<Part>,
 }
 
-/// What was read, in mJ and mW; a failure costs its own number only.
+impl Plan {
+    /// Whether the device itself counts energy, or tells power that can be integrated.
+    pub(super) const fn is_meter(&self) -> bool {
+        self.energy.is_some() || self.power.is_some()
+    }
+}
+
+/// What was read, in the catalogue's units; a failure costs its own number only.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) who: Memory,
     pub(super) energy: Option<Result<i64, Failure>>,
     pub(super) power: Option<Result<i64, Failure>>,
+    pub(super) leaks: Option<Result<leaks::Told, Failure>>,
+    /// In the order of the plan.
+    pub(super) parts: Vec<Result<i64, Failure>>,
 }
 
 /// A document's text, which is a JSON object.
-async fn document(http: &mut Http, link: &Link) -> Result<String, Failure> {
+pub(super) async fn document(http: &mut Http, link: &Link) -> Result<String, Failure> {
     let answer = http.get(link.as_str()).await;
     let (status, body) = answer.map_err(|reason| Failure::Unreachable { reason })?;
     let link = link.as_str().to_owned();
@@ -120,7 +162,10 @@ async fn document(http: &mut Http, link: &Link) -> Result<String, Failure> {
 }
 
 /// As [`document`]; `None` where there is none.
-async fn perhaps(http: &mut Http, link: Option<&Link>) -> Result<Option<String>, Failure> {
+pub(super) async fn perhaps(
+    http: &mut Http,
+    link: Option<&Link>,
+) -> Result<Option<String>, Failure> {
     let Some(link) = link else { return Ok(None) };
     match document(http, link).await {
         Err(Failure::Absent { .. }) => Ok(None),
@@ -128,41 +173,80 @@ async fn perhaps(http: &mut Http, link: Option<&Link>) -> Result<Option<String>,
     }
 }
 
-fn parsed(text: &str) -> Result<Json<'_>, Failure> {
+pub(super) fn parsed(text: &str) -> Result<Json<'_>, Failure> {
     let nonsense = || Failure::Useless { words: "no JSON object".to_owned() };
     Json::document(text).ok_or_else(nonsense)
 }
 
-/// Finds where `config`'s server tells energy and power.
+/// Finds where `config`'s device tells what.
 pub(super) async fn survey(http: &mut Http, config: &RedfishConfig) -> Result<Plan, Failure> {
-    let chassis = match config.chassis_link() {
-        Some(link) => link,
-        None => only_chassis(http).await?,
+    let device = match (config.equipment_link(), config.chassis_link()) {
+        (Some(link), _) | (None, Some(link)) => link,
+        (None, None) => only_chassis(http).await?,
     };
-    let text = document(http, &chassis).await?;
+    let text = document(http, &device).await?;
     let json = parsed(&text)?;
+    let is_chassis = config.equipment.is_none();
+    let meters = if is_chassis { [ENVIRONMENT].as_slice() } else { &[DISTRIBUTION, ENVIRONMENT] };
     let (mut energy, mut power) = (None, None);
-    let metrics = Link::of(json, "EnvironmentMetrics")?;
-    if let (Some(link), Some(text)) = (&metrics, perhaps(http, metrics.as_ref()).await?) {
-        let json = parsed(&text)?;
-        let tells = |path: &[&str]| json.at(path).and_then(Json::reading).is_some();
-        let number =
-            |path, unit, source| Number { places: vec![(link.clone(), path)], unit, source };
-        let mut energies = ENERGIES.into_iter().filter(|(path, _, _)| tells(path));
-        energy = energies.next().map(|(path, unit, source)| number(path, unit, source));
-        power = tells(POWER).then(|| number(POWER, WATTS, "EnvironmentMetrics, PowerWatts"));
+    for meter in meters {
+        let (found_energy, found_power) = own(http, json, meter).await?;
+        energy = energy.or(found_energy);
+        power = power.or(found_power);
     }
-    if power.is_none() {
+    if power.is_none() && is_chassis {
         power = supplies(http, json).await?;
     }
-    if power.is_none() {
+    if power.is_none() && is_chassis {
         power = legacy(http, json).await?;
     }
-    if energy.is_none() && power.is_none() {
-        let words = format!("chassis {} tells neither energy nor power", chassis.as_str());
-        return Err(Failure::Useless { words });
+    if power.is_none() && !is_chassis {
+        power = mains(http, json).await?;
     }
-    Ok(Plan { chassis, energy, power })
+    let leaks = leaks::find(http, json).await?;
+    let parts = equipment::parts(http, (&device, json), config).await?;
+    let plan = Plan { device, energy, power, leaks, parts };
+    if plan.is_meter() || plan.leaks.is_some() || !plan.parts.is_empty() {
+        return Ok(plan);
+    }
+    let what = if is_chassis { "chassis " } else { "" };
+    let words = format!("{what}{} tells neither energy nor power", plan.device.as_str());
+    Err(Failure::Useless { words })
+}
+
+/// Energy and power of the device itself in one of its documents.
+async fn own(
+    http: &mut Http,
+    device: Json<'_>,
+    meter: &Meter,
+) -> Result<(Option<Number>, Option<Number>), Failure> {
+    let link = Link::of(device, meter.member)?;
+    let (Some(link), Some(text)) = (&link, perhaps(http, link.as_ref()).await?) else {
+        return Ok((None, None));
+    };
+    let json = parsed(&text)?;
+    let tells = |path: Path| json.at(path).and_then(Json::reading).is_some();
+    let number = |path, unit, source| Number { places: vec![(link.clone(), path)], unit, source };
+    let mut energies = meter.energies.iter().filter(|(path, ..)| tells(path));
+    let energy = energies.next().map(|(path, unit, source)| number(*path, *unit, *source));
+    Ok((energy, tells(POWER).then(|| number(POWER, WATTS, meter.power))))
+}
+
+/// What all mains of a PDU carry; `None` where one of them does not tell.
+async fn mains(http: &mut Http, device: Json<'_>) -> Result<Option<Number>, Failure> {
+    let all = Link::of(device, "Mains")?;
+    let Some(text) = perhaps(http, all.as_ref()).await? else { return Ok(None) };
+    let links = members(parsed(&text)?)?;
+    let mut places = Vec::new();
+    for link in links.iter().take(SUPPLIES_MAX + 1) {
+        let text = document(http, link).await?;
+        if parsed(&text)?.at(POWER).and_then(Json::reading).is_none() {
+            return Ok(None);
+        }
+        places.push((link.clone(), POWER));
+    }
+    let is_whole = !places.is_empty() && links.len() <= SUPPLIES_MAX;
+    Ok(is_whole.then_some(Number { places, unit: WATTS, source: "Mains/*, PowerWatts summed" }))
 }
 
 async fn only_chassis(http: &mut Http) -> Result<Link, Failure> {
@@ -181,7 +265,7 @@ async fn only_chassis(http: &mut Http) -> Result<Link, Failure> {
     }
 }
 
-fn members(json: Json<'_>) -> Result<Vec<Link>, Failure> {
+pub(super) fn members(json: Json<'_>) -> Result<Vec<Link>, Failure> {
     if json.member("Members@odata.nextLink").is_some() {
         let words = "a collection goes on in another document: not supported".to_owned();
         return Err(Failure::Useless { words });
@@ -232,7 +316,7 @@ async fn legacy(http: &mut Http, chassis: Json<'_>) -> Result<Option<Number>, Fa
 
 /// Each document once; who it is comes first.
 pub(super) async fn read(http: &mut Http, plan: &Plan, meter: &str) -> Result<Reading, Failure> {
-    let text = document(http, &plan.chassis).await?;
+    let text = document(http, &plan.device).await?;
     let json = parsed(&text)?;
     let told = |name: &str| json.member(name).and_then(Json::text);
     let who = Memory {
@@ -250,7 +334,15 @@ pub(super) async fn read(http: &mut Http, plan: &Plan, meter: &str) -> Result<Re
         Some(number) => Some(value(http, number, &mut seen).await),
         None => None,
     };
-    Ok(Reading { who, energy, power })
+    let leaks = match &plan.leaks {
+        Some(place) => Some(leaks::read(http, place).await),
+        None => None,
+    };
+    let mut parts = Vec::new();
+    for (_, number) in plan.parts.iter().flat_map(|part| &part.values) {
+        parts.push(value(http, number, &mut seen).await);
+    }
+    Ok(Reading { who, energy, power, leaks, parts })
 }
 
 /// Documents of one round.

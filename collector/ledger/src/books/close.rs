@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, vec_deque};
 
 use bijli_wire::UtcMillis;
 
+use super::period::Standing;
 use super::{Books, Closed, ClosedKind, Fault, Interval};
 use crate::account::Nature;
 use crate::derive::{Derived, Flow, Input, Inputs, Reason, derive, imbalances};
@@ -63,6 +64,7 @@ impl Books {
         let entries = self.next_seq()..self.next_seq();
         let (flows, known) = (Posted::new(), Terms::default());
         self.record(start, Derived { flows, reasons, pue, known }, entries.clone());
+        self.note_in_period(start, &entries);
         let (start, end) = (UtcMillis::new(start), UtcMillis::new(end));
         let kind = ClosedKind::Closed;
         Closed { start, end, kind, entries, is_complete: false, is_news: true }
@@ -121,24 +123,30 @@ impl Books {
         let is_news = !entries.is_empty()
             || known.is_none_or(|old| old.reasons != derived.reasons || old.pue != derived.pue);
         self.record(start, derived, entries.clone());
+        if is_news {
+            self.note_in_period(start, &entries);
+        }
         self.faults.remove(&start);
         let (start, end) = (UtcMillis::new(start), UtcMillis::new(end));
         Ok(Closed { start, end, kind, entries, is_complete, is_news })
     }
 
     fn record(&mut self, start: i64, derived: Derived, entries: std::ops::Range<u64>) {
+        let standing = Standing::of(&derived);
         let Derived { reasons, pue, known, .. } = derived;
         let adjusting = u64::from(!entries.is_empty());
         match self.intervals.get_mut(&start) {
             None => {
                 let postings = vec![entries];
-                let interval = Interval { postings, reasons, pue, known, adjustments: 0 };
+                let adjustments = 0;
+                let interval = Interval { postings, reasons, pue, known, adjustments, standing };
                 self.intervals.insert(start, interval);
             }
             Some(interval) => {
                 interval.reasons = reasons;
                 interval.pue = pue;
                 interval.known = known;
+                interval.standing = standing;
                 if adjusting > 0 {
                     interval.postings.push(entries);
                     interval.adjustments = interval.adjustments.saturating_add(1);

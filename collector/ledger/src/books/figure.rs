@@ -1,12 +1,40 @@
 //! PUE of a period, from what its intervals add.
 
+use std::collections::BTreeMap;
+
 use bijli_wire::UtcMillis;
 
 use super::{Books, as_index};
-use crate::diagram::Diagram;
+use crate::diagram::{Diagram, Role};
 use crate::pue::{Added, Asked, MeterShare, NoPue, Pue, PuePolicy, PueSum};
 
+/// An interval that counts for PUE: what other figures of the same energies are summed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counting<'a> {
+    pub start: UtcMillis,
+    pub end: UtcMillis,
+    /// E_DC and E_IT, in millijoules.
+    pub total: u128,
+    pub it: u128,
+    /// E_DC by kind of supply.
+    pub by_source: &'a BTreeMap<Role, u128>,
+}
+
 impl Books {
+    /// The intervals of a period that count for its PUE, oldest first.
+    pub fn counting(&self, from: UtcMillis, to: UtcMillis) -> impl Iterator<Item = Counting<'_>> {
+        self.posted_intervals(from, to).filter_map(|(start, interval)| {
+            let parts = interval.pue.as_ref().ok()?;
+            Some(Counting {
+                start: UtcMillis::new(start),
+                end: UtcMillis::new(start.saturating_add(self.interval_ms)),
+                total: parts.total,
+                it: parts.it,
+                by_source: &parts.by_source,
+            })
+        })
+    }
+
     /// PUE of a period: sums over its complete intervals, under the policy in force at its end.
     ///
     /// # Errors

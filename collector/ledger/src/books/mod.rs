@@ -10,19 +10,22 @@
 //! - Entries, and what intervals are derived from, are kept for `Rules::keep`; older entries are
 //!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
-//! Facts are in this file, closing in `close`, questions in `query`, policies for shared
-//! devices in `policies`, PUE in `figure`, what leaves
-//! say in `statement`, readings that a person typed in `typed`.
+//! Facts are in this file, closing in `close`, questions in `query`, policies for shared devices
+//! in `policies`, PUE in `figure`, what leaves say in `statement`, months in `period`, readings
+//! that a person typed in `typed`.
 
 mod close;
 mod figure;
 mod moves;
+mod period;
 mod policies;
 mod query;
 mod statement;
 mod typed;
 
-pub use query::{Completeness, IntervalState, IntervalStatus, Provisional};
+pub use figure::Counting;
+pub use period::{ClosePeriod, RestatePeriod};
+pub use query::{Completeness, IntervalState, IntervalStatus, Provisional, projects_of};
 pub use statement::Statement;
 pub use typed::{TypedStatus, TypedUse};
 
@@ -46,6 +49,7 @@ use crate::entry::{AccountNo, Chart, Line};
 use crate::event::{EventKind, Events};
 use crate::interpolate::Ramp;
 use crate::meterbook::MeterBook;
+use crate::period::Period;
 use crate::profile::Step;
 use crate::pue::{PueParts, Terms, Withheld};
 use crate::register::{Judged, ReadVerdict, Redeclared, RegisterState, Stretch};
@@ -95,6 +99,7 @@ struct Interval {
     pue: Result<PueParts, Withheld>,
     known: Terms,
     adjustments: u64,
+    standing: period::Standing,
 }
 
 /// One hub's books.
@@ -138,6 +143,8 @@ pub struct Books {
     totals: BTreeMap<Account, u128>,
     supplied: BTreeMap<Account, u128>,
     faults: BTreeMap<i64, Fault>,
+    /// Closed periods by their begin; they do not overlap.
+    periods: BTreeMap<i64, Period>,
     events: Events,
 }
 
@@ -176,6 +183,7 @@ impl Books {
             totals: BTreeMap::new(),
             supplied: BTreeMap::new(),
             faults: BTreeMap::new(),
+            periods: BTreeMap::new(),
             events: Events::default(),
         }
     }

@@ -167,7 +167,7 @@ impl Books {
     pub fn projects(&self, from: UtcMillis, to: UtcMillis) -> BTreeMap<ProjectId, ProjectEnergy> {
         let mut sums: BTreeMap<ProjectId, ProjectEnergy> = BTreeMap::new();
         for (start, interval) in self.posted_intervals(from, to) {
-            let pue = interval.pue.as_ref().ok();
+            let pue = interval.pue.as_ref().ok().map(PueParts::terms);
             for (project, energy) in projects_of(&self.posted(start), pue) {
                 sums.entry(project).or_default().add_all(&energy);
             }
@@ -245,7 +245,7 @@ impl Books {
             start: UtcMillis::new(start),
             end: UtcMillis::new(start.saturating_add(self.interval_ms)),
             flows,
-            projects: projects_of(&derived.flows, derived.pue.as_ref().ok()),
+            projects: projects_of(&derived.flows, derived.pue.as_ref().ok().map(PueParts::terms)),
             reasons: derived.reasons,
         })
     }
@@ -292,23 +292,6 @@ impl Books {
         &self.supplied
     }
 
-    /// What each project used, from net flows by interval of entries that are kept elsewhere.
-    #[must_use]
-    pub fn projects_of_past(
-        &self,
-        flows: &BTreeMap<UtcMillis, BTreeMap<Flow, u128>>,
-    ) -> BTreeMap<ProjectId, ProjectEnergy> {
-        let mut sums: BTreeMap<ProjectId, ProjectEnergy> = BTreeMap::new();
-        for (start, flows) in flows {
-            let interval = self.intervals.get(&start.get());
-            let pue = interval.and_then(|interval| interval.pue.as_ref().ok());
-            for (project, energy) in projects_of(flows, pue) {
-                sums.entry(project).or_default().add_all(&energy);
-            }
-        }
-        sums
-    }
-
     pub fn allocations(&self) -> impl Iterator<Item = &Allocation> {
         self.holdings.allocations()
     }
@@ -342,26 +325,21 @@ impl Books {
     }
 }
 
-/// What each project used, and with what the facility needed for it.
-fn projects_of(
+/// What each project used in an interval, and with what the facility needed for it, where the
+/// interval has a PUE: its two terms, all energy and that of IT.
+#[must_use]
+pub fn projects_of(
     flows: &BTreeMap<Flow, u128>,
-    pue: Option<&PueParts>,
+    pue: Option<(u128, u128)>,
 ) -> BTreeMap<ProjectId, ProjectEnergy> {
     let mut projects: BTreeMap<ProjectId, ProjectEnergy> = BTreeMap::new();
     for (flow, millijoules) in flows.iter().filter(|(f, _)| f.debit.nature() == Nature::Sink) {
         let Some((project, share)) = flow.debit.project() else { continue };
         let energy = projects.entry(project.clone()).or_default();
-        let slot = energy.slot(share);
-        *slot = slot.saturating_add(*millijoules);
-        energy.by_class.add(flow.class, *millijoules);
+        energy.add(share, flow.class, *millijoules);
     }
-    if let Some(pue) = pue {
-        for energy in projects.values_mut() {
-            energy.it_with_pue = energy.it();
-            // Both are energies of one interval, below 2^64 each.
-            let product = energy.it_with_pue.saturating_mul(pue.total);
-            energy.facility = product.checked_div(pue.it).unwrap_or(0);
-        }
+    for energy in projects.values_mut() {
+        energy.cover(pue);
     }
     projects
 }

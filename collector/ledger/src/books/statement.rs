@@ -1,9 +1,11 @@
 //! What one posting says, grouped as leaves hold it.
 
+use std::collections::BTreeSet;
+
 use bijli_wire::{SubjectId, UtcMillis};
 
+use super::period::Standing;
 use super::{Books, Closed};
-use crate::account::Nature;
 use crate::derive::Reason;
 use crate::leaf::{Owned, PueShown, ReasonShown, Summary};
 use crate::pue::{PueParts, Withheld};
@@ -31,7 +33,7 @@ impl Books {
         let entries = || self.entries_in(start, interval, closed.entries.clone());
         let corrects = entries().next().and_then(|entry| entry.adjusts);
         let count = closed.entries.end.saturating_sub(closed.entries.start);
-        let (supplied, used) = self.standing(start);
+        let Standing { supplied, used, .. } = interval.standing;
         let (reasons, reasons_more) = shown(interval.reasons.iter());
         let summary = Summary {
             interval: closed.start,
@@ -51,25 +53,16 @@ impl Books {
         Statement { owned, corrects: corrects.map(|adjusts| adjusts.first), summary }
     }
 
-    /// What sources gave and sinks received in an interval, as it stands.
-    fn standing(&self, start: i64) -> (u128, u128) {
-        let (mut supplied, mut used) = (0_u128, 0_u128);
-        for (flow, amount) in self.posted(start) {
-            if flow.credit.nature() == Nature::Source {
-                supplied = supplied.saturating_add(amount);
-            }
-            if flow.debit.nature() == Nature::Sink {
-                used = used.saturating_add(amount);
-            }
-        }
-        (supplied, used)
-    }
-
     /// Nothing that starts before this moment can be corrected any more.
     #[must_use]
     pub const fn horizon(&self) -> UtcMillis {
         UtcMillis::new(self.horizon)
     }
+}
+
+/// Whether a summary shows a dispute among these.
+pub(super) fn is_disputed(reasons: &BTreeSet<Reason>) -> bool {
+    !reasons.is_empty() && shown(reasons.iter()).0.iter().any(|shown| shown.is_dispute)
 }
 
 fn shown<'a>(reasons: impl Iterator<Item = &'a Reason>) -> (Vec<ReasonShown>, u32) {

@@ -7,9 +7,10 @@ use bijli_wire::{SubjectId, SubjectKind, UtcMillis};
 
 use super::{Books, as_index};
 use crate::allocation::{PutVerdict, Touched};
+use crate::diagram::Diagram;
 use crate::event::EventKind;
 use crate::interpolate::proportion;
-use crate::meterbook::{Between, Compared, MeterBookError, Typed, TypedReading};
+use crate::meterbook::{Between, Compared, Measure, MeterBookError, Typed, TypedReading};
 use crate::subject::SubjectState;
 
 /// What the stretch that a typed reading ends is for.
@@ -66,6 +67,9 @@ impl Books {
         if kind.is_some_and(|kind| kind != SubjectKind::Meter) {
             return Err(MeterBookError::NoMeter { meter: reading.meter });
         }
+        if reading.measure != Measure::Energy && self.is_point(&reading.meter) {
+            return Err(MeterBookError::NoEnergy { meter: reading.meter });
+        }
         let (meter, at) = (reading.meter.clone(), reading.at.get());
         self.begin(received.get());
         let (verdict, touched) = self.meterbook.put(reading, received, self.horizon)?;
@@ -81,6 +85,25 @@ impl Books {
         }
         self.compare_typed();
         Ok(verdict)
+    }
+
+    /// Whether the newest diagram has a meter at one of its points.
+    fn is_point(&self, meter: &SubjectId) -> bool {
+        let diagram = self.diagrams.values().next_back();
+        let mut points = diagram.into_iter().flat_map(Diagram::points);
+        points.any(|point| point.meter.as_ref() == Some(meter))
+    }
+
+    /// What a person's readings of a meter say that it counted between two moments, cut evenly
+    /// within a stretch; `None`: they do not span all of it, or are of another measure.
+    #[must_use]
+    pub fn typed_between(
+        &self,
+        meter: &SubjectId,
+        measure: Measure,
+        (from, to): (UtcMillis, UtcMillis),
+    ) -> Option<u64> {
+        self.meterbook.spanned((meter, measure), from.get(), to.get())
     }
 
     /// As `touch`, with intervals of before the books began.
@@ -136,7 +159,7 @@ impl Books {
             compared: *compared,
             doubt_mj: between
                 .zip(*compared)
-                .map(|(between, compared)| between.step_mj().saturating_add(compared.cut_mj)),
+                .map(|(between, compared)| between.step().saturating_add(compared.cut_mj)),
         }
     }
 
@@ -158,7 +181,11 @@ impl Books {
             .filter_map(|typed| {
                 let (meter, at) = (&typed.reading.meter, typed.reading.at.get());
                 let between = self.meterbook.between(meter, at)?;
-                Some((meter.clone(), at, self.compare(&between)?))
+                if between.after.measure != Measure::Energy {
+                    return None;
+                }
+                let (from, to) = (between.before.at, between.after.at);
+                Some((meter.clone(), at, self.counted(&between.after.meter, from, to)?))
             })
             .collect();
         for (meter, at, compared) in found {
@@ -171,9 +198,10 @@ impl Books {
 
     /// What the agent's register counted over a stretch, if it covers all intervals of it and they
     /// are closed.
-    fn compare(&self, between: &Between<'_>) -> Option<Compared> {
-        let (from, to) = (between.before.at.get(), between.after.at.get());
-        let subject = self.subject_of(&between.after.meter)?;
+    #[must_use]
+    pub fn counted(&self, meter: &SubjectId, from: UtcMillis, to: UtcMillis) -> Option<Compared> {
+        let (from, to) = (from.get(), to.get());
+        let subject = self.subject_of(meter)?;
         let mut start = self.floor(from);
         let is_kept = start >= self.horizon && to <= self.closed_until?;
         let interval = self.rules.interval.get();

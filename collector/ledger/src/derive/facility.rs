@@ -73,7 +73,11 @@ pub(super) fn pue_parts(
 
 /// Whether no meter explains where a flow went. What goes through a point where IT is measured is
 /// IT energy by the declared category, whatever is known of it below.
-fn is_unexplained(diagram: &Diagram, it_points: &BTreeSet<&PointId>, flow: &Flow) -> bool {
+pub(crate) fn is_unexplained(
+    diagram: &Diagram,
+    it_points: &BTreeSet<&PointId>,
+    flow: &Flow,
+) -> bool {
     let Account::Unmetered(point) = &flow.debit else { return false };
     let is_it = |id: &PointId| it_points.contains(id);
     !is_it(point) && !diagram.above(point).any(|above| is_it(&above.id))

@@ -11,6 +11,9 @@ mod facility;
 mod node;
 mod points;
 
+pub(crate) use facility::is_unexplained;
+pub(crate) use points::supply_account;
+
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -61,7 +61,7 @@ pub(super) fn derive_points<'a>(
     board
 }
 
-fn supply_account(point: &Point) -> Account {
+pub(crate) fn supply_account(point: &Point) -> Account {
     let id = point.id.clone();
     match point.role {
         Role::Generator => Account::Generator(id),

@@ -10,6 +10,8 @@
 //! 3 summary   interval 8 · end 8 · revision 4 · old_leaf 8 (all ones: none) · leaves 4 ·
 //!             first_entry 8 · entries 4 · supplied 16 · used 16 · pue · count 2 · reasons · more 4
 //! 4 pruned    segment 8 · first 8 · last 8 · bytes 8 · sha256 32
+//! 6 statement at 8 · about name · text words
+//! 9 period    10 restatement: in `period`
 //! owner       0 hub · 1 point name · 2 node name
 //! entries     count 2 · accounts (names, in the order of accounts) · base 8 · count 4 · lines
 //! line        seq - base 4 · debit 2 · credit 2 · class 1 (+128: reversal) · amount 8
@@ -19,14 +21,16 @@
 //! ```
 //! Kinds and numbers are append only.
 
+mod period;
+
 use std::collections::BTreeMap;
 
 use bijli_wire::{HubId, NodeId, UtcMillis};
 
 use super::group::{self, Line};
 use super::{
-    Body, LEAF_VERSION, Leaf, LeafError, Owner, Posting, Pruned, PueShown, ReasonShown, Snapshot,
-    Source, Summary,
+    Body, LEAF_VERSION, Leaf, LeafError, Owner, Peek, Posting, Pruned, PueShown, ReasonShown,
+    Snapshot, Source, Statement, Summary,
 };
 use crate::account::Account;
 use crate::class::Class;
@@ -38,6 +42,9 @@ const KIND_ADJUSTMENT: u8 = 2;
 const KIND_SUMMARY: u8 = 3;
 const KIND_PRUNED: u8 = 4;
 const KIND_SNAPSHOT: u8 = 5;
+const KIND_STATEMENT: u8 = 6;
+const KIND_PERIOD: u8 = 9;
+const KIND_RESTATEMENT: u8 = 10;
 const REVERSAL: u8 = 0x80;
 const NO_LEAF: u64 = u64::MAX;
 /// What one line takes.
@@ -51,6 +58,9 @@ pub(super) fn encode(leaf: &Leaf) -> Vec<u8> {
         Body::Summary(_) => KIND_SUMMARY,
         Body::Pruned(_) => KIND_PRUNED,
         Body::Snapshot(_) => KIND_SNAPSHOT,
+        Body::Statement(_) => KIND_STATEMENT,
+        Body::Period(_) => KIND_PERIOD,
+        Body::Restatement(_) => KIND_RESTATEMENT,
     });
     to.u32(leaf.rule_version);
     to.name(leaf.hub.as_ref().map_or("", HubId::as_str));
@@ -74,12 +84,25 @@ pub(super) fn encode(leaf: &Leaf) -> Vec<u8> {
             to.u64(*bytes);
             to.bytes(sha256);
         }
+        Body::Statement(Statement { at, about, text }) => {
+            to.time(*at);
+            to.name(about);
+            to.words(text);
+        }
+        Body::Period(period) => to.period(period),
+        Body::Restatement(restatement) => to.restatement(restatement),
     }
     to.0
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Leaf, LeafError> {
-    let mut from = Reader(bytes);
+/// What every leaf begins with.
+struct Head {
+    kind: u8,
+    rule_version: u32,
+    hub: Option<HubId>,
+}
+
+fn head(from: &mut Reader<'_>) -> Result<Head, LeafError> {
     match from.u8("version")? {
         LEAF_VERSION => {}
         found => return Err(LeafError::Version { found }),
@@ -93,6 +116,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Leaf, LeafError> {
     if hub.is_none() != matches!(kind, KIND_PRUNED | KIND_SNAPSHOT) {
         return Err(LeafError::Field { field: "hub" });
     }
+    Ok(Head { kind, rule_version, hub })
+}
+
+pub(super) fn peek(bytes: &[u8]) -> Result<Peek, LeafError> {
+    let Head { kind, hub, rule_version: _ } = head(&mut Reader(bytes))?;
+    Ok(Peek { hub, is_within_posting: matches!(kind, KIND_POSTING | KIND_ADJUSTMENT) })
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Leaf, LeafError> {
+    let mut from = Reader(bytes);
+    let Head { kind, rule_version, hub } = head(&mut from)?;
     let (first, last) = (from.u64("first record")?, from.u64("last record")?);
     let source = Source { first, last, hash: from.hash("hash")? };
     let body = match kind {
@@ -113,6 +147,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Leaf, LeafError> {
             bytes: from.u64("bytes")?,
             sha256: from.hash("hash of the snapshot")?,
         }),
+        KIND_STATEMENT => Body::Statement(Statement {
+            at: from.time("time")?,
+            about: from.parsed("subject", |about| Ok::<_, LeafError>(about.to_owned()))?,
+            text: from.words("text")?,
+        }),
+        KIND_PERIOD => Body::Period(Box::new(from.period()?)),
+        KIND_RESTATEMENT => Body::Restatement(Box::new(from.restatement()?)),
         found => return Err(LeafError::Kind { found }),
     };
     if !from.0.is_empty() {

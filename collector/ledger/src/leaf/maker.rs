@@ -77,7 +77,7 @@ impl LeafMaker {
         bodies.into_iter().map(leaf).collect()
     }
 
-    /// Gives the next index to a leaf about the journal, which its caller makes.
+    /// Gives the next index to a leaf that its caller makes: about the journal, or a month.
     pub const fn skip(&mut self) {
         self.next = self.next.saturating_add(1);
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Class;
+use crate::period::{Doubt, DoubtKind, Doubts, Figures};
 
 fn account(text: &str) -> Account {
     text.parse().expect(text)
@@ -17,9 +18,12 @@ fn line(seq: u64, debit: &str, credit: &str, amount: u64) -> Line {
 fn leaf(body: Body) -> Leaf {
     let hub = match body {
         Body::Pruned(_) | Body::Snapshot(_) => None,
-        Body::Posting(_) | Body::Adjustment { .. } | Body::Summary(_) => {
-            Some(HubId::new("isb").expect("valid"))
-        }
+        Body::Posting(_)
+        | Body::Adjustment { .. }
+        | Body::Summary(_)
+        | Body::Statement(_)
+        | Body::Period(_)
+        | Body::Restatement(_) => Some(HubId::new("isb").expect("valid")),
     };
     let source = Source { first: 7, last: 9, hash: [0xAB; 32] };
     Leaf { rule_version: 1, hub, source, body }
@@ -130,6 +134,62 @@ fn summary() -> impl Strategy<Value = Summary> {
     })
 }
 
+fn figures(number: u64) -> Figures {
+    let (supplied, used) = (u128::from(number) << 60, u128::from(number));
+    Figures { expected: 9, posted: 8, supplied, used, it: 3, ..Figures::default() }
+}
+
+fn period(number: u64) -> PeriodClosed {
+    let doubt = |from: i64, kind| Doubt {
+        from: UtcMillis::new(from),
+        to: UtcMillis::new(from.saturating_add(5)),
+        kind,
+        words: "point lights has no meter".into(),
+    };
+    let list = vec![doubt(1, DoubtKind::Incomplete), doubt(2, DoubtKind::NotPosted)];
+    PeriodClosed {
+        month: "2026-07".parse().expect("a month"),
+        from: UtcMillis::new(0),
+        to: UtcMillis::new(10),
+        leaves: number,
+        figures: figures(number),
+        by: "A. Khan".into(),
+        despite: number.is_multiple_of(2).then(|| "lights are small".into()),
+        doubts: Doubts { list, more: 2 },
+    }
+}
+
+fn restatement(number: u64) -> Restatement {
+    let PeriodClosed { month, from, to, figures: old, .. } = period(number);
+    Restatement {
+        month,
+        from,
+        to,
+        closed: number,
+        old_leaf: number,
+        by: number.is_multiple_of(2).then(|| "A. Khan".into()),
+        cause: "node n7 was away".into(),
+        entries: number.is_multiple_of(3).then_some((7, number)),
+        old,
+        new: figures(number / 2),
+        moved: number.into(),
+    }
+}
+
+#[test]
+fn a_leaf_of_a_month_says_what_follows_from_it_and_nothing_else() {
+    let bytes = leaf(Body::Restatement(Box::new(restatement(6)))).encode();
+    for last in 1..=4 {
+        let mut other = bytes.clone();
+        let at = other.len() - last;
+        other[at] ^= 1;
+        assert_eq!(Leaf::decode(&other), Err(LeafError::NotCanonical), "materiality is computed");
+    }
+    let nobody = PeriodClosed { by: String::new(), ..period(1) };
+    let nobody = leaf(Body::Period(Box::new(nobody))).encode();
+    assert_eq!(Leaf::decode(&nobody), Err(LeafError::Field { field: "by" }));
+}
+
 proptest! {
     #[test]
     fn what_is_encoded_decodes_and_what_decodes_encodes_the_same(
@@ -145,6 +205,8 @@ proptest! {
             Body::Summary(summary),
             Body::Pruned(pruned),
             Body::Snapshot(Snapshot { bytes: number, sha256 }),
+            Body::Period(Box::new(period(number))),
+            Body::Restatement(Box::new(restatement(number))),
         ] {
             let leaf = leaf(body);
             prop_assert_eq!(Leaf::decode(&leaf.encode()), Ok(leaf));

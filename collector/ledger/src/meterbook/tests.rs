@@ -28,8 +28,8 @@ fn shown(tenths: u64, factor: u32) -> Shown {
     Shown {
         text: format!("{}.{} kWh", tenths / 10, tenths % 10),
         factor,
-        count_mj: u128::from(tenths).saturating_mul(tenth),
-        step_mj: tenth,
+        count: u128::from(tenths).saturating_mul(tenth),
+        step: tenth,
     }
 }
 
@@ -38,8 +38,9 @@ fn reading(id: &str, at: i64, tenths: u64) -> TypedReading {
         id: id.into(),
         meter: meter(),
         at: UtcMillis::new(DAY.saturating_add(at)),
+        measure: Measure::Energy,
         shown: shown(tenths, 1),
-        rollover_mj: None,
+        rollover: None,
         restart: None,
         who: "A. Khan".into(),
         why: "round".into(),
@@ -68,7 +69,7 @@ fn readings_rise_or_say_why_they_do_not() {
         assert!(refused.contains(words), "{refused}");
     }
     // A display of six digits before the point passed 999,999.9.
-    let turned = TypedReading { rollover_mj: Some(1_000_000 * KWH), ..lower };
+    let turned = TypedReading { rollover: Some(1_000_000 * KWH), ..lower };
     assert_eq!(put(&mut book, turned), Ok(PutVerdict::New));
     assert_eq!(energy(&book, 48 * HOUR), Some(90 * KWH));
 
@@ -98,8 +99,8 @@ fn what_is_no_reading_is_refused_with_words() {
     let ahead = reading("b", 101 * HOUR, 1_001);
     let again = reading("b", 0, 1_000);
     let large = reading("b", HOUR, 1_000 + 11_000_000);
-    let no_turn = TypedReading { rollover_mj: Some(1_000 * KWH), ..reading("b", HOUR, 1_001) };
-    let beyond = TypedReading { rollover_mj: Some(100 * KWH), ..reading("b", HOUR, 1_001) };
+    let no_turn = TypedReading { rollover: Some(1_000 * KWH), ..reading("b", HOUR, 1_001) };
+    let beyond = TypedReading { rollover: Some(100 * KWH), ..reading("b", HOUR, 1_001) };
     for (wrong, words) in [
         (unsigned, "who needs 1 to"),
         (ahead, "not over yet"),
@@ -366,6 +367,7 @@ fn s8_a_swapped_meter_with_other_transformers_loses_no_energy() {
     };
     let before = posted(&books);
     let swap = TypedReading {
+        measure: Measure::Energy,
         shown: shown(990_015, 40),
         restart: Some(shown(3, 200)),
         ..reading("swap", HOUR + 20 * 60_000, 0)
@@ -420,4 +422,36 @@ fn a_device_is_no_meter() {
     let wrong = TypedReading { meter: gpu.id, ..reading("a", 0, 1) };
     let refused = books.put_typed(wrong, UtcMillis::new(DAY + HOUR)).expect_err("no meter");
     assert!(refused.to_string().contains("no meter"), "{refused}");
+}
+
+/// Goal: a meter counts one measure, a volume is never energy, and its parts sum to it.
+#[test]
+fn a_volume_is_counted_apart_from_energy() {
+    let mut books = Books::new(HubId::new("lahore").expect("a name"), Rules::default());
+    let litres = |id: &str, at: i64, tenths: u64| TypedReading {
+        meter: SubjectId::new("water").expect("a name"),
+        measure: Measure::Volume,
+        shown: Shown { count: u128::from(tenths).saturating_mul(100), ..shown(tenths, 1) },
+        ..reading(id, at, tenths)
+    };
+    let received = UtcMillis::new(DAY.saturating_add(10 * HOUR));
+    let mut put = |reading| books.put_typed(reading, received);
+    assert_eq!(put(litres("w1", 0, 0)), Ok(PutVerdict::New));
+    assert_eq!(put(litres("w2", 4 * HOUR, 10)), Ok(PutVerdict::New));
+    let energy = TypedReading { measure: Measure::Energy, ..litres("w3", 5 * HOUR, 20) };
+    assert!(matches!(put(energy), Err(MeterBookError::TwoMeasures { .. })));
+    let flood = TypedReading {
+        shown: Shown { count: 10_000_000_000_000, ..shown(0, 1) },
+        ..litres("w3", 5 * HOUR, 20)
+    };
+    assert!(matches!(put(flood), Err(MeterBookError::FlowRate { .. })));
+    let meter = SubjectId::new("water").expect("a name");
+    let part = |measure, from: i64, to: i64| {
+        let at = |at: i64| UtcMillis::new(DAY.saturating_add(at));
+        books.typed_between(&meter, measure, (at(from), at(to)))
+    };
+    assert_eq!(part(Measure::Volume, 0, 4 * HOUR), Some(1_000));
+    assert_eq!(part(Measure::Volume, HOUR, 2 * HOUR), Some(250));
+    assert_eq!(part(Measure::Volume, 3 * HOUR, 5 * HOUR), None);
+    assert_eq!(part(Measure::Energy, 0, 4 * HOUR), None);
 }

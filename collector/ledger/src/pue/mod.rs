@@ -11,6 +11,7 @@
 mod doubt;
 mod kind;
 mod policy;
+mod posted;
 mod rollup;
 mod show;
 mod sum;
@@ -30,6 +31,7 @@ use crate::meter::{Meter, as_percent};
 pub use doubt::{Counted, Relative, Uncertainty};
 pub use kind::{PueKind, PueStatus};
 pub use policy::{ESTIMATE_DOUBT_PPM, ESTIMATED_PPM_MAX, PuePolicy};
+pub use posted::{Posted, of_posted, terms};
 pub use rollup::{CannotMix, RollUp, Weighting, roll_up};
 pub use sum::Terms;
 pub(crate) use sum::{Added, Asked, PueParts, PueSum};
@@ -169,9 +171,9 @@ impl Pue {
     /// frequency (C: each 15 minutes or oftener; else D).
     #[must_use]
     pub fn wp49(&self) -> String {
-        let offset = self.policy.offset;
-        let months = offset.months(self.from, self.to);
-        let averaged = match (months, offset.days(self.from, self.to)) {
+        let zone = self.policy.zone();
+        let months = zone.months(self.from, self.to);
+        let averaged = match (months, zone.days(self.from, self.to)) {
             (Some(12), _) => "Y",
             (Some(1), _) => "M",
             (_, Some(7)) => "W",

@@ -53,7 +53,7 @@ pub fn roll_up(figures: Vec<(HubId, Pue)>) -> Result<RollUp, CannotMix> {
                 ("the kinds", pue.kind.to_string()),
                 ("the categories", pue.category.number().to_string()),
                 ("the standards", pue.policy.standard.clone().unwrap_or_default()),
-                ("the periods", pue.policy.offset.period(pue.from, pue.to)),
+                ("the periods", pue.policy.zone().period(pue.from, pue.to)),
             ]
         };
         let pairs = of(ours).into_iter().zip(of(theirs));
@@ -87,7 +87,7 @@ impl RollUp {
     pub fn shown(&self, weighting: Weighting) -> String {
         let Some((_, first)) = self.figures.first() else { return String::new() };
         let names: Vec<&str> = self.figures.iter().map(|(hub, _)| hub.as_str()).collect();
-        let period = first.policy.offset.period(first.from, first.to);
+        let period = first.policy.zone().period(first.from, first.to);
         let (kind, category) = (&first.kind, first.category.number());
         let uncertainty = self.uncertainty(weighting);
         let value = value(&|scale| self.at(weighting, scale), uncertainty.as_ref().ok());

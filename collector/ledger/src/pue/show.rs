@@ -15,7 +15,7 @@ const MILLION: u128 = 1_000_000;
 impl fmt::Display for Pue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, intervals_complete, intervals_expected, .. } = self;
-        let period = self.policy.offset.period(self.from, self.to);
+        let period = self.policy.zone().period(self.from, self.to);
         write!(f, "{kind}{} ({period}) = {}", self.category.number(), self.value())?;
         if let Err(why) = &self.uncertainty {
             write!(f, " ({why})")?;

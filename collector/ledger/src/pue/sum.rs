@@ -31,6 +31,13 @@ pub(crate) struct PueParts {
     pub(crate) of_it: Vec<(u32, u64)>,
 }
 
+impl PueParts {
+    /// All energy, and that of IT.
+    pub(crate) const fn terms(&self) -> (u128, u128) {
+        (self.total, self.it)
+    }
+}
+
 /// What the books know of both terms in an interval, whether or not it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
@@ -206,7 +213,7 @@ impl PueSum {
 
 /// A year is one only if it was measured.
 fn kind(asked: &Asked<'_>, complete: u32, expected: u32) -> PueKind {
-    let is_year = asked.policy.offset.months(asked.from, asked.to) == Some(12);
+    let is_year = asked.policy.zone().months(asked.from, asked.to) == Some(12);
     let missing = u64::from(expected.saturating_sub(complete));
     let is_measured = !exceeds(missing.into(), expected.into(), asked.policy.estimated_ppm_max);
     if is_year && is_measured { PueKind::Annual } else { PueKind::Interim }

@@ -204,7 +204,7 @@ impl World {
                 stream.push((at, Fact::Read(handle, at, count, activity)));
             }
         }
-        for Move { at, from, to, .. } in moved {
+        if let Some(Move { at, from, to, .. }) = moved {
             for (node, subjects) in [from, to] {
                 let stream = by_node.entry(node.clone()).or_default();
                 stream.insert(0, (at, Fact::Has(node, subjects)));

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::api::amount::{Amount, time};
 
 #[derive(Debug, Serialize)]
-pub(super) struct PueFigure {
+pub(crate) struct PueFigure {
     kind: &'static str,
     category: u8,
     /// Standard and edition, as the hub declares them.
@@ -129,7 +129,7 @@ struct WithheldAnswer {
 }
 
 impl PueFigure {
-    pub(super) fn of(pue: &Pue) -> Self {
+    pub(crate) fn of(pue: &Pue) -> Self {
         let sources = pue.by_source.iter();
         Self {
             kind: pue.kind.word(),
@@ -140,8 +140,8 @@ impl PueFigure {
             shown: pue.to_string(),
             from: time(pue.from),
             to: time(pue.to),
-            utc_offset: pue.policy.offset.to_string(),
-            months: pue.policy.offset.months(pue.from, pue.to),
+            utc_offset: pue.policy.zone().offset(pue.from).to_string(),
+            months: pue.policy.zone().months(pue.from, pue.to),
             interval_ms: pue.interval.get(),
             total_mj: pue.total.to_string(),
             total: human_energy(pue.total),

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::client::{get, serve};
 use super::hub::{self, NINE};
+use crate::seal::{Seal, Witnessed};
 
 /// Address, what it is for, its parameters, an example request below `/v1`.
 const PAGES: &[(&str, &str, &str, &str)] = &[
@@ -25,16 +26,32 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hubs/isb/pue/intervals?from=2026-08-01T09:45:00Z",
     ),
     (
+        "/v1/hubs/{hub}/kpis",
+        "The figures beside PUE: WUE, CUE, REF, ERF, the generators' share, demand, load factor, \
+         cost. Each with its terms as integers, or `withheld` with a code and words. Nothing has a \
+         usual value: `docs/kpis.md` says what the operator declares, and every formula.",
+        "from, to",
+        "hubs/isb/kpis",
+    ),
+    (
+        "/v1/hubs/{hub}/kpis/projects",
+        "Cost and emissions by project, to the paisa and the gram: what the supplies gave in each \
+         interval goes by its IT energy, and what no project used is nobody's (null). For periods \
+         whose entries are in memory.",
+        "from, to",
+        "hubs/isb/kpis/projects",
+    ),
+    (
         "/v1/hubs/{hub}/balance",
         "The trial balance: both sides of every account. `imbalance_mj` is \"0\".",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/balance",
     ),
     (
         "/v1/hubs/{hub}/flows",
         "Net energy from every account that gave (`credit`) to every one that received (`debit`), \
          corrections included.",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/flows",
     ),
     (
@@ -49,7 +66,7 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "/v1/hubs/{hub}/entries",
         "The entries of a period by sequence. `after` is the last `seq` already read; `limit` is \
          1 to 10000, 1000 if left out.",
-        "from, to, after, limit",
+        "from, to, as_of, after, limit",
         "hubs/isb/entries?limit=2",
     ),
     (
@@ -70,14 +87,30 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "/v1/hubs/{hub}/projects",
         "IT energy of each project, and of nobody. `facility` is its IT energy times the PUE of \
          each complete interval: derived, not metered; `it_covered_mj` is the part that had one.",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/projects",
     ),
     (
         "/v1/hubs/{hub}/projects/{project}",
         "One of them. A `/` in a project's name is written `%2F`.",
-        "from, to",
+        "from, to, as_of",
         "hubs/isb/projects/climate",
+    ),
+    (
+        "/v1/hubs/{hub}/periods",
+        "Months and their figures. `state`: `open`, not over in the books; `due`, over and \
+         nobody has closed it; `closed`; `corrected`, facts changed a closed one; `restated`, \
+         somebody stands for the new figures. `PUT /v1/periods/{month}` with `by` (and \
+         `despite`) closes one, `POST` with `by` and `cause` restates it.",
+        "",
+        "hubs/isb/periods",
+    ),
+    (
+        "/v1/hubs/{hub}/periods/{month}",
+        "One of them, with each doubt and restatement. `as_of`: also what the first so many leaves \
+         of the ledger come to.",
+        "as_of",
+        "hubs/isb/periods/2026-08",
     ),
     (
         "/v1/hubs/{hub}/nodes",
@@ -104,6 +137,28 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "Meters that report, and meters that the diagram declares and nobody reads.",
         "",
         "hubs/isb/meters",
+    ),
+    (
+        "/v1/energy",
+        "What was used in a period, of one hub or all: `by` project, account, day, month, node, \
+         gpu_model or job. Accounts are added up by the project of the registry that claims them \
+         (`/v1/projects`, docs/writing.md); one that none claims stands under its own name, \
+         `is_registered` false. `project` takes either. Rows sum to `it_mj`.\n\n\
+         `as_of` is a time, or what an answer said of itself: the count of leaves of the ledger \
+         log, and behind a point the changes of the registry. The same `as_of` gives the same rows \
+         for ever, whatever is corrected later. `by=job` has none.\n\n\
+         Of a job: exact where it alone held a GPU for its account in an interval; what several \
+         held one after the other is split by time, and `split_mj` says how much. `coverage` is \
+         the part of the time of its GPUs in intervals in which they were read.",
+        "hub, project, by, from, to, as_of",
+        "energy?hub=isb&by=job",
+    ),
+    (
+        "/v1/budgets",
+        "What each project with a budget has used of it, over its whole time and all hubs, and what \
+         it will have used at its end: `method` says how that is foretold.",
+        "project, as_of",
+        "budgets",
     ),
     (
         "/v1/pue",
@@ -137,6 +192,23 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
         "hub, node, subject, kind, severity, xid, from, to, limit, after",
         "events?hub=isb&severity=page",
     ),
+    (
+        "/v1/seals",
+        "How the transparency log of each hub stands (docs/formats/tlog.md; its files are under \
+         `/tlog/{hub}/`): entries on disk, entries under the newest signed checkpoint, who \
+         cosigned it, and why it is not signed if it is not. `words` is all of it in one line.",
+        "",
+        "seals",
+    ),
+    (
+        "/v1/checks",
+        "The cross-checks of a hub's metering, failed ones first (docs/metering.md says what each \
+         compares). `verdict` is fail, cannot_say or pass; a check that cannot say has its reason \
+         in `words` and is no pass. `measured` has the number, the band that it must lie in, and \
+         where the band is from. A check changes nothing: no reading is withheld by it.",
+        "hub, verdict, check",
+        "checks?hub=isb&check=loss",
+    ),
 ];
 
 const HEAD: &str = "\
@@ -152,6 +224,9 @@ Read only, under `/v1`. This page is written by a test from the running API
   and the last closed interval. At most 35,136 intervals (a leap year of quarter hours) at once.
 - **Only closed intervals** answer; what is known later comes as adjustments, and the sums include
   them.
+- **As of.** Where `as_of` is taken, the answer is what the books said then, to the millijoule,
+  whatever was corrected since: a time that the books have passed, or a count of leaves as answers
+  give it.
 - **Refusals** have one shape and a closed code: `{\"error\": {\"code\", \"message\",
   \"is_retryable\", \"nothing_was_booked\"}}`. Unknown parameters are refused. While the books are
   rebuilt after a start every address refuses with 429 and `Retry-After`; so does a
@@ -182,9 +257,34 @@ fn shorten(value: &mut Value) {
     }
 }
 
+fn seal() -> Seal {
+    let witnessed =
+        |name: &str| Witnessed { name: name.to_owned(), at: "2026-08-01T10:02:01Z".to_owned() };
+    let seal = Seal {
+        hub: "isb".to_owned(),
+        origin: "ledger.example.pk/hub/isb/ledger".to_owned(),
+        size: "70000".to_owned(),
+        root: "isI/7LGC6XUukksZfrgkNAdKs/iKpjtBZO6Srd8m9Tc=".to_owned(),
+        signed_size: Some("70000".to_owned()),
+        keys: vec![
+            "ledger.example.pk/hub/isb/ledger+8f4a7b21+AW1kZXhhbXBsZSBvZiBhIHZlcmlmaWVyIGtleQ=="
+                .to_owned(),
+        ],
+        witnessed_by: vec![witnessed("ignite"), witnessed("lahore")],
+        witnesses: 3,
+        is_witnessed: true,
+        has_head_elsewhere: true,
+        ..Seal::default()
+    };
+    seal.said()
+}
+
 #[tokio::test]
 async fn the_document_is_what_the_api_answers() {
-    let address = serve(hub::state(NINE, 4)).await;
+    let state = hub::state(NINE, 4);
+    state.seals.put(&bijli_wire::HubId::new("isb").expect("valid"), seal());
+    hub::register(&state, "monsoon", &["climate", "urdu-llm"], Some("10 kWh"));
+    let address = serve(state).await;
     let mut text = HEAD.to_owned();
     for (path, words, parameters, example) in PAGES {
         let reply = get(address, &format!("/v1/{example}")).await;

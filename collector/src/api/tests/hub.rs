@@ -3,9 +3,12 @@
 //! Powers are constant, so every amount can be worked out by hand: 1,800 W come in, 1,350 W leave
 //! the UPS, 1,320 W reach the devices.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use bijli_ledger::{Activity, Allocation, Holds, Rules};
+use bijli_ledger::leaf::Source;
+use bijli_ledger::{Activity, Allocation, Holds, Leaf, LeafMaker, Rules};
+use bijli_seglog::testing::ModelDisk;
 use bijli_wire::batch::{Event, Group, Matrix, Register, Series, Subject};
 use bijli_wire::message::EventKind;
 use bijli_wire::{
@@ -16,6 +19,9 @@ use bijli_wire::{
 use crate::clock::Clock;
 use crate::diagram::{Plan, PlanMeter, PlanNode, PlanPoint, PlanRole};
 use crate::health::Health;
+use crate::projects::ProjectText;
+use crate::projects::registry::Change;
+use crate::projects::text::ClaimText;
 use crate::state::{Hub, Shared, State};
 
 /// 2026-08-01T09:00:00Z, where documents begin.
@@ -59,9 +65,45 @@ pub(crate) fn state(start: i64, quarters: i64) -> Shared {
     hub.nodes_expected = Some(3);
     hub.is_configured = true;
     let hub = state.add_hub(hub);
-    fill(&hub, plan(), start, quarters);
+    let tables = crate::kpi::Tables::read(TABLES).expect("sound");
+    hub.view_mut().tables = Arc::new(tables);
+    let leaves = fill(&hub, plan(), start, quarters);
+    index(&state, &leaves);
+    let heard = UtcMillis::new(start + quarters * QUARTER + 7 * MINUTE);
+    state.moments_mut().note(heard, state.leaves_made());
     state.set_ready();
     Arc::new(state)
+}
+
+/// One factor; no market-based one, no water.
+const TABLES: &str = r#"
+demand_window = "30m"
+[[factor]]
+id = "grid-example"
+of = "grid"
+method = "location"
+value = "400 g/kWh"
+scope = 2
+source = "an example, no real factor"
+year = 2026
+from = "2026-01-01"
+"#;
+/// An index of some leaves, in a folder that goes when the state does.
+pub(crate) fn index(state: &State, leaves: &[Leaf]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut log, _) = crate::leaves::open(ModelDisk::new(1), Path::new("/ledger")).expect("opens");
+    for leaf in leaves {
+        log.append(&leaf.encode()).expect("fits");
+    }
+    log.commit().expect("no fault");
+    let log = Arc::new(Mutex::new(log));
+    let (index, thread) = crate::index::start(folder.path(), log, Health::new()).expect("starts");
+    state.set_index(index);
+    state.set_leaves_made(u64::try_from(leaves.len()).expect("few"));
+    std::thread::spawn(move || {
+        thread.join().expect("it ends when nobody asks any more");
+        drop(folder);
+    });
 }
 
 fn id(hub: &str) -> HubId {
@@ -115,10 +157,11 @@ fn meters() -> Vec<PlanMeter> {
     vec![incomer, ups]
 }
 
-/// What the small hub measured, booked along a plan.
-pub(crate) fn fill(hub: &Hub, plan: Plan, start: i64, quarters: i64) {
+/// What the small hub measured, booked along a plan; the leaves that this led to.
+pub(crate) fn fill(hub: &Hub, plan: Plan, start: i64, quarters: i64) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
     {
-        let mut books = hub.books_mut();
+        let (mut books, mut maker) = (hub.books_mut(), LeafMaker::default());
         let diagram = plan.diagram().expect("sound").expect("not empty");
         books.set_diagram(UtcMillis::new(0), diagram);
         for (name, node, kind, ..) in SUBJECTS {
@@ -138,7 +181,11 @@ pub(crate) fn fill(hub: &Hub, plan: Plan, start: i64, quarters: i64) {
                 let at = UtcMillis::new(start + ms);
                 let _verdict = books.read(&subject_id(name), at, Some(watts * ms), *activity);
             }
-            books.advance(UtcMillis::new(start + ms));
+            let closed = books.advance(UtcMillis::new(start + ms));
+            let source = Source { first: 1, last: 1, hash: [0; 32] };
+            for posted in closed {
+                leaves.extend(maker.make(&hub.id, books.statement(&posted), source));
+            }
         }
     }
     hub.view_mut().plan = plan;
@@ -148,6 +195,7 @@ pub(crate) fn fill(hub: &Hub, plan: Plan, start: i64, quarters: i64) {
         let (schema, batch) = batch(node, now);
         hub.live_mut().absorb(SchemaId::new([1; 32]), &schema, &batch.into_tables(), now);
     }
+    leaves
 }
 
 pub(crate) fn allocation(id: &str, device: &str, project: &str, from: i64) -> Allocation {
@@ -243,4 +291,25 @@ fn xid(code: u32, count: u32) -> Event {
     let at = UtcMillis::new(NINE + i64::from(count) * QUARTER);
     let (subject, kind, text) = (Some(0), EventKind::GpuXid, format!("pid=1, {HOSTILE}"));
     Event { at, subject, kind, text, code, count }
+}
+
+/// A project of the registry, over all of August 2026.
+pub(crate) fn register(state: &State, id: &str, accounts: &[&str], budget: Option<&str>) {
+    let names = accounts.iter().map(|name| ClaimText::Name((*name).into()));
+    let text = ProjectText {
+        id: id.into(),
+        title: HOSTILE.trim_end().into(),
+        organisation: "PMD".into(),
+        grant: "NTF-2026-17".into(),
+        accounts: names.collect(),
+        namespaces: Vec::new(),
+        from: "2026-08-01T00:00:00Z".into(),
+        to: Some("2026-09-01T00:00:00Z".into()),
+        budget: budget.map(Into::into),
+        who: "A. Khan".into(),
+        why: "grant letter".into(),
+    };
+    let change = Change::Put(Box::new(text.read().expect("sound")));
+    let when = (UtcMillis::new(NINE), state.leaves_made());
+    let _new = state.registry_mut().make(change, when, 900_000).expect("sound");
 }

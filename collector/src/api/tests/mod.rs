@@ -4,6 +4,7 @@
 mod answers;
 pub(crate) mod client;
 mod document;
+mod energy;
 mod events;
 pub(crate) mod hub;
 

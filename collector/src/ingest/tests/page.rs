@@ -4,6 +4,8 @@
 use crate::allocation::PutText;
 use crate::calibration::CalibrationText;
 use crate::meterbook::TypedText;
+use crate::period::PeriodText;
+use crate::projects::ProjectText;
 
 const PAGE: &str = include_str!("../../../../docs/writing.md");
 
@@ -30,10 +32,12 @@ fn every_body_on_the_page_is_read() {
             "calibration" => {
                 drop(CalibrationText::from_json(body).expect(kind).read().expect(kind))
             }
+            "period" => assert!(PeriodText::from_json(body).expect(kind).read().is_ok(), "{kind}"),
             "typed" => drop(TypedText::from_json(body).expect(kind).read().expect(kind)),
+            "project" => drop(ProjectText::from_json(body).expect(kind).read().expect(kind)),
             other => panic!("{other}: a body that nobody reads"),
         }
         kinds.push(kind);
     }
-    assert_eq!(kinds, ["allocation", "calibration", "typed"]);
+    assert_eq!(kinds, ["allocation", "calibration", "typed", "period", "project"]);
 }

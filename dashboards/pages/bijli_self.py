@@ -1,0 +1,83 @@
+"""For whoever runs bijli: collector and agents, whether anything is late, full, lost or refused."""
+from builder.page import HUB, ONE_HUB, Page
+from builder.panel import bars, lines, stat
+from builder.query import Query, now
+
+LOST = [("green", None), ("red", 1)]
+
+PAGE = Page(
+    "bijli-self", "bijli: itself", "The collector and the agents of one hub: late, full, lost, refused.",
+    variables=[HUB], scope=ONE_HUB,
+    answers="whether the collector takes batches and its books are whole; whether its disk, journal, ledger, index and feed keep up; which agents have a backlog, "
+    "a spool that fills, or a certificate that ends; what the agents cost.",
+    cannot="what an agent measures that Prometheus cannot reach: its numbers of itself are then missing, while its batches may well arrive. Losses are told in "
+    "the collector's log with their place.",
+    rows=[
+        ("The collector now", [
+            stat("Ready", Query("max by (hub) (bijli_collector_ready)", "{{hub}}"), "none", "1 once the journal is replayed.",
+                 limits=[("red", None), ("green", 1)], source="red at 0 (source: alert BijliCollectorNotReady)"),
+            stat("Disk free", Query("min by (hub) (bijli_collector_disk_free_bytes)", "{{hub}}"), "bytes", "Free space where the journal is.",
+                 limits=[("red", None), ("orange", 1 << 30), ("green", 20 << 30)],
+                 source="red below 1 GiB, orange below 20 GiB (source: house values; alert BijliDiskLow compares with the reserve)"),
+            stat("Records lost", Query("max by (hub) (bijli_collector_scrub_lost_records) + max by (hub) (bijli_collector_ledger_lost_leaves)", "{{hub}}"),
+                 "short", "Records of the journal and leaves of the ledger that were found damaged.", limits=LOST,
+                 source="red from 1 (source: alerts BijliJournalDamaged, BijliLedgerLeavesLost)"),
+            stat("Ledger differs", Query("max by (hub) (bijli_collector_ledger_differs)", "{{hub}}"), "none",
+                 "1: the ledger log keeps other leaves than the journal leads to.", limits=LOST, source="red at 1 (source: alert BijliLedgerDiffers)"),
+            stat("Feed late", Query("max by (store) (bijli_collector_feed_lag_seconds)", "{{store}}"), "s",
+                 "Age of the eldest batch that each time-series store has not taken; 0: it has all. No data: there is no store.",
+                 limits=[("green", None), ("orange", 300), ("red", 3600)], source="orange above 5 min, red above 1 h (source: house values; alert BijliFeedLate)"),
+            stat("Agents' certificate ends in", Query("max by (hub) (bijli_collector_certificate_left_seconds)", "{{hub}}"), "s",
+                 "Until the certificate of the agents' listener expires; 0 without such a listener.", limits=[("red", None), ("green", 604800)],
+                 source="red below 7 days (source: alert BijliCertificateEnds)"),
+        ]),
+        ("The collector over time", [
+            lines("Batches by outcome", Query("sum by (outcome) (rate(bijli_collector_batches_total[$__rate_interval]))", "{{outcome}}"), "short",
+                  "Batches a second: accepted, duplicate (a retry: harmless), rejected.", least=0, source="none here (source: alert BijliBatchesQuarantined)"),
+            lines("Time to make a group durable",
+                  [Query("histogram_quantile(0.5, sum by (le) (rate(bijli_collector_group_commit_seconds_bucket[$__rate_interval])))", "half are faster"),
+                   Query("histogram_quantile(0.99, sum by (le) (rate(bijli_collector_group_commit_seconds_bucket[$__rate_interval])))", "99 % are faster")], "s",
+                  "Write and fdatasync of one group of frames: what every ack waits for.", limits=[("green", None), ("orange", 0.5), ("red", 2)],
+                  source="orange above 0.5 s, red above 2 s (source: house values; an agent's own time-out is longer)"),
+            lines("Journal and ledger on disk", [Query("max by (hub) (bijli_collector_journal_bytes)", "journal"),
+                                                 Query("max by (hub) (bijli_collector_ledger_bytes)", "ledger log")], "bytes",
+                  "What the two logs take. A step down is segments that were let go.", least=0, source="none here (source: alert BijliDiskWillFill)"),
+            lines("Index behind the ledger",
+                  Query("max by (hub) (bijli_collector_ledger_leaves) - max by (hub) (bijli_collector_index_leaves)", "leaves"), "short",
+                  "Leaves that the SQLite index does not have yet. It is rebuilt while this falls.", source="none here (source: alert BijliLedgerLogStalled)"),
+            lines("Two senders of one name, and skipped sequences",
+                  [Query("increase(bijli_collector_identity_forks_total[$__rate_interval])", "forks"),
+                   Query("increase(bijli_collector_identity_contests_total[$__rate_interval])", "contests"),
+                   Query("increase(bijli_collector_sequences_skipped_total[$__rate_interval])", "skipped")], "short",
+                  "Batches refused or held because two senders use one name, and sequences that were given up.", least=0,
+                  limits=LOST, source="any is looked at (source: alert BijliTwoSendersOneName)"),
+            lines("The feed", [Query("rate(bijli_collector_feed_values_total[$__rate_interval])", "{{store}}: values a second"),
+                               Query("increase(bijli_collector_feed_retries_total[$__rate_interval])", "{{store}}: retries"),
+                               Query("increase(bijli_collector_feed_refused_lines_total[$__rate_interval])", "{{store}}: refused")], "short",
+                  "Values that each time-series store took, attempts that it could not, and what it refuses for ever. No data: there is no store.", least=0,
+                  source="none here (source: alerts BijliFeedRefuses, BijliFeedLate)"),
+        ]),
+        ("The agents", [
+            bars("Largest backlogs", now("sort_desc(topk(20, max by (node) (bijli_agent_backlog_batches)))", "{{node}}"), "short",
+                 "Batches that wait for an ack, the 20 largest.", limits=[("green", None), ("orange", 60), ("red", 720)],
+                 source="orange above 60, five minutes, red above 720, an hour (source: batches of 5 s; alert BijliAgentBacklog)"),
+            bars("Fullest spools",
+                 now("sort_desc(topk(20, max by (node) (bijli_agent_spool_waiting_bytes) / max by (node) (bijli_agent_spool_limit_bytes)))", "{{node}}"),
+                 "percentunit", "Bytes that no ack covers, of what the spool may take. A full one is thinned: energy stays exact, detail goes.",
+                 limits=[("green", None), ("orange", 0.5), ("red", 0.9)], source="house values (source: alert BijliSpoolFilling warns by its speed)"),
+            bars("Eldest waiting batch",
+                 now("sort_desc(topk(20, time() - max by (node) (bijli_agent_spool_oldest_timestamp_seconds)))", "{{node}}"), "s",
+                 "How long the eldest batch of an agent has waited, the 20 longest.", limits=[("green", None), ("orange", 300), ("red", 3600)],
+                 source="orange above 5 min, red above 1 h (source: house values)"),
+            lines("What agents cost: processor", Query("topk(5, max by (node) (rate(bijli_agent_cpu_seconds_total[$__rate_interval])))", "{{node}}"),
+                  "percentunit", "Of one processor, the five agents that take most.", least=0, limits=[("green", None), ("orange", 0.01)],
+                  source="orange above 1 % of one processor (source: docs/BENCHMARKS.md)"),
+            lines("What agents cost: memory", Query("topk(5, max by (node) (bijli_agent_resident_memory_bytes))", "{{node}}"), "bytes",
+                  "Resident memory, the five agents that take most.", least=0, source="none here (source: docs/BENCHMARKS.md)"),
+            lines("Probes: time to an answer",
+                  Query("histogram_quantile(0.99, sum by (le, probe) (rate(bijli_agent_sample_duration_seconds_bucket[$__rate_interval])))", "{{probe}}"), "s",
+                  "From the tick to the answer, 99 % are faster, by probe.", limits=[("green", None), ("orange", 1)],
+                  source="orange above 1 s, the hot cadence (source: alerts BijliSamplesSkipped, BijliProbeHung)"),
+        ]),
+    ],
+)
