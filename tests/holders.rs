@@ -331,7 +331,7 @@ fn pay(on: &[&Held], of: &str, drawn: u128, owed: &mut BTreeMap<String, u128>) {
     }
 }
 
-/// Goal: dcgm-exporter gives every pod and every instance the whole GPU (issues 257, 307, 317, 582).
+/// Goal: dcgm-exporter gives every pod and every instance the whole GPU (issues 257, 307, 582).
 /// Here each pays its part, all parts together are what the GPUs drew, and what nobody is known to
 /// hold is nobody's; through a kubelet that is away, an agent that is killed, a file half written.
 #[test]
@@ -440,8 +440,8 @@ fn the_books_have_it(stage: &Stage, held: &[Held]) {
         assert!(found.abs_diff(*owed) <= slack, "{project}: booked {found}, owed {owed}, {slack}");
     }
     assert_eq!(paid, of("project:"), "and nobody else has anything: {debits:#?}");
-    // Of j1's GPU 3 nobody knows whose the job is; of k1's nobody told who has it; of the split GPUs
-    // one slice of seven nobody has, of j1's three, of f1's five.
+    // Of j1's GPU 3 nobody knows whose the job is; of k1's nobody told who has it; of the split
+    // GPUs nobody has one slice of seven, of j1's three, of f1's five.
     let unknown = of("unattributed") + of("idle:");
     let slices = drawn(SPLIT) * (1 + 3 + 5) / 7;
     let expected = 2 * drawn(3) + slices;

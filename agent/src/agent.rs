@@ -258,15 +258,12 @@ impl Agent {
         for probe in probe::build(&config.probes, &context) {
             agent.start(probe)?;
         }
+        let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
         if config.slurm.enabled {
-            let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
             holders.start().map_err(thread)?;
         }
-        let tell = Arc::clone(&agent.runner.tell);
-        for watcher in holders::watchers(&config.watch, &config.slurm, &context, clock, &tell) {
-            let thread = |source| AgentError::Thread { probe: "holders".to_owned(), source };
-            watcher.start().map_err(thread)?;
-        }
+        let tell = &agent.runner.tell;
+        holders::watch(&config.watch, &config.slurm, &context, clock, tell).map_err(thread)?;
         Ok(agent)
     }
 

@@ -35,7 +35,7 @@ pub use filing::{Desk, Filing};
 pub use folder::leave;
 pub use record::{Edge, Record, When};
 
-pub use watch::{HoldsFileConfig, JobFilesConfig, KubeletConfig, WatchConfig, watchers};
+pub use watch::{HoldsFileConfig, JobFilesConfig, KubeletConfig, WatchConfig, watch};
 
 use join::{Joined, Joiner, Now};
 use squeue::{Job, State};

@@ -75,7 +75,7 @@ struct Watched {
 }
 
 /// Looks at one source, until nobody listens.
-pub struct Watcher {
+struct Watcher {
     watched: Watched,
     course: Course,
     /// Where it is kept what was seen since when; `None`: nowhere.
@@ -85,44 +85,37 @@ pub struct Watcher {
     voice: Voice,
 }
 
-impl std::fmt::Debug for Watcher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watcher").field("name", &self.watched.name).finish_non_exhaustive()
-    }
-}
-
-/// Of every source that is enabled one watcher.
-#[must_use]
-pub fn watchers(
+/// Starts a watcher of every source that is enabled.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn watch(
     config: &WatchConfig,
     slurm: &SlurmConfig,
     context: &probe::Context,
     clock: Clock,
     tell: &Tell,
-) -> Vec<Watcher> {
+) -> std::io::Result<()> {
     let WatchConfig { job_files, holds_file, kubelet } = config;
     let watched = [
         job_files.enabled.then(|| job_files::watched(job_files, slurm, context, clock)),
         holds_file.enabled.then(|| holds_file::watched(holds_file)),
         kubelet.enabled.then(|| kubelet::watched(kubelet)),
     ];
-    let watcher = |watched: Watched| {
-        let name = watched.name;
-        let path = context.state_dir.as_ref().map(|dir| dir.join(format!("held-{name}.json")));
+    for watched in watched.into_iter().flatten() {
+        let file = format!("held-{}.json", watched.name);
+        let path = context.state_dir.as_ref().map(|dir| dir.join(file));
         let known = path.as_deref().map(kept::load).unwrap_or_default();
         let course = Course::new(watched.witness, watched.cluster.clone(), known);
         let (numbers, voice) = (Arc::clone(&context.numbers), Voice::new(Arc::clone(tell)));
-        Watcher { watched, course, path, clock, numbers, voice }
-    };
-    watched.into_iter().flatten().map(watcher).collect()
+        Watcher { watched, course, path, clock, numbers, voice }.start()?;
+    }
+    Ok(())
 }
 
 impl Watcher {
     /// Starts the thread.
-    ///
-    /// # Errors
-    /// If the system gives none.
-    pub fn start(mut self) -> std::io::Result<()> {
+    fn start(mut self) -> std::io::Result<()> {
         let run = move || {
             while self.round().is_ok() {
                 self.clock.sleep(self.watched.every);
