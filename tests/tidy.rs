@@ -384,3 +384,28 @@ fn every_test_that_the_page_on_faults_names_is_there() {
     assert!(found > 80, "only {found} tests were found on the page");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
+
+/// Its third line sums up what its rows say.
+#[test]
+fn the_page_on_faults_counts_its_rows() {
+    let page = fs::read_to_string(root().join("docs/faults.md")).expect("the page");
+    let (mut shown, mut partly, mut later) = (0, 0, 0);
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, id, _, test, ..] = cells.as_slice() else { continue };
+        let is_id = id.len() > 1 && id.starts_with(|c| "ANCDSKOX".contains(c));
+        if !is_id || !id.bytes().skip(1).all(|digit| digit.is_ascii_digit()) {
+            continue;
+        }
+        let test = test.to_lowercase();
+        match test.contains("in part") {
+            _ if test.starts_with("later work") => later += 1,
+            true => partly += 1,
+            false => shown += 1,
+        }
+    }
+    let all = shown + partly + later;
+    let sum =
+        format!("{all} faults: {shown} have their test, {partly} in part, {later} is later work.");
+    assert!(page.contains(&sum), "{sum}");
+}
