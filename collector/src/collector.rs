@@ -1,6 +1,8 @@
 //! The driver: introduces journal, bookkeeper, state and server to each other, starts them in the
 //! order that keeps the promises, and stops them in the reverse.
 
+mod declared;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
@@ -13,26 +15,23 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use bijli_ledger::Rules;
 use bijli_seglog::{Log, LogError, RealDisk};
-use bijli_wire::{ErrorCode, UtcMillis};
+use bijli_wire::ErrorCode;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::diagram::Plan;
 use crate::feed::Feed;
 use crate::firing::Firing;
-use crate::frame::Frame;
 use crate::health::Health;
 use crate::index;
 use crate::ingest::server::Entrance;
 use crate::ingest::tls::{Gate, GateError};
-use crate::ingest::{self, Ingest, allocations, projects, server, tls};
-use crate::intake::{Fact, Note, Reply};
-use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Outcome, Retention, Setting, chain};
+use crate::ingest::{self, Ingest, server, tls};
+use crate::intake::{Fact, Reply};
+use crate::journal::{self, FACTS_MAX, Journal, JournalEnd, Retention, Setting, chain};
 use crate::leaves::{self, Lot};
-use crate::projects::ProjectText;
 use crate::refusal::{self, Refusal};
 use crate::replay;
 use crate::seal::{self, Sealing};
@@ -425,7 +424,7 @@ fn open(config: &Config, ingest: &Ingest, ended: Ended) -> Result<Threads, Colle
     };
     let journal =
         Journal::start(log, intake, setting, ended.journal).map_err(CollectorError::Thread)?;
-    begin(config, ingest, &journal)?;
+    declared::begin(config, ingest, &journal)?;
     barrier(&facts);
     let feeds = start_feeds(config, &journal, &state.health)?;
     if ingest.journal.set(journal).is_ok() {
@@ -490,117 +489,5 @@ fn barrier(facts: &std::sync::mpsc::SyncSender<Fact>) {
     if facts.send(Fact::Barrier(told)).is_ok() {
         // An error means that the bookkeeper is gone: nothing is left to wait for.
         let _booked = receiver.recv();
-    }
-}
-
-/// Journals rules, diagrams, tables, projects and allocations that the journal does not have.
-fn begin(config: &Config, ingest: &Ingest, journal: &Journal) -> Result<(), CollectorError> {
-    let received = ingest.state.clock.now();
-    let is_new = journal.intake().rules().is_none();
-    if is_new {
-        append(config, journal, Frame::Rules { received, rules: config.rules }, Note::Other)?;
-    }
-    for hub in &config.hubs {
-        let toml = hub.plan.to_toml();
-        let known = journal.intake().diagram(&hub.id).map(str::to_owned);
-        let from = match &known {
-            Some(known) if *known == toml => continue,
-            None if hub.plan == Plan::default() => continue,
-            // The first one is in force from the beginning, later ones from the next interval.
-            None => UtcMillis::ZERO,
-            Some(_) => {
-                let start = received.floor_to(config.rules.interval);
-                start.plus(config.rules.interval).unwrap_or(received)
-            }
-        };
-        // What was never more than a policy is replaced by another.
-        let was_empty = |toml: String| Plan::from_toml(&toml).is_ok_and(|old| old.is_empty());
-        let was_empty = known.is_none_or(was_empty);
-        if hub.plan.is_empty() && !was_empty {
-            tracing::warn!(hub = %hub.id, "no diagram is declared any more; the last one stays");
-            continue;
-        }
-        let frame = Frame::Diagram { received, from, hub: hub.id.clone(), toml };
-        append(config, journal, frame, Note::Other)?;
-    }
-    for hub in &config.hubs {
-        let toml = hub.tables.text.clone();
-        let known = journal.intake().tables(&hub.id).unwrap_or_default().to_owned();
-        if known != toml {
-            let frame = Frame::Tables { received, hub: hub.id.clone(), toml };
-            append(config, journal, frame, Note::Other)?;
-        }
-    }
-    for text in &config.projects {
-        register_from_file(config, ingest, journal, text)?;
-    }
-    for text in &config.allocations {
-        put_from_file(config, ingest, journal, text)?;
-    }
-    Ok(())
-}
-
-fn register_from_file(
-    config: &Config,
-    ingest: &Ingest,
-    journal: &Journal,
-    text: &ProjectText,
-) -> Result<(), CollectorError> {
-    let Some(json) = projects::missing_in_registry(ingest, text) else { return Ok(()) };
-    let id = text.id.clone();
-    let reply = Reply::new(move |verdict: crate::allocation::Verdict| {
-        if let crate::allocation::Verdict::Registered(Err(error)) = verdict {
-            tracing::error!(project = id, %error, "a project of the configuration was refused");
-        }
-    });
-    let received = ingest.state.clock.now();
-    append(config, journal, Frame::Project { received, json }, Note::Answer { reply })
-}
-
-fn put_from_file(
-    config: &Config,
-    ingest: &Ingest,
-    journal: &Journal,
-    text: &crate::allocation::PutText,
-) -> Result<(), CollectorError> {
-    let hub = text.hub.as_deref().and_then(|hub| bijli_wire::HubId::new(hub).ok());
-    let Some(hub) = hub.and_then(|hub| ingest.state.hub(&hub)) else { return Ok(()) };
-    let Some((_, json)) = allocations::missing_in_books(&hub, text) else { return Ok(()) };
-    let id = text.id.clone();
-    let reply = Reply::new(move |verdict: crate::allocation::Verdict| match verdict {
-        crate::allocation::Verdict::Refused(error) => {
-            tracing::error!(allocation = id, %error, "an allocation of the file was refused");
-        }
-        crate::allocation::Verdict::Put(_)
-        | crate::allocation::Verdict::Ended(_)
-        | crate::allocation::Verdict::Calibrated(_)
-        | crate::allocation::Verdict::Typed(_)
-        | crate::allocation::Verdict::Period(_)
-        | crate::allocation::Verdict::Registered(_)
-        | crate::allocation::Verdict::Unreadable(_) => {}
-    });
-    let received = ingest.state.clock.now();
-    append(config, journal, Frame::AllocationPut { received, json }, Note::Answer { reply })
-}
-
-/// Appends and waits, from a thread of its own.
-fn append(
-    config: &Config,
-    journal: &Journal,
-    frame: Frame,
-    note: Note,
-) -> Result<(), CollectorError> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let reply = Reply::new(move |outcome| {
-        let _heard = sender.send(outcome);
-    });
-    if !journal.append(frame, note, reply) {
-        return Err(CollectorError::Ended);
-    }
-    match receiver.recv() {
-        Ok(Outcome::Durable) => Ok(()),
-        Ok(Outcome::DiskFull) => Err(CollectorError::NoSpace { dir: config.dir.clone() }),
-        Ok(Outcome::Failed) => Err(CollectorError::Opening { dir: config.dir.clone() }),
-        Err(_) => Err(CollectorError::Ended),
     }
 }

@@ -103,12 +103,12 @@ pub enum PlanError {
     Share { key: &'static str, found: String },
     #[error("utc_offset")]
     Offset(#[source] CivilError),
-    #[error("split")]
-    Split(#[from] SplitError),
     #[error("time_zone = {found:?} is no name of the tz database")]
     Zone { found: String },
     #[error("both utc_offset and time_zone are declared")]
     TwoClocks,
+    #[error("split")]
+    Split(#[from] SplitError),
     #[error("pue_standard needs 1 to 128 bytes")]
     Standard,
     #[error(transparent)]
@@ -128,11 +128,11 @@ impl PlanError {
             Self::Meter { source, .. } => source.remedy(),
             Self::Share { .. } => "write it like \"5 %\", at most 100 %",
             Self::Offset(_) => "write it like \"+05:00\": hours and minutes ahead of UTC",
+            Self::Zone { .. } => "write it like \"Asia/Karachi\"",
+            Self::TwoClocks => "keep time_zone: it knows when its clocks are changed",
             Self::Split(SplitError::Policy { .. }) => "docs/attribution.md says what each does",
             Self::Split(SplitError::From(_)) => "write it like 2026-07-01T00:00:00+05:00",
             Self::Split(SplitError::Twice { .. }) => "keep one [[hub.split]] section for a moment",
-            Self::Zone { .. } => "write it like \"Asia/Karachi\"",
-            Self::TwoClocks => "keep time_zone: it knows when its clocks are changed",
             Self::Standard => "name the standard and its edition: \"ISO/IEC 30134-2:2026\"",
             Self::Text { .. } => "the journal was written by another version: upgrade",
             Self::Rule(rule) => match rule {

@@ -225,7 +225,7 @@ mod tests {
             let projects = ["a", "b", "c"].map(|name| ProjectId::new(name).expect("a name"));
             let shares: Vec<Share> = held.iter().map(|(unit, number, _)| {
                 let unit = format!("M{unit}");
-                let instance = is_mig.then_some((unit.as_str(), 1 + number));
+                let instance = is_mig.then_some((unit.as_str(), number.saturating_add(1)));
                 share(&format!("{unit}::{number}"), instance)
             }).collect();
             let of = held.iter().map(|(_, _, project)| projects.get(*project));

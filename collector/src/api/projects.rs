@@ -135,8 +135,7 @@ pub(super) async fn one(asked: Asked) -> Answer<OneProject> {
         let share_policies = share_policies(&books, from, to);
         let (hub, project) = (hub.id.to_string(), project(&id, &energy));
         let as_of = as_of.map(|as_of| as_of.to_string());
-        let (from, to) = (time(from), time(to));
-        Ok(OneProject { hub, from, to, as_of, share_policies, project })
+        Ok(OneProject { hub, from: time(from), to: time(to), as_of, share_policies, project })
     })
     .await
 }

@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //! - A view: begun anew at each start of the collector, never booked. What was seen is bounded: one
-//!   [`Meter`] per meter, [`RING`] values of each.
+//!   `Meter` per meter, `RING` values of each.
 //! - Only rows count in which both were read, with no gap between them: what was missing is not
 //!   filled here.
 //! - A stretch ends when the register's own step is at most half a per cent of it, so that a coarse

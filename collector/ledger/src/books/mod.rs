@@ -10,9 +10,9 @@
 //! - Entries, and what intervals are derived from, are kept for `Rules::keep`; older entries are
 //!   in the leaves only, and `entries_from` says where those of the books begin.
 //!
-//! Facts are in this file, closing in `close`, questions in `query`, policies for shared devices
-//! in `policies`, PUE in `figure`, what leaves say in `statement`, months in `period`, readings
-//! that a person typed in `typed`.
+//! Facts are in this file, closing in `close`, questions in `query`, policies for shared devices in
+//! `policies`, PUE in `figure`, where a subject is in `moves`, what leaves say in `statement`,
+//! months in `period`, readings that a person typed in `typed`.
 
 mod close;
 mod figure;
