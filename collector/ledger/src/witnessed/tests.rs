@@ -199,6 +199,10 @@ fn of_two_that_have_one_share_the_one_that_began_last_has_it() {
         shared(90_000, 3, 15_000, "c", &["M2"]),
     ];
     check(&facts, 0, "10000-15000 a, 15000-20000 a+c, 20000-86400000 b+c");
+    // The same where both ends are told.
+    let told =
+        [facts[0].clone(), facts[1].clone(), over(50_000, 1, 10_000), over(40_000, 2, 20_000)];
+    check(&told, 0, "10000-20000 a, 20000-40000 b, 40000-50000 a");
 }
 
 #[test]
