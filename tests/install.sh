@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 packages=(systemd protobuf-compiler prometheus prometheus-alertmanager prometheus-node-exporter chromium python3-venv curl strace faketime openssl
   ipmitool openipmi snmpd snmp victoria-metrics influxdb slurmctld slurmd slurm-client munge
-  golang-go golang-golang-x-mod-dev)
+  golang-go golang-golang-x-mod-dev fonts-noto-core)
 commands=(systemd-analyze protoc promtool prometheus amtool prometheus-node-exporter chromium curl strace faketime openssl
   ipmitool ipmi_sim snmpd snmpget victoria-metrics influxd slurmctld slurmd squeue munged
   go)
