@@ -173,22 +173,23 @@ impl Plant {
         let bits = noise(self.seed, 1, second);
         let sway =
             |half, turn: u32| reading(spread(bits.rotate_left(turn), 2 * half)) - reading(half);
-        let grid = (398_000 + sway(9_000, 0), 50_000 + sway(180, 16));
-        let generator = (400_000 + sway(3_000, 0), 50_000 + sway(350, 16));
+        // Line to neutral, as the catalogue has voltages.
+        let grid = (229_800 + sway(5_200, 0), 50_000 + sway(180, 16));
+        let generator = (231_000 + sway(1_700, 0), 50_000 + sway(350, 16));
         let off = (0, 0);
         let (incomer, generator, board) = match supply {
             Supply::Grid => (grid, off, grid),
             Supply::Generator => (off, generator, generator),
             Supply::Battery => (off, off, off),
         };
-        let inverter = (400_000 + sway(800, 32), 50_000 + sway(8, 48));
+        let inverter = (231_000 + sway(460, 32), 50_000 + sway(8, 48));
         self.incomer.show_electric(incomer.0, incomer.1);
         self.generator.show_electric(generator.0, generator.1);
         for meter in [&mut self.ups_in, &mut self.cooling, &mut self.lighting] {
             meter.show_electric(board.0, board.1);
         }
         self.ups_out.show_electric(inverter.0, inverter.1);
-        self.pdus.iter_mut().for_each(|pdu| pdu.show_electric(inverter.0 - 1_500, inverter.1));
+        self.pdus.iter_mut().for_each(|pdu| pdu.show_electric(inverter.0 - 870, inverter.1));
         self.ups_in.is_on_battery = supply == Supply::Battery;
         let charge_ppm = u128::from(self.battery.charge_mj) * u128::from(PPM)
             / u128::from(self.battery.capacity_mj);

@@ -15,7 +15,7 @@ use bijli_wire::batch::Register;
 use bijli_wire::units::{human_energy, human_power};
 use bijli_wire::{Batch, Method, Quantity, Schema, SubjectId, SubjectKind, Table, UtcMillis};
 
-use super::settings::REGISTER;
+use super::settings::{REGISTER, REGISTER_OF_PULSES};
 use super::{Finding, Kind, Measured, Unit, deviation};
 
 /// A stretch has at least so many pairs of rows, and so much time.
@@ -23,6 +23,8 @@ const PAIRS_MIN: u64 = 60;
 const SPAN_MIN_MS: u64 = 15 * 60_000;
 /// So many of the smallest step seen: half a per cent.
 const STEPS_MIN: u64 = 200;
+/// Rows further apart, in the mean, let a load that pulses in step with them hide from the power.
+const SPARSE_MS: u64 = 12_000;
 /// Beyond it a stretch begins anew, and a register that stood still is told.
 const SPAN_MAX_MS: u64 = 24 * 3_600_000;
 const STILL_MS: u64 = 6 * 3_600_000;
@@ -84,6 +86,8 @@ struct Stretch {
 struct Done {
     from: i64,
     to: i64,
+    /// From one row to the next, in the mean.
+    every_ms: u64,
     counted_mj: u128,
     integrated_mj: u128,
 }
@@ -288,7 +292,7 @@ impl Meter {
         let Some(done) = self.done else {
             return Some(cannot("not enough was read yet for the steps that it counts in"));
         };
-        let Done { counted_mj, integrated_mj, .. } = done;
+        let Done { counted_mj, integrated_mj, every_ms, .. } = done;
         let signed = |energy: u128| i128::try_from(energy).unwrap_or(i128::MAX);
         let Some(value) = deviation(signed(counted_mj), signed(integrated_mj)) else {
             return Some(cannot("it shows no power"));
@@ -299,7 +303,14 @@ impl Meter {
             human_energy(integrated_mj)
         );
         let measured = Measured { value, unit: Unit::Share, band: REGISTER };
-        let found = Finding::compared(Kind::Register, id, measured, words);
+        let mut found = Finding::compared(Kind::Register, id, measured, words);
+        let may_pulse = every_ms > SPARSE_MS && REGISTER_OF_PULSES.holds(value);
+        if found.verdict == super::Verdict::Fail && may_pulse {
+            found.verdict = super::Verdict::CannotSay;
+            found.words += "; it is read each ";
+            found.words += &format!("{} s", every_ms / 1_000);
+            found.words += ", and a load that pulses in step may make so much: read it each 10 s";
+        }
         Some(found.over(UtcMillis::new(done.from), UtcMillis::new(done.to)))
     }
 
@@ -350,6 +361,7 @@ impl Stretch {
         Done {
             from: self.from,
             to: self.to,
+            every_ms: self.span_ms / self.pairs.max(1),
             counted_mj: counted / u128::from(scale.denominator),
             // Milliwatts by milliseconds are microjoules.
             integrated_mj: self.area / 2_000,

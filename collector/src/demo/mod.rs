@@ -96,7 +96,9 @@ pub async fn run(plan: Plan) -> Result<(), DemoError> {
         ),
     };
     let dir = match (&plan.dir, &temporary) {
-        (Some(dir), _) => dir.clone(),
+        // The configuration in it names its files, from wherever it is read.
+        (Some(dir), _) => std::path::absolute(dir)
+            .map_err(|source| DemoError::Files { dir: dir.clone(), source })?,
         (None, Some(temporary)) => temporary.path().to_owned(),
         (None, None) => std::env::temp_dir(),
     };

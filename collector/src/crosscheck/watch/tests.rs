@@ -52,6 +52,24 @@ fn a_register_is_compared_with_its_power_by_table() {
     }
 }
 
+/// A job's steps of 5 s, two thirds of each at full power, always read at the same place of a step:
+/// the meter is right, its power is not what passed. Who looks more often sees it; a wrong ratio is
+/// told all the same.
+#[test]
+fn a_load_that_pulses_in_step_with_the_polling_accuses_no_meter() {
+    let base = |second: i64| if second % 5 < 3 { 1_000_000 } else { 700_000 };
+    for (every, gain, verdict) in [
+        (15, 1_000, Verdict::CannotSay),
+        (1, 1_000, Verdict::Pass),
+        (1, 900, Verdict::Fail),
+        (15, 500, Verdict::Fail),
+    ] {
+        let mut meter = meter(1);
+        play(&mut meter, 3_600, every, gain, base);
+        assert_eq!(register(&meter).0, verdict, "each {every} s, {gain}");
+    }
+}
+
 #[test]
 fn a_coarse_register_is_waited_for_and_one_that_stands_still_is_told() {
     // 0.1 kWh a count, 3 kW: a count every two minutes, 200 of them in 6.7 hours.
