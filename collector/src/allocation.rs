@@ -53,6 +53,8 @@ pub struct EndText {
 pub enum TextError {
     #[error("not the JSON of {what}: {reason}")]
     Json { what: &'static str, reason: String },
+    #[error("{field}: {words}")]
+    Field { field: &'static str, words: String },
     #[error("{field}: {source}")]
     Name { field: &'static str, source: IdError },
     #[error("{field}: {source}")]

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bijli_ledger::Month;
 use bijli_wire::{HubId, Millis, NodeId, quantity};
 use clap::{Args, Parser, Subcommand};
 
@@ -21,7 +22,6 @@ use crate::clock::Clock;
 use crate::collector::{block_on, serve};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::demo::{self, Plan};
-use crate::report::Month;
 use crate::{leaves, pack, replay, report, status};
 
 /// Journals what agents send, books every millijoule, answers for PUE and projects.

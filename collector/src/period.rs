@@ -56,15 +56,16 @@ impl PeriodText {
     /// Says which field is wrong.
     pub fn read(&self) -> Result<(HubId, Said<'_>), TextError> {
         let hub = self.hub.as_deref().ok_or(TextError::NoHub)?;
-        let refuse = |reason: String| TextError::Json { what: Self::WHAT, reason };
-        let month: Month = self.month.parse().map_err(|error| refuse(format!("{error}")))?;
+        let refuse = |field, words| TextError::Field { field, words };
+        let month = self.month.parse::<Month>();
+        let month = month.map_err(|error| refuse("month", error.to_string()))?;
         let (by, despite) = (self.by.as_str(), self.despite.as_deref());
         let said = match self.cause.as_deref() {
             None => Said::Close(ClosePeriod { month, by, despite }),
             Some(cause) if despite.is_none() => Said::Restate(RestatePeriod { month, by, cause }),
             Some(_) => {
-                let words = "it has a cause and a despite: a month is restated or closed";
-                return Err(refuse(words.to_owned()));
+                let words = "there is a despite too: a month is restated or closed";
+                return Err(refuse("cause", words.to_owned()));
             }
         };
         Ok((name("hub", HubId::new(hub))?, said))

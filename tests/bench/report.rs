@@ -8,10 +8,10 @@ use bijli_collector::crosscheck::Checks;
 use bijli_collector::diagram::Plan;
 use bijli_collector::kpi::Tables;
 use bijli_collector::leaves;
-use bijli_collector::report::{self, Asked, Month};
+use bijli_collector::report::{self, Asked};
 use bijli_collector::xids::Xids;
 use bijli_ledger::leaf::{Body, Line, Owner, Posting, PueShown, Source, Summary};
-use bijli_ledger::{Account, Category, Class, Leaf, PointId, RULE_VERSION, Role, Rules};
+use bijli_ledger::{Account, Category, Class, Leaf, Month, PointId, RULE_VERSION, Role, Rules};
 use bijli_seglog::RealDisk;
 use bijli_wire::{HubId, NodeId, UtcMillis};
 

@@ -73,7 +73,7 @@ pub use event::{EventKind, RegisterEvent};
 pub use leaf::{Leaf, LeafError, LeafMaker};
 pub use meter::{AccuracyClass, ClassError, Limits, Meter};
 pub use meterbook::{Compared, Measure, MeterBookError, Shown, TypedReading};
-pub use period::{Figures, Month, Period, PeriodError, PeriodState, Restatement};
+pub use period::{Day, Figures, Month, MonthError, Period, PeriodError, PeriodState, Restatement};
 pub use pue::{NoPue, Pue, PueKind, PuePolicy, PueStatus, RollUp, Weighting, Withheld, roll_up};
 pub use register::ReadVerdict;
 pub use rules::{RULE_VERSION, Rules};

@@ -17,7 +17,7 @@ use bijli_wire::UtcMillis;
 use crate::leaf::{PueShown, Summary};
 use crate::rules::{DOUBTS_BYTES_MAX, PERIOD_TEXT_BYTES_MAX, RESTATEMENTS_KEPT};
 
-pub use month::{Month, MonthError};
+pub use month::{Day, Month, MonthError};
 
 const MILLION: u128 = 1_000_000;
 

@@ -6,19 +6,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State as Shared};
+use axum::extract::State as Shared;
 use bijli_ledger::{Allocation, AllocationError};
 use bijli_wire::{ErrorCode, HubId};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::texts::{Parameters, PathId, invalid, named, parameters, under, unnamed};
-use super::{Ingest, durable, internal, overloaded, reply};
+use super::texts::{Parameters, PathId, Put, invalid, named, parameters};
+use super::{Ingest, booked, overloaded};
 use crate::allocation::{EndText, PutText, TextError, Verdict};
 use crate::bookkeeper::ALLOCATIONS_MAX;
 use crate::calendar;
 use crate::frame::Frame;
-use crate::intake::Note;
 use crate::refusal::Refusal;
 use crate::state::Hub;
 
@@ -87,24 +85,11 @@ fn unknown(id: &str) -> Refusal {
     Refusal::new(ErrorCode::NotFound, error.to_string())
 }
 
-/// `PUT /v1/allocations`: the id is in the body.
-pub(crate) async fn put_unnamed(
+/// `PUT /v1/allocations`, `PUT /v1/allocations/{id}`.
+pub(crate) async fn put(
     Shared(ingest): Shared<Arc<Ingest>>,
-    request: Request,
+    Put(mut text): Put<PutText>,
 ) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, unnamed(request).await?).await
-}
-
-/// `PUT /v1/allocations/{id}`: the id may also be in the body, then it is the same.
-pub(crate) async fn put_named(
-    Shared(ingest): Shared<Arc<Ingest>>,
-    path: PathId,
-    request: Request,
-) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, under(path, request).await?).await
-}
-
-async fn put(ingest: &Ingest, mut text: PutText) -> Result<Json<Answer>, Refusal> {
     let journal = ingest.journal()?;
     let hub = ingest.one_hub(text.hub.as_deref())?;
     text.hub = Some(hub.id.to_string());
@@ -115,9 +100,7 @@ async fn put(ingest: &Ingest, mut text: PutText) -> Result<Json<Answer>, Refusal
     }
     let json = PutText::of(&hub.id, &allocation).to_json();
     let frame = Frame::AllocationPut { received: ingest.state.clock.now(), json };
-    let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
-    answer(&hub, &allocation.id, verdict.await.map_err(|_| internal())?)
+    answer(&hub, &allocation.id, booked(journal, frame).await?)
 }
 
 /// Whether the books have exactly this allocation.
@@ -154,24 +137,13 @@ pub(crate) async fn end(
     };
     let text = EndText { hub: hub.id.to_string(), id: id.clone(), at: calendar::rfc3339(at) };
     let frame = Frame::AllocationEnd { received, json: text.to_json() };
-    let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
-    answer(&hub, &id, verdict.await.map_err(|_| internal())?)
+    answer(&hub, &id, booked(journal, frame).await?)
 }
 
 fn answer(hub: &Hub, id: &str, verdict: Verdict) -> Result<Json<Answer>, Refusal> {
-    let refused = match &verdict {
-        Verdict::Put(_)
-        | Verdict::Ended(_)
-        | Verdict::Calibrated(_)
-        | Verdict::Typed(_)
-        | Verdict::Period(_)
-        | Verdict::Registered(_) => {
-            let allocation = hub.books().allocation(id).map(|held| PutText::of(&hub.id, held));
-            return Ok(Json(Answer { verdict: verdict.word(), allocation }));
-        }
-        Verdict::Unreadable(error) => return Err(invalid(error)),
-        Verdict::Refused(error) => error,
+    let Verdict::Refused(refused) = &verdict else {
+        let allocation = hub.books().allocation(id).map(|held| PutText::of(&hub.id, held));
+        return Ok(Json(Answer { verdict: verdict.word(), allocation }));
     };
     let code = match refused {
         AllocationError::Overlap { .. } => ErrorCode::Conflict,

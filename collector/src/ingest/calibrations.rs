@@ -7,18 +7,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State as Shared};
+use axum::extract::State as Shared;
 use bijli_ledger::{Calibration, CalibrationError};
 use bijli_wire::ErrorCode;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::texts::{Parameters, PathId, invalid, parameters, under, unnamed};
-use super::{Ingest, durable, internal, overloaded, reply};
+use super::texts::{Parameters, Put, parameters};
+use super::{Ingest, booked, overloaded};
 use crate::allocation::Verdict;
 use crate::calibration::{CalibrationText, Unbooked};
 use crate::frame::Frame;
-use crate::intake::Note;
 use crate::refusal::Refusal;
 use crate::state::Hub;
 
@@ -56,24 +54,11 @@ pub(crate) async fn list(
     Ok(Json(List { calibrations }))
 }
 
-/// `PUT /v1/calibrations`: the id is in the body.
-pub(crate) async fn put_unnamed(
+/// `PUT /v1/calibrations`, `PUT /v1/calibrations/{id}`.
+pub(crate) async fn put(
     Shared(ingest): Shared<Arc<Ingest>>,
-    request: Request,
+    Put(mut text): Put<CalibrationText>,
 ) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, unnamed(request).await?).await
-}
-
-/// `PUT /v1/calibrations/{id}`: the id may also be in the body, then it is the same.
-pub(crate) async fn put_named(
-    Shared(ingest): Shared<Arc<Ingest>>,
-    path: PathId,
-    request: Request,
-) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, under(path, request).await?).await
-}
-
-async fn put(ingest: &Ingest, mut text: CalibrationText) -> Result<Json<Answer>, Refusal> {
     let journal = ingest.journal()?;
     let hub = ingest.one_hub(text.hub.as_deref())?;
     text.hub = Some(hub.id.to_string());
@@ -82,19 +67,11 @@ async fn put(ingest: &Ingest, mut text: CalibrationText) -> Result<Json<Answer>,
         return Ok(Json(Answer { verdict: "unchanged", calibration: text }));
     }
     let frame = Frame::Calibration { received: ingest.state.clock.now(), json: text.to_json() };
-    let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
-    match verdict.await.map_err(|_| internal())? {
-        Verdict::Unreadable(error) => Err(invalid(&error)),
-        Verdict::Calibrated(Err(error)) => Err(refuse(error.into())),
-        done @ (Verdict::Calibrated(Ok(_))
-        | Verdict::Typed(_)
-        | Verdict::Period(_)
-        | Verdict::Registered(_)
-        | Verdict::Put(_)
-        | Verdict::Ended(_)
-        | Verdict::Refused(_)) => Ok(Json(Answer { verdict: done.word(), calibration: text })),
+    let verdict = booked(journal, frame).await?;
+    if let Verdict::Calibrated(Err(error)) = verdict {
+        return Err(refuse(error.into()));
     }
+    Ok(Json(Answer { verdict: verdict.word(), calibration: text }))
 }
 
 fn refuse(error: Unbooked) -> Refusal {

@@ -7,21 +7,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State as Shared};
+use axum::extract::State as Shared;
 use bijli_ledger::{Measure, MeterBookError, TypedReading, TypedStatus, TypedUse};
 use bijli_wire::units::human_energy;
 use bijli_wire::{ErrorCode, HubId};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::texts::{Parameters, PathId, invalid, parameters, under, unnamed};
-use super::{Ingest, durable, internal, reply};
+use super::texts::{Parameters, Put, parameters};
+use super::{Ingest, booked, internal};
 use crate::allocation::Verdict;
 use crate::api::nodes::point_of;
 use crate::calendar;
 use crate::diagram::Plan;
 use crate::frame::Frame;
-use crate::intake::Note;
 use crate::meterbook::{TypedText, Untyped};
 use crate::refusal::Refusal;
 use crate::state::Hub;
@@ -146,24 +144,11 @@ pub(crate) async fn list(
     Ok(Json(List { readings }))
 }
 
-/// `PUT /v1/meterbook`: the id is in the body.
-pub(crate) async fn put_unnamed(
+/// `PUT /v1/meterbook`, `PUT /v1/meterbook/{id}`.
+pub(crate) async fn put(
     Shared(ingest): Shared<Arc<Ingest>>,
-    request: Request,
+    Put(mut text): Put<TypedText>,
 ) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, unnamed(request).await?).await
-}
-
-/// `PUT /v1/meterbook/{id}`: the id may also be in the body, then it is the same.
-pub(crate) async fn put_named(
-    Shared(ingest): Shared<Arc<Ingest>>,
-    path: PathId,
-    request: Request,
-) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, under(path, request).await?).await
-}
-
-async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refusal> {
     let journal = ingest.journal()?;
     let hub = ingest.one_hub(text.hub.as_deref())?;
     text.hub = Some(hub.id.to_string());
@@ -172,19 +157,11 @@ async fn put(ingest: &Ingest, mut text: TypedText) -> Result<Json<Answer>, Refus
         return told(&hub, &reading.id, "unchanged");
     }
     let frame = Frame::Typed { received: ingest.state.clock.now(), json: text.to_json() };
-    let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
-    match verdict.await.map_err(|_| internal())? {
-        Verdict::Unreadable(error) => Err(invalid(&error)),
-        Verdict::Typed(Err(error)) => Err(refuse(&error.into())),
-        done @ (Verdict::Typed(Ok(_))
-        | Verdict::Period(_)
-        | Verdict::Calibrated(_)
-        | Verdict::Registered(_)
-        | Verdict::Put(_)
-        | Verdict::Ended(_)
-        | Verdict::Refused(_)) => told(&hub, &reading.id, done.word()),
+    let verdict = booked(journal, frame).await?;
+    if let Verdict::Typed(Err(error)) = verdict {
+        return Err(refuse(&error.into()));
     }
+    told(&hub, &reading.id, verdict.word())
 }
 
 /// The reading as the books have it now.

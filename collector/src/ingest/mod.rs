@@ -48,6 +48,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::correction::Claim;
+use crate::allocation::Verdict;
 use crate::frame::Frame;
 use crate::intake::{Note, Reply};
 use crate::journal::{Journal, Outcome};
@@ -56,6 +57,7 @@ use door::{Decision, Door, Peer, overloaded};
 use incidents::Incidents;
 use places::{Place, Places, REQUESTS_MAX};
 use refusal::Refusal;
+use texts::invalid;
 
 /// Large bodies decoded at once. A hostile one takes up to 100 MB for a moment.
 const DECODES_MAX: usize = 4;
@@ -139,21 +141,18 @@ pub fn agents_router(ingest: Arc<Ingest>) -> Router {
 /// What schedulers and people ask for.
 pub fn people_router(ingest: Arc<Ingest>) -> Router {
     Router::new()
-        .route("/v1/allocations", get(allocations::list).put(allocations::put_unnamed))
+        .route("/v1/allocations", get(allocations::list).put(allocations::put))
         .route(
             "/v1/allocations/{id}",
-            get(allocations::show).put(allocations::put_named).delete(allocations::end),
+            get(allocations::show).put(allocations::put).delete(allocations::end),
         )
-        .route("/v1/calibrations", get(calibrations::list).put(calibrations::put_unnamed))
-        .route("/v1/calibrations/{id}", put(calibrations::put_named))
-        .route("/v1/meterbook", get(meterbook::list).put(meterbook::put_unnamed))
-        .route("/v1/meterbook/{id}", put(meterbook::put_named))
+        .route("/v1/calibrations", get(calibrations::list).put(calibrations::put))
+        .route("/v1/calibrations/{id}", put(calibrations::put))
+        .route("/v1/meterbook", get(meterbook::list).put(meterbook::put))
+        .route("/v1/meterbook/{id}", put(meterbook::put))
         .route("/v1/periods/{month}", put(periods::close).post(periods::restate))
-        .route("/v1/projects", get(projects::list).put(projects::put_unnamed))
-        .route(
-            "/v1/projects/{id}",
-            get(projects::show).put(projects::put_named).delete(projects::delete),
-        )
+        .route("/v1/projects", get(projects::list).put(projects::put))
+        .route("/v1/projects/{id}", get(projects::show).put(projects::put).delete(projects::delete))
         .with_state(ingest)
 }
 
@@ -194,6 +193,17 @@ async fn durable(journal: &Journal, frame: Frame, note: Note) -> Result<(), Refu
         }
         Ok(Outcome::Failed) | Err(_) => Err(storage_failed()),
     }
+}
+
+/// Journals what somebody wrote, and tells how the books answered.
+async fn booked(journal: &Journal, frame: Frame) -> Result<Verdict, Refusal> {
+    let (sender, verdict) = oneshot::channel();
+    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
+    let verdict = verdict.await.map_err(|_| internal())?;
+    if let Verdict::Unreadable(error) = &verdict {
+        return Err(invalid(error));
+    }
+    Ok(verdict)
 }
 
 /// The asker may have hung up; he will ask again and hear "duplicate" or "unchanged".

@@ -6,18 +6,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State as Shared};
+use axum::extract::State as Shared;
 use bijli_ledger::PeriodError;
 use bijli_wire::ErrorCode;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::texts::{PathId, invalid, under};
-use super::{Ingest, durable, internal, reply};
-use crate::allocation::{TextError, Verdict};
+use super::texts::{Put, invalid};
+use super::{Ingest, booked};
+use crate::allocation::Verdict;
 use crate::api::periods::{Told, one_of};
 use crate::frame::Frame;
-use crate::intake::Note;
 use crate::period::PeriodText;
 use crate::refusal::Refusal;
 
@@ -32,10 +30,8 @@ pub(crate) struct Answer {
 /// `PUT /v1/periods/{month}`: closes it.
 pub(crate) async fn close(
     Shared(ingest): Shared<Arc<Ingest>>,
-    path: PathId,
-    request: Request,
+    Put(text): Put<PeriodText>,
 ) -> Result<Json<Answer>, Refusal> {
-    let text: PeriodText = under(path, request).await?;
     if text.cause.is_some() {
         return Err(wrong("a month is closed without a cause; POST restates a closed one"));
     }
@@ -45,10 +41,8 @@ pub(crate) async fn close(
 /// `POST /v1/periods/{month}`: somebody stands for its figures as they are now.
 pub(crate) async fn restate(
     Shared(ingest): Shared<Arc<Ingest>>,
-    path: PathId,
-    request: Request,
+    Put(text): Put<PeriodText>,
 ) -> Result<Json<Answer>, Refusal> {
-    let text: PeriodText = under(path, request).await?;
     if text.cause.is_none() {
         return Err(wrong("a restatement needs its cause; PUT closes a month"));
     }
@@ -67,23 +61,15 @@ async fn put(ingest: &Ingest, mut text: PeriodText) -> Result<Json<Answer>, Refu
         return told("unchanged");
     }
     let frame = Frame::Period { received: ingest.state.clock.now(), json: text.to_json() };
-    let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
-    match verdict.await.map_err(|_| internal())? {
-        Verdict::Unreadable(error) => Err(invalid(&error)),
-        Verdict::Period(Err(error)) => Err(refuse(&error)),
-        done @ (Verdict::Period(Ok(_))
-        | Verdict::Registered(_)
-        | Verdict::Typed(_)
-        | Verdict::Calibrated(_)
-        | Verdict::Put(_)
-        | Verdict::Ended(_)
-        | Verdict::Refused(_)) => told(done.word()),
+    let verdict = booked(journal, frame).await?;
+    if let Verdict::Period(Err(error)) = verdict {
+        return Err(refuse(&error));
     }
+    told(verdict.word())
 }
 
 fn wrong(words: &str) -> Refusal {
-    invalid(&TextError::Json { what: "this address", reason: words.to_owned() })
+    Refusal::new(ErrorCode::InvalidRequest, words)
 }
 
 fn refuse(error: &PeriodError) -> Refusal {

@@ -6,18 +6,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State as Shared};
+use axum::extract::State as Shared;
 use bijli_wire::{ErrorCode, ProjectId};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::texts::{Parameters, PathId, invalid, named, parameters, under, unnamed};
-use super::{Ingest, durable, internal, reply};
+use super::texts::{Parameters, PathId, Put, invalid, named, parameters};
+use super::{Ingest, booked};
 use crate::allocation::{Verdict, name};
 use crate::api::as_of;
 use crate::calendar;
 use crate::frame::Frame;
-use crate::intake::Note;
 use crate::projects::registry::{Change, Made};
 use crate::projects::text::{ChangeText, DeleteText, Unregistered};
 use crate::projects::{ProjectError, ProjectText, Projects, Registered};
@@ -107,26 +105,13 @@ fn project_id(text: &str) -> Result<ProjectId, Refusal> {
     name("id", ProjectId::new(text)).map_err(|error| invalid(&error))
 }
 
-/// `PUT /v1/projects`: the id is in the body.
-pub(crate) async fn put_unnamed(
+/// `PUT /v1/projects`, `PUT /v1/projects/{id}`.
+pub(crate) async fn put(
     Shared(ingest): Shared<Arc<Ingest>>,
-    request: Request,
+    Put(text): Put<ProjectText>,
 ) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, unnamed(request).await?).await
-}
-
-/// `PUT /v1/projects/{id}`: the id may also be in the body, then it is the same.
-pub(crate) async fn put_named(
-    Shared(ingest): Shared<Arc<Ingest>>,
-    path: PathId,
-    request: Request,
-) -> Result<Json<Answer>, Refusal> {
-    put(&ingest, under(path, request).await?).await
-}
-
-async fn put(ingest: &Ingest, text: ProjectText) -> Result<Json<Answer>, Refusal> {
     let project = text.read().map_err(|error| refuse(&error))?;
-    make(ingest, Change::Put(Box::new(project))).await
+    make(&ingest, Change::Put(Box::new(project))).await
 }
 
 /// `DELETE /v1/projects/{id}?who=&why=`: takes it out of the registry. Its accounts are their own
@@ -153,19 +138,11 @@ async fn make(ingest: &Ingest, change: Change) -> Result<Json<Answer>, Refusal> 
     }
     let json = change.text().to_json();
     let frame = Frame::Project { received: ingest.state.clock.now(), json };
-    let (sender, verdict) = oneshot::channel();
-    durable(journal, frame, Note::Answer { reply: reply(sender) }).await?;
-    match verdict.await.map_err(|_| internal())? {
-        Verdict::Unreadable(error) => Err(invalid(&error)),
-        Verdict::Registered(Err(error)) => Err(refuse(&error.into())),
-        done @ (Verdict::Registered(Ok(_))
-        | Verdict::Period(_)
-        | Verdict::Typed(_)
-        | Verdict::Calibrated(_)
-        | Verdict::Put(_)
-        | Verdict::Ended(_)
-        | Verdict::Refused(_)) => Ok(answer(ingest, &change, done.word())),
+    let verdict = booked(journal, frame).await?;
+    if let Verdict::Registered(Err(error)) = verdict {
+        return Err(refuse(&error.into()));
     }
+    Ok(answer(ingest, &change, verdict.word()))
 }
 
 /// The project as the registry has it now.

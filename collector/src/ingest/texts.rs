@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts as _, Path, Query, Request};
 use bijli_wire::ErrorCode;
 
 use super::read_body;
@@ -19,7 +19,7 @@ pub(super) type PathId = Result<Path<String>, PathRejection>;
 pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// What is put under an id.
-pub(super) trait Text: Sized {
+pub(crate) trait Text: Sized {
     fn from_json(json: &[u8]) -> Result<Self, TextError>;
     fn id(&mut self) -> &mut String;
 }
@@ -50,22 +50,29 @@ impl Text for PeriodText {
     }
 }
 
-/// Reads the body of a put to an address without an id: it is in the body.
-pub(super) async fn unnamed<T: Text>(request: Request) -> Result<T, Refusal> {
-    T::from_json(&read_body(request).await?).map_err(|error| invalid(&error))
-}
+/// A text that is put. Its id is in the address, and may be in the body too, then it is the same;
+/// or the address has none, then it is in the body.
+pub(crate) struct Put<T>(pub(crate) T);
 
-/// Reads the body of a put to an address with an id: it may also be in the body, then it is the
-/// same.
-pub(super) async fn under<T: Text>(path: PathId, request: Request) -> Result<T, Refusal> {
-    let path = named(path)?;
-    let mut text: T = unnamed(request).await?;
-    if text.id().is_empty() {
-        *text.id() = path;
-    } else if *text.id() != path {
-        return Err(invalid(&TextError::OtherId { path, body: text.id().clone() }));
+impl<S: Send + Sync, T: Text> FromRequest<S> for Put<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let path = Option::<Path<String>>::from_request_parts(&mut parts, state).await;
+        let path = path.map_err(|_| nameless())?;
+        let body = read_body(Request::from_parts(parts, body)).await?;
+        let mut text = T::from_json(&body).map_err(|error| invalid(&error))?;
+        match path {
+            None => {}
+            Some(Path(path)) if text.id().is_empty() => *text.id() = path,
+            Some(Path(path)) if *text.id() == path => {}
+            Some(Path(path)) => {
+                return Err(invalid(&TextError::OtherId { path, body: text.id().clone() }));
+            }
+        }
+        Ok(Self(text))
     }
-    Ok(text)
 }
 
 pub(super) fn invalid(error: &TextError) -> Refusal {
@@ -73,8 +80,11 @@ pub(super) fn invalid(error: &TextError) -> Refusal {
 }
 
 pub(super) fn named(path: PathId) -> Result<String, Refusal> {
-    let refuse = |_| Refusal::new(ErrorCode::InvalidRequest, "the address names nothing");
-    path.map(|Path(id)| id).map_err(refuse)
+    path.map(|Path(id)| id).map_err(|_| nameless())
+}
+
+fn nameless() -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, "the address names nothing")
 }
 
 /// Takes `allowed`, each at most once, and nothing else: a misspelt `at` must not mean "now".

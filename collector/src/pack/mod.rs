@@ -52,8 +52,6 @@ pub enum PackError {
     Leaf { place: u64, source: LeafError },
     #[error("entry {place} of the tree is too short for a leaf")]
     Short { place: u64 },
-    #[error("the month does not begin in its hub's calendar")]
-    Calendar,
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error("cannot write {path}", path = path.display())]
@@ -103,7 +101,7 @@ impl Packed {
 /// Says what is missing, damaged or cannot be written. The folder then has no `SHA256SUMS`.
 pub fn make(asked: &Ask<'_>, folder: &Path) -> Result<Packed, PackError> {
     let tree = Tree::open(asked)?;
-    let month = span(&asked.report).ok_or(PackError::Calendar)?;
+    let month = span(&asked.report);
     let mut out = Out::new(folder)?;
     let leaves = tree.leaves()?;
     let made = leaves.iter().filter(|one| one.index != NO_INDEX);
@@ -131,11 +129,10 @@ pub fn make(asked: &Ask<'_>, folder: &Path) -> Result<Packed, PackError> {
 }
 
 /// The month's begin and end, as its report has them.
-fn span(asked: &Asked<'_>) -> Option<(UtcMillis, UtcMillis)> {
+fn span(asked: &Asked<'_>) -> (UtcMillis, UtcMillis) {
     let diagram = asked.hub.plan.diagram().ok().flatten();
     let offset = diagram.as_ref().map(Diagram::policy).map(|policy| policy.offset);
-    let days = asked.month.days(offset.unwrap_or_default());
-    Some((days.first()?.from, days.last()?.to))
+    asked.month.span(offset.unwrap_or_default())
 }
 
 /// Where the entries of the pack begin: with the last interval that closed before the month's

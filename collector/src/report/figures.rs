@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use bijli_ledger::leaf::PueShown;
 use bijli_ledger::pue::{self, Posted};
-use bijli_ledger::{Account, ByClass, Diagram, Flow, Nature, Offset, Pue, Rules};
+use bijli_ledger::{Account, ByClass, Day, Diagram, Flow, Month, Nature, Offset, Pue, Rules};
 use bijli_wire::{HubId, Millis, ProjectId, UtcMillis};
 
 use super::accounts::{accounts, drawn, points, restated, trial};
@@ -19,7 +19,6 @@ use super::checks::{self, Check};
 use super::cited::{Cited, Leaves};
 use super::fold::{Chart, Correction, Fold, Interval};
 use super::groups::{Source, Use};
-use super::month::{Day, Month};
 use crate::api::pue::WhyNot;
 use crate::config::HubConfig;
 use crate::page::place::Flows;

@@ -22,7 +22,6 @@ mod fold;
 mod groups;
 mod html;
 mod instruments;
-mod month;
 mod parquet;
 mod table;
 mod tables;
@@ -31,7 +30,7 @@ mod thrift;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use bijli_ledger::{Category, Leaf, LeafError};
+use bijli_ledger::{Category, Leaf, LeafError, Month};
 use bijli_seglog::{LogError, RealDisk, RecordSeq};
 use bijli_wire::{HubId, UtcMillis};
 use sha2::{Digest as _, Sha256};
@@ -53,7 +52,6 @@ pub use figures::{
 };
 pub use fold::EntryAt;
 pub use groups::{Source, Use};
-pub use month::{Day, Month, MonthError};
 pub use table::{Cell, Column, Table};
 
 /// Which file is which.

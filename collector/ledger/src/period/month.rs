@@ -15,6 +15,14 @@ pub struct Month {
     month: u8,
 }
 
+/// One local day of a month: its date, and the moments between which it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    pub date: Date,
+    pub from: UtcMillis,
+    pub to: UtcMillis,
+}
+
 /// A text is no month.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no month: write it like 2026-07")]
@@ -48,6 +56,27 @@ impl Month {
             date.map_or(UtcMillis::new(i64::MAX), |date| offset.midnight(date))
         };
         (begin(self), begin(self.next()))
+    }
+
+    /// Its local days, in order.
+    #[must_use]
+    pub fn days(self, offset: Offset) -> Vec<Day> {
+        let dates = (1..=31).filter_map(|day| Date::new(self.year, self.month, day));
+        let begins: Vec<(Date, UtcMillis)> =
+            dates.map(|date| (date, offset.midnight(date))).collect();
+        let ends = begins.iter().skip(1).map(|(_, from)| *from).chain([self.span(offset).1]);
+        begins.iter().zip(ends).map(|(&(date, from), to)| Day { date, from, to }).collect()
+    }
+
+    /// January is 1.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.month
+    }
+
+    #[must_use]
+    pub const fn year(self) -> i32 {
+        self.year
     }
 }
 
@@ -87,6 +116,16 @@ mod tests {
             assert_eq!(Month::of(UtcMillis::new(from), offset), read);
             assert_eq!(Month::of(UtcMillis::new(to), offset), read.next());
             assert_eq!(read.to_string(), month);
+        }
+        for (text, days) in [("2026-07", 31), ("2028-02", 29), ("2026-12", 31)] {
+            let month: Month = text.parse().expect("a month");
+            let list = month.days(karachi);
+            assert_eq!(list.len(), days, "{text}");
+            assert!(list.iter().all(|day| day.to.get().abs_diff(day.from.get()) == 86_400_000));
+            assert!(list.windows(2).all(|two| two[0].to == two[1].from));
+            let ends = (list.first().map(|day| day.from), list.last().map(|day| day.to));
+            let (from, to) = month.span(karachi);
+            assert_eq!(ends, (Some(from), Some(to)));
         }
         for text in ["2026", "2026-13", "2026-7", "July", "2026-07-01", ""] {
             assert!(text.parse::<Month>().is_err(), "{text}");

@@ -12,6 +12,7 @@ mod sections;
 mod unit;
 mod urdu;
 
+use bijli_ledger::Month;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::document::Document;
@@ -116,7 +117,7 @@ fn footer(report: &Report<'_>) -> Markup {
 }
 
 /// `July 2026`.
-pub(super) fn month_words(month: super::Month) -> String {
+pub(super) fn month_words(month: Month) -> String {
     const NAMES: [&str; 12] = [
         "January",
         "February",

@@ -1,11 +1,11 @@
 //! The first page in Urdu, set from right to left. Numbers are in Western digits, as Pakistan's
 //! meters and bills have them; what is not Urdu is isolated, so that it does not turn round.
 
+use bijli_ledger::Month;
 use maud::{Markup, html};
 
 use super::Report;
 use super::unit::Unit;
-use crate::report::Month;
 
 const MONTHS: [&str; 12] = [
     "جنوری",
