@@ -5,14 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::eventually;
 use harness::gpus::{self, Course};
 use harness::site::{Site, millijoules};
+use harness::{eventually, faketime};
 
 const HUB: &str = "[[hub]]\nid = \"lahore\"\ntitle = \"Lahore\"\n";
 const ONLY_GPUS: &str = "[rapl]\nenabled = false\n";
-/// Of Debian's package faketime: answers for the wall clock of a program, and of nothing else here.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// A moment as the API wants it.
 fn utc(seconds: u128) -> String {
@@ -26,7 +24,7 @@ fn environment(site: &Site, course: Course, clock: &Path) -> Vec<(&'static str, 
     let mut env = gpus::environment(site, &fakenvml::library_path(), course);
     env.retain(|(name, _)| *name != "BIJLI_FAKENVML_EPOCH_UTC_MS");
     env.extend([
-        ("LD_PRELOAD", FAKETIME.to_owned()),
+        ("LD_PRELOAD", faketime::LIBRARY.to_owned()),
         ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
         ("FAKETIME_NO_CACHE", "1".to_owned()),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),

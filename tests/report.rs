@@ -13,12 +13,12 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use bijli_collector::diagram::Plan;
-use harness::program::{Program, binary, free_port};
+use harness::program::{binary, free_port};
 use harness::site::millijoules;
-use harness::{eventually, http, utc_ms};
+use harness::{eventually, http};
 use serde_json::Value;
 
-use month::{END, HOSTILE, HOURS, Watts, counts, energy, project, truth};
+use month::{HOSTILE, HOURS, Watts, counts, energy, project, truth};
 
 /// What is declared of the hub, less its id. A make that a page or a spreadsheet could trip over.
 const DIAGRAM: &str = r#"
@@ -87,31 +87,13 @@ fn json(path: &Path) -> Value {
 fn serve(folder: &Path, hours: i64, known: u64) -> u64 {
     let port = free_port();
     let hub = DIAGRAM.replace("point = [", "title = \"Lahore <hub>\"\npoint = [");
-    let config = format!(
-        "listen = \"127.0.0.1:{port}\"\ndir = \"{}\"\ninterval = \"1h\"\nclose_after = \"1m\"\n\
-         disk_reserve = \"1 MiB\"\n[[hub]]\nid = \"lhe\"\n{hub}",
-        folder.join("collector").display()
-    );
-    std::fs::write(folder.join("collector.toml"), config).expect("written");
-    let now = i64::try_from(utc_ms()).expect("small");
-    let ago = (now - END - hours * month::HOUR) / 1_000;
-    let mut command = Command::new(binary("bijli-collector"));
-    command
-        .env("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-        .env("FAKETIME", format!("-{ago}s"))
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .args(["serve", "--config"])
-        .arg(folder.join("collector.toml"));
-    let mut collector = Program::start(&mut command, &folder.join("collector.log"));
+    let mut collector = month::serve(folder, (port, ""), &hub, hours);
     let metric = |name: &str| {
         let answer = http::ask("GET", port, "/metrics", b"")?;
         let text = answer.text().to_owned();
         let line = text.lines().find(|line| line.starts_with(name))?.to_owned();
         line.rsplit(' ').next()?.parse::<u64>().ok()
     };
-    eventually(&format!("a ready collector:\n{}", collector.printed()), 120, || {
-        http::ask("GET", port, "/readyz", b"").filter(|answer| answer.status == 200)
-    });
     if hours > 24 {
         // The books hear of the time from what comes in.
         let body = serde_json::json!({

@@ -8,6 +8,7 @@ use bijli_wire::{
     Batch, BatchSeq, HubId, Matrix, NodeId, Quantity, Schema, SchemaId, SpoolEpoch, UtcMillis,
     codec,
 };
+use harness::faketime::seconds_ago;
 use harness::http::ask;
 use harness::program::binary;
 use harness::schema::of_one_gpu;
@@ -64,15 +65,6 @@ fn booked(site: &Site) -> u128 {
     let accounts = balance["accounts"].as_array().expect("a list");
     let gpu = accounts.iter().find(|line| line["account"] == "gpu:GPU-1");
     gpu.map_or(0, |line| millijoules(&line["debits_mj"]))
-}
-
-/// The collector's wall clock so many days ago, by Debian's package faketime.
-fn days_ago(days: u32) -> Vec<(&'static str, String)> {
-    vec![
-        ("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1".to_owned()),
-        ("FAKETIME", format!("-{days}d")),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ]
 }
 
 fn put_schema(site: &Site) -> SchemaId {
@@ -187,7 +179,7 @@ fn patient(site: &Site, path: &str) -> Value {
 #[test]
 fn a_month_later_the_index_answers_as_the_books_did() {
     const MINUTES: u64 = 100;
-    let mut site = Site::begin_under("5m", SITE, false, &days_ago(40));
+    let mut site = Site::begin_under("5m", SITE, false, &seconds_ago(40 * 86_400));
     let id = put_schema(&site);
     let then_ms = i64::try_from(utc_ms()).expect("small") - 40 * 24 * 3_600_000;
     let begin_ms = then_ms - i64::try_from(MINUTES).expect("small") * ROWS * 1_000 - 360_000;

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use bijli_identity::device::{Device, refusal};
+use bijli_identity::device::{Device, io_words, words};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -145,21 +145,9 @@ async fn collect(mut body: Incoming) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn io_words(error: &std::io::Error) -> String {
-    match (refusal(error), error.kind() == std::io::ErrorKind::ConnectionRefused) {
-        (Some(refusal), _) => refusal.words,
-        (None, true) => "connection refused".to_owned(),
-        (None, false) => error.to_string(),
-    }
-}
-
 fn http_words(error: &hyper::Error) -> String {
-    let source = std::error::Error::source(error);
-    match source.and_then(|source| source.downcast_ref::<std::io::Error>()) {
-        Some(error) => io_words(error),
-        None if error.is_incomplete_message() || error.is_canceled() => {
-            "it closed the connection".to_owned()
-        }
-        None => error.to_string(),
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return "it closed the connection".to_owned();
     }
+    words(error)
 }

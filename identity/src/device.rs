@@ -291,6 +291,25 @@ impl Peer {
     }
 }
 
+/// Why there is no connection, in words.
+#[must_use]
+pub fn io_words(error: &io::Error) -> String {
+    match (refusal(error), error.kind() == io::ErrorKind::ConnectionRefused) {
+        (Some(refusal), _) => refusal.words,
+        (None, true) => "connection refused".to_owned(),
+        (None, false) => error.to_string(),
+    }
+}
+
+/// The same of an error that may stand over one of the connection.
+#[must_use]
+pub fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+        Some(error) => io_words(error),
+        None => error.to_string(),
+    }
+}
+
 /// What TLS has against the other end, in words; `None`: it is not TLS that failed.
 #[must_use]
 #[expect(clippy::wildcard_enum_match_arm, reason = "not our enums")]

@@ -13,10 +13,10 @@ use bijli_ledger::leaf::Body;
 use bijli_seglog::{RealDisk, RecordSeq};
 use bijli_tlog::{Checkpoint, Edge, KeyKind, Note, SigningKey};
 use harness::program::{Program, binary, free_port};
-use harness::{eventually, http, utc_ms};
+use harness::{eventually, http};
 use serde_json::Value;
 
-use crate::month::{self, END};
+use crate::month;
 
 const DIAGRAM: &str = r#"
 pue_category = 1
@@ -79,28 +79,11 @@ impl Desk {
 
     fn start(&mut self, hours: i64) {
         self.port = free_port();
-        let config = format!(
-            "listen = \"127.0.0.1:{}\"\ndir = \"{}\"\ninterval = \"1h\"\nclose_after = \"1m\"\n\
-             disk_reserve = \"1 MiB\"\n[seal]\norigin = \"ledger.example.pk\"\nkey = \"{}\"\n\
-             [[hub]]\nid = \"lhe\"\n{DIAGRAM}",
-            self.port,
-            self.path("collector").display(),
+        let seal = format!(
+            "[seal]\norigin = \"ledger.example.pk\"\nkey = \"{}\"\n",
             self.path("key").display()
         );
-        std::fs::write(self.path("collector.toml"), config).expect("written");
-        let now = i64::try_from(utc_ms()).expect("small");
-        let ago = (now - END - hours * month::HOUR) / 1_000;
-        let mut command = Command::new(binary("bijli-collector"));
-        command
-            .env("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-            .env("FAKETIME", format!("-{ago}s"))
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .args(["serve", "--config"])
-            .arg(self.path("collector.toml"));
-        let collector = Program::start(&mut command, &self.path("collector.log"));
-        eventually(&format!("a ready collector:\n{}", collector.printed()), 120, || {
-            http::ask("GET", self.port, "/readyz", b"").filter(|answer| answer.status == 200)
-        });
+        let collector = month::serve(&self.path(""), (self.port, &seal), DIAGRAM, hours);
         self.collector = Some(collector);
     }
 

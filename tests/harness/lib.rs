@@ -4,6 +4,7 @@
 //! Every server that a test starts listens on loopback, on a port that was free, and is stopped by
 //! its own process id when its guard is dropped, whatever became of the test.
 
+pub mod faketime;
 pub mod gpus;
 pub mod h2;
 pub mod http;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use bijli_collector::frame::Frame;
 use bijli_collector::replay;
@@ -17,6 +18,10 @@ use bijli_wire::{
     Batch, BatchSeq, HubId, Matrix, Method, Millis, Milliwatts, NodeId, Quantity, Schema,
     SpoolEpoch, SubjectId, SubjectKind, UtcMillis, codec,
 };
+
+use harness::faketime::seconds_ago;
+use harness::program::{Program, binary};
+use harness::{eventually, http, utc_ms};
 
 pub const HOUR: i64 = 3_600_000;
 pub const HOURS: i64 = 31 * 24;
@@ -343,4 +348,25 @@ pub fn journal(folder: &Path, diagram: &str) {
         }
     }
     log.commit().expect("durable");
+}
+
+/// Runs the real collector over a folder's journal so many hours after the month, and waits until
+/// it is ready. `also`: what its configuration has besides the hub.
+pub fn serve(folder: &Path, (port, also): (u16, &str), hub: &str, hours: i64) -> Program {
+    let config = format!(
+        "listen = \"127.0.0.1:{port}\"\ndir = \"{}\"\ninterval = \"1h\"\nclose_after = \"1m\"\n\
+         disk_reserve = \"1 MiB\"\n{also}[[hub]]\nid = \"lhe\"\n{hub}",
+        folder.join("collector").display()
+    );
+    let path = folder.join("collector.toml");
+    std::fs::write(&path, config).expect("written");
+    let now = i64::try_from(utc_ms()).expect("small");
+    let mut command = Command::new(binary("bijli-collector"));
+    command.envs(seconds_ago((now - END - hours * HOUR) / 1_000));
+    command.args(["serve", "--config"]).arg(path);
+    let collector = Program::start(&mut command, &folder.join("collector.log"));
+    eventually(&format!("a ready collector:\n{}", collector.printed()), 120, || {
+        http::ask("GET", port, "/readyz", b"").filter(|answer| answer.status == 200)
+    });
+    collector
 }

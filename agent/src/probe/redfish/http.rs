@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bijli_identity::device::refusal;
+use bijli_identity::device::{io_words, words};
 use bijli_wire::Millis;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -258,21 +258,9 @@ async fn collect(mut body: Incoming) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn io_words(error: &std::io::Error) -> String {
-    match (refusal(error), error.kind() == std::io::ErrorKind::ConnectionRefused) {
-        (Some(refusal), _) => refusal.words,
-        (None, true) => "connection refused".to_owned(),
-        (None, false) => error.to_string(),
-    }
-}
-
 fn http_words(error: &hyper::Error) -> String {
     if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         return "it closed the connection".to_owned();
     }
-    let source = std::error::Error::source(error);
-    match source.and_then(|source| source.downcast_ref::<std::io::Error>()) {
-        Some(error) => io_words(error),
-        None => error.to_string(),
-    }
+    words(error)
 }
