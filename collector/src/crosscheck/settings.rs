@@ -26,8 +26,8 @@ pub const HEAT: Band =
 pub const HEAT_SHARE: Band =
     Band { low: 500_000, high: 1_100_000, source: "our own judgement; write the hub's own" };
 pub const REGISTER: Band = Band::around_zero(20_000, "our own judgement: 2 % of power sampled");
-/// Where a training job's steps beat with the polling: 16 % was seen in our own simulated hub, whose
-/// meters are right. A wrong transformer's ratio is further off.
+/// Where a training job's steps beat with the polling: 16 % was seen in our own simulated hub,
+/// whose meters are right. A wrong transformer's ratio is further off.
 pub const REGISTER_OF_PULSES: Band = Band::around_zero(200_000, "seen in simulation");
 pub const VOLTAGE_NOMINAL_MV: i64 = 230_000;
 pub const VOLTAGE: &str = "EN 50160: nominal voltage within 10 %";
