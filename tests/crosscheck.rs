@@ -120,7 +120,8 @@ fn told(
 }
 
 /// Goal: at one reading a second and one in ten seconds, register and integrated power of real runs
-/// agree far within the check's 2 %; a wrong ratio is seen in the same runs.
+/// agree far within the check's 2 %; a ratio that is 3 % wrong is seen in the same runs
+/// each second; each ten seconds a load may hide so much, and twice as much is seen.
 #[test]
 fn registers_of_published_runs_agree_with_their_power() {
     for (name, run, times) in [
@@ -133,8 +134,11 @@ fn registers_of_published_runs_agree_with_their_power() {
             let value = value.unwrap_or_else(|| panic!("{name} {every}: compared"));
             assert_eq!(verdict, Verdict::Pass, "{name} each {every} s: {value} ppm");
             assert!(value.abs() < 10_000, "{name} each {every} s: {value} ppm");
-            let (verdict, value) = checked(&run, every, times, 1_031);
-            assert_eq!(verdict, Verdict::Fail, "{name} each {every} s: {value:?}");
+            let wrong = if every == 1 { Verdict::Fail } else { Verdict::CannotSay };
+            for (gain, expected) in [(1_031, wrong), (2_000, Verdict::Fail)] {
+                let (verdict, value) = checked(&run, every, times, gain);
+                assert_eq!(verdict, expected, "{name} each {every} s, {gain}: {value:?}");
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ impl Demo {
         let child = Command::new(binary("bijli-collector"))
             .arg("demo")
             .args(args)
+            .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"))
@@ -164,6 +165,51 @@ fn the_demo_keeps_what_it_promises() {
         let pid = Pid::from_raw(pid).expect("a pid");
         assert!(test_kill_process(pid).is_err(), "child {pid:?} outlived the demo");
     }
+}
+
+/// Goal: what the README has an auditor do with a demo that has ended: a pack, and its proof by
+/// Python alone. The meters of a sound hub are accused of nothing while it runs.
+#[test]
+fn an_ended_demo_is_proven_by_python_alone() {
+    let mut demo = Demo::start(&["--json", "--for", "20s", "--history", "40m", "--dir", "demo"]);
+    let address = demo.page();
+    let collector = |words: &[&str]| {
+        let mut command = Command::new(binary("bijli-collector"));
+        let out = command.args(words).current_dir(demo.folder.path()).output().expect("it runs");
+        (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into())
+    };
+    let checks: String = eventually("checks of the hub's meters", 40, || {
+        let url = address.trim_end_matches('/');
+        let (is_told, words): (bool, String) =
+            collector(&["checks", "--hub", "sim-lahore", "--url", url]);
+        (is_told && words.contains("pass        register")).then_some(words)
+    });
+    assert!(!checks.contains("fail        register"), "{checks}");
+    assert!(!checks.contains("fail        voltage"), "{checks}");
+    eventually("the demo's end", ENDED_WITHIN, || demo.child.try_wait().expect("a child"));
+    let config = std::fs::read_to_string(demo.folder.path().join("demo/collector.toml"));
+    assert!(config.expect("kept").contains("[seal]"));
+    let out = Command::new("date").args(["-u", "+%Y-%m"]).output().expect("date");
+    let month = String::from_utf8(out.stdout).expect("text");
+    let (is_packed, words): (bool, String) = collector(&[
+        "pack",
+        "--config",
+        "demo/collector.toml",
+        "--hub",
+        "sim-lahore",
+        "--month",
+        month.trim(),
+        "--out",
+        "pack",
+    ]);
+    assert!(is_packed, "{words}");
+    let python = Command::new("python3")
+        .args(["-I", "pack/verify.py", "pack"])
+        .current_dir(demo.folder.path())
+        .output()
+        .expect("python");
+    let proof = String::from_utf8_lossy(&python.stdout);
+    assert!(python.status.success() && proof.contains("PROVEN"), "{proof}");
 }
 
 /// Goal: a port that is taken is told in words that say what to do, and nothing is started.

@@ -169,6 +169,12 @@ fn brought(asked: &Verify, log: &Path) -> anyhow::Result<Brought> {
     policy.logs.extend(asked.keys.iter().cloned());
     if policy.logs.is_empty() {
         let beside = log.join("key");
+        anyhow::ensure!(
+            beside.exists(),
+            "{} is not signed and no --key was given: a collector signs when its configuration has \
+             a [seal] section",
+            log.display()
+        );
         eprintln!("no key was given: {} is believed", beside.display());
         for line in read(&beside)?.lines() {
             policy.logs.push(VerifierKey::parse(line).context("the key beside the log is none")?);

@@ -24,7 +24,7 @@ const SPAN_MIN_MS: u64 = 15 * 60_000;
 /// So many of the smallest step seen: half a per cent.
 const STEPS_MIN: u64 = 200;
 /// Rows further apart, in the mean, let a load that pulses in step with them hide from the power.
-const SPARSE_MS: u64 = 12_000;
+const SPARSE_MS: u64 = 2_000;
 /// Beyond it a stretch begins anew, and a register that stood still is told.
 const SPAN_MAX_MS: u64 = 24 * 3_600_000;
 const STILL_MS: u64 = 6 * 3_600_000;
@@ -309,7 +309,8 @@ impl Meter {
             found.verdict = super::Verdict::CannotSay;
             found.words += "; it is read each ";
             found.words += &format!("{} s", every_ms / 1_000);
-            found.words += ", and a load that pulses in step may make so much: read it each 10 s";
+            found.words +=
+                ", and a load that pulses in step may make so much: read it each second or two";
         }
         Some(found.over(UtcMillis::new(done.from), UtcMillis::new(done.to)))
     }

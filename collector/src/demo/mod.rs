@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use bijli_tlog::KeyKind;
 use bijli_wire::Millis;
 
 use crate::ca::CaError;
@@ -24,6 +25,7 @@ use crate::collector::{Collector, CollectorError, start, told_to_stop};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::disk::{self, TempDir};
 use crate::replay::salt;
+use crate::seal::{KeyFileError, make_key};
 use children::{Children, Ways, ended};
 use identities::Identities;
 use outcome::Outcome;
@@ -32,6 +34,8 @@ use screen::Screen;
 
 const AGENT: &str = "bijli-agent";
 const HERE: &str = "this-machine";
+/// What the names of its ledgers begin with.
+const ORIGIN: &str = "demo.example";
 /// Short intervals, so that something is closed while one watches.
 const INTERVAL: &str = "1m";
 /// The played past is booked so long after it came in; short, so that one need not wait for it.
@@ -70,6 +74,8 @@ pub enum DemoError {
     PortTaken { port: u16 },
     #[error("the demo's certificates cannot be made")]
     Certificates(#[from] Box<CaError>),
+    #[error("the demo's signing key cannot be made")]
+    Key(#[source] KeyFileError),
     #[error("the demo's configuration is refused")]
     Config(#[source] ConfigError),
     #[error("the collector failed")]
@@ -159,13 +165,17 @@ fn configure(
     dir: &Path,
 ) -> Result<Config, DemoError> {
     let diagram = simulate(agent, "--print-diagram")?;
+    let key = dir.join("seal.key");
+    make_key(&key, ORIGIN, KeyKind::Note).map_err(DemoError::Key)?;
     let text = format!(
         "listen = \"127.0.0.1:{}\"\ndir = {}\ninterval = \"{INTERVAL}\"\n\
-         close_after = \"{CLOSE_AFTER}\"\ndisk_reserve = \"16 MiB\"\n\n{}\n{diagram}\n\
+         close_after = \"{CLOSE_AFTER}\"\ndisk_reserve = \"16 MiB\"\n\n{}\n\
+         [seal]\norigin = \"{ORIGIN}\"\nkey = {}\n\n{diagram}\n\
          [[hub]]\nid = \"{HERE}\"\ntitle = \"This machine\"\n",
         plan.port,
         quoted(&dir.join("collector")),
         identities.agents_section(),
+        quoted(&key),
     );
     let path = dir.join("collector.toml");
     let files = |source| DemoError::Files { dir: dir.to_owned(), source };

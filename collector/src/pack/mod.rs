@@ -173,6 +173,13 @@ impl Tree {
     fn open(asked: &Ask<'_>) -> Result<Self, PackError> {
         let hub = &asked.report.hub.id;
         let folder = asked.dir.join("tlog").join(seal::folder(hub));
+        // The newest that enough witnesses have signed, where some are asked for.
+        let witnessed = folder.join("witnessed");
+        let is_asked = asked.policy.is_some() && witnessed.exists();
+        let path = if is_asked { witnessed } else { folder.join("checkpoint") };
+        if !path.exists() {
+            return Err(PackError::Unsigned { hub: hub.clone(), path });
+        }
         let mut policy = match asked.policy {
             Some(path) => read_text(path)?,
             None => "quorum none\n".to_owned(),
@@ -187,13 +194,6 @@ impl Tree {
             source,
         };
         Policy::parse(&policy).map_err(refuse)?;
-        // The newest that enough witnesses have signed, where some are asked for.
-        let witnessed = folder.join("witnessed");
-        let is_asked = asked.policy.is_some() && witnessed.exists();
-        let path = if is_asked { witnessed } else { folder.join("checkpoint") };
-        if !path.exists() {
-            return Err(PackError::Unsigned { hub: hub.clone(), path });
-        }
         let signed = read_text(&path)?;
         let note = Note::parse(&signed).map_err(CheckpointError::from);
         let checkpoint = note.and_then(|note| Checkpoint::parse(note.text()));
