@@ -307,6 +307,7 @@ fn assert_answers_equal_the_api(site: &Site) {
         ("energy", "energy?hub=sim-lahore&by=project&"),
     ] {
         let json = ask(&[command, "--from", from, "--to", to, "--json"]);
+        assert_eq!((json.code, json.err.as_str()), (0, ""), "{command}");
         let found: Value = serde_json::from_str(&json.out).expect("one JSON document");
         let mut told = site.json(&format!("/v1/{address}from={from}&to={to}"));
         if let Some(name) = found["as_of"]["name"].as_str() {

@@ -123,13 +123,15 @@ impl Site {
         Program::start(&mut command, &self.path(&format!("{node}.log")))
     }
 
-    /// A JSON answer to a GET that must succeed.
+    /// A JSON answer to a GET that must succeed. It is asked again when it says so.
     ///
     /// # Panics
     /// When it does not.
     #[must_use]
     pub fn json(&self, path: &str) -> Value {
-        let answer: Answer = get(self.port, path);
+        let answer: Answer = eventually("a collector with time for a question", 30, || {
+            Some(get(self.port, path)).filter(|answer| answer.status != 429)
+        });
         assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
         answer.json()
     }

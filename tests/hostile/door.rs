@@ -15,8 +15,9 @@ use crate::sender::{GPU, HUB, Sender, Told};
 
 /// Batches that the honest sender sends during each trouble.
 const SENT: usize = 40;
-/// Longer than this no honest batch may take, on a machine that does other things too.
-const ACK_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longer than this no honest batch may take. Whoever had to wait until a silent peer is thrown out
+/// waits for twice as long; a disk that others write to can take seconds.
+const ACK_TIME_MAX: Duration = Duration::from_secs(15);
 const MEMORY_KB_MAX: u64 = 300_000;
 
 pub fn assert_served(sender: &mut Sender, what: &str) {
@@ -184,7 +185,7 @@ fn d10_no_file_descriptors_left_is_survived() {
     prlimit(process, Resource::Nofile, before).expect("may be set back");
     assert_eq!(sender.send(), Told::Acked);
     let lines = site.collector.printed().lines().count();
-    assert!(lines < 300, "{lines} lines in its log");
+    assert!(lines < 40, "{lines} lines in its log");
     assert_booked(&site, &sender);
     assert!(site.collector.is_running());
 }

@@ -14,7 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::places;
 use super::tls::Gate;
@@ -33,6 +33,8 @@ const PING_TIME_MAX: Duration = Duration::from_secs(20);
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// After `accept` failed (out of file descriptors, say): do not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// While that lasts it is said this often.
+const ACCEPT_SAID_EVERY: Duration = Duration::from_secs(60);
 /// What an HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -53,6 +55,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(usize::try_from(CONNECTIONS_MAX).unwrap_or(usize::MAX)));
+    let mut said: Option<Instant> = None;
     loop {
         let place = Arc::clone(&places).acquire_owned();
         let accepted = tokio::select! {
@@ -71,7 +74,10 @@ pub async fn serve(
                 });
             }
             (_, Err(error)) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                if said.is_none_or(|said| said.elapsed() >= ACCEPT_SAID_EVERY) {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    said = Some(Instant::now());
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             (Err(_), Ok(_)) => break,
