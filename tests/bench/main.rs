@@ -51,6 +51,9 @@ fn main() -> ExitCode {
     if wants("report") {
         report::run();
     }
+    if wants("scrape") {
+        ingest::scrape::run();
+    }
     if wants("kill9") {
         kill9::run(part_of_it.as_deref());
     }
