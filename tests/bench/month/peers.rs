@@ -71,16 +71,12 @@ pub(crate) fn measure(peer: &Peer) {
     let truth = truth(NODES_OF_A_PART);
     for number in ASKED {
         let (name, used) = (project(number), truth[usize::try_from(number).expect("few")]);
-        let query = format!(
-            "sum by (project) (increase(gpu_energy_millijoules_total{{project=\"{name}\"}}[{DAYS}d]))"
-        );
+        let query = question(&format!("=\"{name}\""));
         let found =
             timed(peer.name, &format!("one project's bill ({name})"), || query_of(port, &query));
         println!("| off the truth | {} | {} |", peer.name, off(found.get(&name), used));
     }
-    let query = format!(
-        "sum by (project) (increase(gpu_energy_millijoules_total{{project!=\"\"}}[{DAYS}d]))"
-    );
+    let query = question("!=\"\"");
     let found = timed(peer.name, "the whole fund's bill", || query_of(port, &query));
     let mut offs: Vec<f64> = Vec::new();
     for (number, used) in (0..).zip(&truth).filter(|(_, used)| **used > 0) {
@@ -94,6 +90,11 @@ pub(crate) fn measure(peer: &Peer) {
     println!("| off the truth, projects | {} | {low:+.2} % to {high:+.2} % |", peer.name);
     println!("| off the truth, all | {} | {} |", peer.name, off(Some(&all), sum));
     drop(program);
+}
+
+fn question(project: &str) -> String {
+    let series = format!("gpu_energy_millijoules_total{{project{project}}}");
+    format!("sum by (project) (increase({series}[{DAYS}d]))")
 }
 
 type Found = std::collections::BTreeMap<String, f64>;

@@ -84,8 +84,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..INTERVALS, 0..4_u8, 1..1_000_000_u64)
             .prop_map(|(interval, account, amount)| Step::Post { interval, account, amount }),
         2 => (0..8_usize).prop_map(Step::TakeBack),
-        1 => (0..3_u8, 0..4_u8, any::<bool>())
-            .prop_map(|(project, account, has_budget)| Step::Register { project, account, has_budget }),
+        1 => (0..3_u8, 0..4_u8, any::<bool>()).prop_map(|(project, account, has_budget)| {
+            Step::Register { project, account, has_budget }
+        }),
         3 => Just(Step::Ask),
     ]
 }
