@@ -414,6 +414,7 @@ fn every_subcommand_explains_itself() {
                 "period restate",
                 "period list",
                 "period show",
+                "retire",
                 "replay",
                 "report",
                 "pack",

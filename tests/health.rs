@@ -136,6 +136,51 @@ fn other_agent(site: &Site, node: &str, gpus: &[(&str, u32)]) -> Program {
     site.agent("lahore", node, ONLY_GPUS, &env)
 }
 
+/// The newest event of a kind of what the books have.
+fn of_register(site: &Site, kind: &str, subject: &str) -> Option<Value> {
+    let events = site.json("/v1/hubs/lahore/events");
+    let of_it = |event: &&Value| event["kind"] == kind && event["subject"] == subject;
+    events["registers"].as_array().expect("a list").iter().rfind(of_it).cloned()
+}
+
+/// What a node has used by the books, in millijoules.
+fn of_node(site: &Site, node: &str) -> u128 {
+    let balance = site.json("/v1/hubs/lahore/balance");
+    assert_eq!(balance["imbalance_mj"], "0");
+    let accounts = balance["accounts"].as_array().expect("a list").clone();
+    let line = accounts.iter().find(|line| line["account"] == format!("node:{node}").as_str());
+    line.map_or(0, |line| millijoules(&line["debits_mj"]))
+}
+
+/// Goal: a machine that burnt never says that it has its GPUs no more. A person says it, and what
+/// they drew elsewhere since is booked there.
+#[test]
+fn a13_the_gpus_of_a_node_that_a_person_retires_are_booked_where_they_are() {
+    let site = Site::start_tls(HUB);
+    let moves = "GPU-moves";
+    let mut first = other_agent(&site, "n01", &[(moves, 200_000)]);
+    eventually("its energy", 180, || (booked(&site, moves) > 200_000).then_some(()));
+    first.kill();
+    let _second = other_agent(&site, "n02", &[("GPU-third", 150_000), (moves, 300_000)]);
+    eventually("that two nodes have it", 120, || of_register(&site, "bound_elsewhere", moves));
+    let url = format!("http://127.0.0.1:{}", site.port);
+    let mut retire = std::process::Command::new(binary("bijli-collector"));
+    retire.args(["retire", "--hub", "lahore", "--node", "n01", "--url", &url]);
+    let retired = retire.args(["--who", "A. Khan", "--why", "burnt"]).output().expect("it runs");
+    let words = String::from_utf8_lossy(&retired.stdout);
+    assert!(retired.status.success(), "{}", String::from_utf8_lossy(&retired.stderr));
+    assert!(words.starts_with("retired      n01\n"), "{words}");
+    assert!(words.contains("A. Khan: burnt"), "{words}");
+    let moved = eventually("that it moved", 60, || of_register(&site, "moved", moves));
+    assert_eq!(moved["words"], "moved from n01 to n02", "{moved}");
+    let told = of_register(&site, "retired", "n01").expect("on record");
+    assert_eq!(told["words"], "retired by A. Khan: burnt");
+    eventually("what both GPUs of the node drew", 180, || {
+        let third = booked(&site, "GPU-third");
+        (third > 0 && of_node(&site, "n02") >= third * 29 / 10).then_some(())
+    });
+}
+
 /// Goal: a GPU that is put into another machine loses no energy. While its former node is off,
 /// what it draws is kept and told of; when that node is back without it, it is booked where it was
 /// drawn.
@@ -147,23 +192,10 @@ fn a13_a_gpu_that_was_put_into_another_node_is_booked_there() {
     eventually("both GPUs' energy", 180, || (booked(&site, moves) > 200_000).then_some(()));
     assert!(first.stop(60).success(), "{}", first.printed());
     let second = other_agent(&site, "n02", &[("GPU-third", 150_000), (moves, 300_000)]);
-    let registers = || {
-        let events = site.json("/v1/hubs/lahore/events");
-        events["registers"].as_array().expect("a list").clone()
-    };
-    let told = |kind: &str| {
-        let of_gpu = |event: &&Value| event["kind"] == kind && event["subject"] == moves;
-        registers().iter().find(of_gpu).cloned()
-    };
+    let told = |kind: &str| of_register(&site, kind, moves);
     let claimed = eventually("that two nodes have it", 120, || told("bound_elsewhere"));
     assert_eq!(claimed["words"], "bound to n01, also claimed by n02", "{claimed}");
-    let of_node = |name: &str| {
-        let balance = site.json("/v1/hubs/lahore/balance");
-        assert_eq!(balance["imbalance_mj"], "0");
-        let accounts = balance["accounts"].as_array().expect("a list").clone();
-        let line = accounts.iter().find(|line| line["account"] == format!("node:{name}").as_str());
-        line.map_or(0, |line| millijoules(&line["debits_mj"]))
-    };
+    let of_node = |name: &str| of_node(&site, name);
     eventually("the other GPU's energy", 180, || {
         (booked(&site, "GPU-third") > 150_000 * 30).then_some(())
     });

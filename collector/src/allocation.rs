@@ -5,7 +5,7 @@
 
 use bijli_ledger::{
     Allocation, AllocationError, CalibrationError, EndVerdict, Holds, MeterBookError, PeriodError,
-    PutVerdict,
+    PutVerdict, RetireError, Retired,
 };
 use bijli_wire::id::IdError;
 use bijli_wire::{HubId, NodeId, ProjectId, SubjectId};
@@ -87,6 +87,7 @@ pub enum Verdict {
     Typed(Result<PutVerdict, MeterBookError>),
     Period(Result<PutVerdict, PeriodError>),
     Registered(Result<Registered, ProjectError>),
+    Retired(Result<Retired, RetireError>),
     /// The journalled text cannot be read; nothing was booked.
     Unreadable(TextError),
 }
@@ -108,11 +109,14 @@ impl Verdict {
             Self::Ended(EndVerdict::Unchanged) => "unchanged",
             Self::Ended(EndVerdict::Ended) => "ended",
             Self::Ended(EndVerdict::Moved) => "moved",
+            Self::Retired(Ok(Retired::LetGo { .. })) => "retired",
+            Self::Retired(Ok(Retired::Already)) => "unchanged",
             Self::Refused(_)
             | Self::Calibrated(Err(_))
             | Self::Typed(Err(_))
             | Self::Period(Err(_))
             | Self::Registered(Err(_))
+            | Self::Retired(Err(_))
             | Self::Unreadable(_) => "refused",
         }
     }

@@ -39,6 +39,7 @@ use crate::leaves::{Lot, Trail};
 use crate::meterbook::{TypedText, Untyped};
 use crate::period::PeriodText;
 use crate::projects::text::{ChangeText, Unregistered};
+use crate::retirement::RetirementText;
 use crate::snapshot::Taken;
 use crate::state::{Hub, State};
 
@@ -139,33 +140,31 @@ impl Bookkeeper {
             }
             Fact::Put { received, json, reply } => {
                 let verdict = self.put(&json);
-                self.answer(verdict, reply);
-                self.advance(received);
+                self.answer(verdict, received, reply);
             }
             Fact::End { received, json, reply } => {
                 let verdict = self.end(&json);
-                self.answer(verdict, reply);
-                self.advance(received);
+                self.answer(verdict, received, reply);
             }
             Fact::Calibration { received, json, reply } => {
                 let verdict = self.calibrate(&json);
-                self.answer(verdict, reply);
-                self.advance(received);
+                self.answer(verdict, received, reply);
             }
             Fact::Typed { received, json, reply } => {
                 let verdict = self.put_typed(&json, received);
-                self.answer(verdict, reply);
-                self.advance(received);
+                self.answer(verdict, received, reply);
             }
             Fact::Period { received, json, reply } => {
                 let verdict = self.put_period(&json, received);
-                self.answer(verdict, reply);
-                self.advance(received);
+                self.answer(verdict, received, reply);
             }
             Fact::Project { received, json, reply } => {
                 let verdict = self.register(&json, received);
-                self.answer(verdict, reply);
-                self.advance(received);
+                self.answer(verdict, received, reply);
+            }
+            Fact::Retirement { received, json, reply } => {
+                let verdict = self.retire(&json);
+                self.answer(verdict, received, reply);
             }
             Fact::Diagram { received, from, hub, toml } => {
                 self.set_diagram(&hub, from, &toml);
@@ -311,6 +310,15 @@ impl Bookkeeper {
         }
     }
 
+    fn retire(&mut self, json: &[u8]) -> Verdict {
+        match RetirementText::from_json(json).and_then(|text| text.read()) {
+            Ok((hub, retirement)) => {
+                Verdict::Retired(self.hub(&hub).books_mut().retire(&retirement))
+            }
+            Err(error) => Verdict::Unreadable(error),
+        }
+    }
+
     /// The registry is beside the books: no entry depends on it.
     fn register(&self, json: &[u8], received: UtcMillis) -> Verdict {
         match ChangeText::from_json(json).map_err(Unregistered::from).and_then(|text| text.read()) {
@@ -328,15 +336,18 @@ impl Bookkeeper {
         }
     }
 
-    fn answer(&self, verdict: Verdict, reply: Reply<Verdict>) {
+    /// Tells the one who waits, and the books the time.
+    fn answer(&mut self, verdict: Verdict, received: UtcMillis, reply: Reply<Verdict>) {
         if let Verdict::Unreadable(error) = &verdict {
             self.state.health.frames_unusable.inc();
             tracing::error!(
                 error = chain(error),
-                "a journalled allocation, calibration, typed reading, month or project cannot be read"
+                "a journalled text (allocation, calibration, typed reading, month, project, \
+                 retirement) cannot be read"
             );
         }
         reply.send(verdict);
+        self.advance(received);
     }
 
     fn set_diagram(&mut self, hub: &HubId, from: UtcMillis, toml: &str) {

@@ -1,6 +1,6 @@
 //! The command line: `serve`, `check`, `status`, `pue`, `kpi`, `balance`, `diagram`, `energy`,
-//! `budgets`, `events`, `checks`, `meterbook`, `period`, `replay`, `report`, `pack`, `demo`, `ca`,
-//! `seal`, `witness`, `verify`.
+//! `budgets`, `events`, `checks`, `meterbook`, `period`, `retire`, `replay`, `report`, `pack`,
+//! `demo`, `ca`, `seal`, `witness`, `verify`.
 //!
 //! Programs end with 0, with 1 and words on stderr where something failed, with 2 where the command
 //! line is wrong, and `pue` and `kpi` with 3 where the answer is that there is none.

@@ -17,7 +17,7 @@
 //! byte, then its bytes), then words. 11 snapshot: nothing. 12 pruned: segment, first record, last
 //! record and bytes (`u64` little endian each), SHA-256 of its file (32 bytes). 13 calibration:
 //! JSON. 14 typed reading: JSON. 16 period closed or restated: JSON. 17 change of projects: JSON.
-//! 18 tables: length of the hub id (1 byte), hub id, TOML as written.
+//! 18 tables: length of the hub id (1 byte), hub id, TOML as written. 20 node retired: JSON.
 //!
 //! The format is in `docs/formats/journal.md` and pinned by `tests/golden/journal/v1`.
 
@@ -65,6 +65,11 @@ pub enum Frame {
     },
     /// A change of the registry of projects.
     Project {
+        received: UtcMillis,
+        json: Vec<u8>,
+    },
+    /// Somebody says that a node is gone for good.
+    Retirement {
         received: UtcMillis,
         json: Vec<u8>,
     },
@@ -194,6 +199,7 @@ const KIND_TYPED: u8 = 14;
 const KIND_PERIOD: u8 = 16;
 const KIND_PROJECT: u8 = 17;
 const KIND_TABLES: u8 = 18;
+const KIND_RETIREMENT: u8 = 20;
 
 impl Frame {
     /// When the collector received it, by its own clock. The only time the books know.
@@ -208,6 +214,7 @@ impl Frame {
             | Self::Typed { received, .. }
             | Self::Period { received, .. }
             | Self::Project { received, .. }
+            | Self::Retirement { received, .. }
             | Self::Diagram { received, .. }
             | Self::Tables { received, .. }
             | Self::Tick { received }
@@ -239,6 +246,7 @@ impl Frame {
             Self::Typed { received, json } => framed(KIND_TYPED, *received, &[json]),
             Self::Period { received, json } => framed(KIND_PERIOD, *received, &[json]),
             Self::Project { received, json } => framed(KIND_PROJECT, *received, &[json]),
+            Self::Retirement { received, json } => framed(KIND_RETIREMENT, *received, &[json]),
             Self::Diagram { received, from, hub, toml } => {
                 let hub = hub.as_str().as_bytes();
                 let length = u8::try_from(hub.len()).expect("an id has at most 96 bytes");
@@ -299,6 +307,7 @@ impl Frame {
             KIND_TYPED => Ok(Self::Typed { received, json: body.to_vec() }),
             KIND_PERIOD => Ok(Self::Period { received, json: body.to_vec() }),
             KIND_PROJECT => Ok(Self::Project { received, json: body.to_vec() }),
+            KIND_RETIREMENT => Ok(Self::Retirement { received, json: body.to_vec() }),
             KIND_DIAGRAM => decode_diagram(received, body),
             KIND_TABLES => decode_tables(received, body),
             KIND_TICK => Ok(Self::Tick { received }),
@@ -460,7 +469,7 @@ mod tests {
             text: "x".into(),
         };
         let pruned = Pruned { segment: 2, first: 2, last: 2, bytes: 2, sha256: [7; 32] };
-        let rows: [(Frame, u8, Vec<u8>); 14] = [
+        let rows: [(Frame, u8, Vec<u8>); 15] = [
             (Frame::Schema { received: AT, body: vec![9] }, 1, vec![9]),
             (Frame::Batch { received: AT, body: vec![8, 7] }, 2, vec![8, 7]),
             (Frame::AllocationPut { received: AT, json: b"{}".to_vec() }, 3, b"{}".to_vec()),
@@ -468,6 +477,7 @@ mod tests {
             (Frame::Calibration { received: AT, json: b"{}".to_vec() }, 13, b"{}".to_vec()),
             (Frame::Period { received: AT, json: b"{}".to_vec() }, 16, b"{}".to_vec()),
             (Frame::Project { received: AT, json: b"{}".to_vec() }, 17, b"{}".to_vec()),
+            (Frame::Retirement { received: AT, json: b"{}".to_vec() }, 20, b"{}".to_vec()),
             (
                 Frame::Diagram {
                     received: AT,

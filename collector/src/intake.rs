@@ -70,8 +70,7 @@ pub enum Note {
         /// As the door read it; `None`: it is decoded when it is booked.
         carried: Option<Carried>,
     },
-    /// Of an allocation, a calibration, a typed reading or a month: whoever put it waits for what
-    /// the books say.
+    /// Of what a person or a scheduler puts: whoever put it waits for what the books say.
     Answer {
         reply: Reply<Verdict>,
     },
@@ -134,6 +133,11 @@ pub enum Fact {
     },
     /// A change of the registry of projects.
     Project {
+        received: UtcMillis,
+        json: Vec<u8>,
+        reply: Reply<Verdict>,
+    },
+    Retirement {
         received: UtcMillis,
         json: Vec<u8>,
         reply: Reply<Verdict>,
@@ -344,6 +348,9 @@ impl Intake {
             Frame::Project { received, json } => {
                 facts.push(Fact::Project { received, json, reply });
             }
+            Frame::Retirement { received, json } => {
+                facts.push(Fact::Retirement { received, json, reply });
+            }
             Frame::Schema { .. }
             | Frame::Batch { .. }
             | Frame::Corrected { .. }
@@ -502,7 +509,8 @@ impl Note {
             | Frame::Calibration { .. }
             | Frame::Typed { .. }
             | Frame::Period { .. }
-            | Frame::Project { .. } => Ok(Self::Answer { reply: Reply::none() }),
+            | Frame::Project { .. }
+            | Frame::Retirement { .. } => Ok(Self::Answer { reply: Reply::none() }),
             Frame::Diagram { .. }
             | Frame::Tables { .. }
             | Frame::Tick { .. }

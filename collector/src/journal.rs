@@ -430,7 +430,8 @@ fn weight(request: &Request) -> usize {
         | Frame::Calibration { json, .. }
         | Frame::Typed { json, .. }
         | Frame::Period { json, .. }
-        | Frame::Project { json, .. } => json.len(),
+        | Frame::Project { json, .. }
+        | Frame::Retirement { json, .. } => json.len(),
         Frame::Diagram { toml, .. } | Frame::Tables { toml, .. } => toml.len(),
         Frame::Incident { incident, .. } => incident.text.len(),
         Frame::Tick { .. }

@@ -64,6 +64,7 @@ pub mod period;
 pub mod projects;
 pub mod replay;
 pub mod report;
+pub mod retirement;
 pub mod scrub;
 pub mod seal;
 pub mod severity;

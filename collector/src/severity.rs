@@ -107,7 +107,8 @@ impl Severity {
             | RegisterKind::Rebased
             | RegisterKind::Ambiguous
             | RegisterKind::Rescaled
-            | RegisterKind::Moved => Self::Info,
+            | RegisterKind::Moved
+            | RegisterKind::Retired => Self::Info,
         }
     }
 }

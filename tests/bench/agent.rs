@@ -2,8 +2,9 @@
 //! each second and an idle tokio program as the floor. All run at the same time.
 //!
 //! A round is a whole minute, so that what is read each ten seconds and each minute has its share.
-//! What is measured includes the fake library's own work: it runs on the GPUs' threads, whose part
-//! is shown apart.
+//! The agent runs in the environment that its systemd unit gives it. What is measured includes the
+//! fake library's own work: it runs on the GPUs' threads, whose part is shown apart, as what is
+//! resident of the library's file.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +16,9 @@ use harness::http::get;
 use harness::program::{Program, binary, free_port};
 use harness::site::Site;
 
-use crate::process::{cpu_ns, cpu_ns_of_threads, median, status_kb, thousandths, threads};
+use crate::process::{
+    cpu_ns, cpu_ns_of_threads, mapped_kb, median, status_kb, thousandths, threads,
+};
 
 /// Rounds of this many seconds each: the median round is quoted.
 const ROUNDS: usize = 5;
@@ -24,6 +27,8 @@ const ROUND_S: u64 = 60;
 const GPU_THREADS: &str = "nvml:GPU";
 /// Until sockets are open and every series was read once.
 const WARM_UP: Duration = Duration::from_secs(65);
+
+const UNIT: &str = include_str!("../../agent/systemd/bijli-agent.service");
 
 struct Contender {
     name: String,
@@ -62,15 +67,19 @@ pub(crate) fn run() {
     }
     println!(
         "\n| program | CPU per tick (median of {ROUNDS} x {ROUND_S} s) | of it on GPUs' threads \
-         | RSS now | RSS peak |"
+         | RSS now | RSS peak | of it the fake library |"
     );
-    println!("| --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- |");
     for one in contenders {
         let pid = one.program.pid();
         let [spent, on_gpus] =
             [one.spent_us, one.spent_on_gpus_us].map(|us| thousandths(median(us)));
         let (now, peak) = (status_kb(pid, "VmRSS"), status_kb(pid, "VmHWM"));
-        println!("| {} | {spent} ms | {on_gpus} ms | {now} kB | {peak} kB |", one.name);
+        let library = mapped_kb(pid, "fakenvml");
+        println!(
+            "| {} | {spent} ms | {on_gpus} ms | {now} kB | {peak} kB | {library} kB |",
+            one.name
+        );
     }
 }
 
@@ -98,11 +107,20 @@ pub(crate) fn agent(site: &Site, gpus: u32) -> Program {
     }
     let path = site.path(&format!("{gpus}-gpus.toml"));
     fs::write(&path, scenario).expect("written");
-    let env = [
+    let mut env = vec![
         ("BIJLI_NVML_LIB", fakenvml::library_path().display().to_string()),
         ("BIJLI_FAKENVML_SCENARIO", path.display().to_string()),
     ];
+    env.extend(environment());
     site.agent("bench", &format!("n{gpus}"), "", &env)
+}
+
+/// What the systemd unit sets.
+fn environment() -> Vec<(&'static str, String)> {
+    let lines = UNIT.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let set: Vec<_> = lines.filter_map(|set| set.split_once('=')).collect();
+    assert!(!set.is_empty(), "the unit sets something");
+    set.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
 }
 
 fn measure(contenders: &mut [Contender]) {

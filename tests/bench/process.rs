@@ -44,6 +44,23 @@ pub(crate) fn status_kb(pid: u32, key: &str) -> u64 {
     number.unwrap_or_else(|| panic!("no {key} of {pid}"))
 }
 
+/// What is resident of the files whose names have this in them, in kB: `/proc/pid/smaps`.
+pub(crate) fn mapped_kb(pid: u32, name: &str) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("a running process");
+    let (mut is_of_it, mut sum) = (false, 0);
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        match words.next().unwrap_or_default() {
+            "Rss:" if is_of_it => {
+                sum += words.next().and_then(|kb| kb.parse::<u64>().ok()).expect("kB");
+            }
+            key if !key.ends_with(':') => is_of_it = line.contains(name),
+            _ => {}
+        }
+    }
+    sum
+}
+
 /// The middle one.
 pub(crate) fn median(mut values: Vec<u64>) -> u64 {
     values.sort_unstable();

@@ -117,6 +117,7 @@ impl Description {
         let mut cadences: Vec<Cadence> = self.series.iter().map(|offer| offer.cadence).collect();
         cadences.sort_unstable();
         cadences.dedup();
+        cadences.shrink_to_fit();
         cadences
     }
 }

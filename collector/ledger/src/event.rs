@@ -35,11 +35,13 @@ pub enum EventKind {
     Rescaled = 11,
     /// Another node has a subject from now on.
     Moved = 12,
+    /// A person said that a node is gone for good: it has nothing any more.
+    Retired = 13,
 }
 
 impl EventKind {
     /// In the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Reset,
         Self::Wrap,
         Self::StepBack,
@@ -52,6 +54,7 @@ impl EventKind {
         Self::TooOld,
         Self::Rescaled,
         Self::Moved,
+        Self::Retired,
     ];
 
     #[must_use]
@@ -69,6 +72,7 @@ impl EventKind {
             Self::TooOld => "too_old",
             Self::Rescaled => "rescaled",
             Self::Moved => "moved",
+            Self::Retired => "retired",
         }
     }
 }
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn all_kinds_are_listed() {
         let numbers = EventKind::ALL.map(|kind| kind as usize);
-        assert_eq!(numbers.to_vec(), (1..=EventKind::Moved as usize).collect::<Vec<_>>());
+        assert_eq!(numbers.to_vec(), (1..=EventKind::Retired as usize).collect::<Vec<_>>());
     }
 
     #[test]

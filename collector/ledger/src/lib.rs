@@ -61,7 +61,8 @@ pub use allocation::{Allocation, AllocationError, EndVerdict, Holds, PutVerdict}
 pub use balance::{AccountSums, Balance, ProjectEnergy};
 pub use books::{
     Books, ClosePeriod, Closed, ClosedKind, Completeness, Counting, Fault, IntervalState,
-    IntervalStatus, Provisional, RestatePeriod, Statement, TypedStatus, TypedUse, projects_of,
+    IntervalStatus, Provisional, RestatePeriod, RetireError, Retired, Retirement, Statement,
+    TypedStatus, TypedUse, projects_of,
 };
 pub use calibration::{Calibration, CalibrationError, Gain};
 pub use civil::{CivilError, Date, Offset};

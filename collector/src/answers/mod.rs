@@ -1,5 +1,6 @@
 //! Answers at the command line: `pue`, `kpi`, `balance`, `diagram`, `energy`, `budgets`,
-//! `events`, `checks`, `meterbook` and `period`, asked of a running collector over its JSON API.
+//! `events`, `checks`, `meterbook`, `period` and `retire`, asked of a running collector over its
+//! JSON API.
 //!
 //! # Invariants
 //! - Every number is the API's, exact; nothing is computed here but sums and shares of them.
@@ -20,6 +21,7 @@ pub(crate) mod layout;
 mod meterbook;
 mod period;
 mod pue;
+mod retire;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -62,6 +64,8 @@ pub enum Question {
     /// Closes a month with its figures, and tells what became of it since.
     #[command(subcommand)]
     Period(period::Ask),
+    /// Says that a node is gone for good, so that what it had may be booked at another node.
+    Retire(retire::Ask),
 }
 
 /// What is printed.
@@ -127,6 +131,7 @@ pub async fn answer(question: &Question) -> Result<Said, AnswerError> {
         Question::Checks(asked) => checks::answer(asked).await,
         Question::Meterbook(asked) => meterbook::answer(asked).await,
         Question::Period(asked) => period::answer(asked).await,
+        Question::Retire(asked) => retire::answer(asked).await,
     }
 }
 

@@ -100,6 +100,7 @@ fn put_from_file(
         | Verdict::Typed(_)
         | Verdict::Period(_)
         | Verdict::Registered(_)
+        | Verdict::Retired(_)
         | Verdict::Unreadable(_) => {}
     });
     let received = ingest.state.clock.now();

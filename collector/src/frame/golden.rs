@@ -24,10 +24,11 @@ use crate::intake::Intake;
 use crate::meterbook::{RestartText, TypedText};
 use crate::period::PeriodText;
 use crate::projects::text::{ChangeText, ClaimText, DatedText, ProjectText};
+use crate::retirement::RetirementText;
 use crate::state::State;
 
 /// The order in which a journal has them.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "7-rules.frame",
     "5-diagram.frame",
     "1-schema.frame",
@@ -45,6 +46,7 @@ const NAMES: [&str; 17] = [
     "16-period.frame",
     "17-project.frame",
     "18-tables.frame",
+    "20-retirement.frame",
 ];
 
 /// As an operator wrote it, with a remark.
@@ -102,6 +104,15 @@ fn put() -> PutText {
         to: None,
         who: "slurm".into(),
         why: "job 1042".into(),
+    }
+}
+
+fn retirement() -> RetirementText {
+    RetirementText {
+        node: "lhe-n001".into(),
+        hub: Some("lahore".into()),
+        who: "A. Khan".into(),
+        why: "scrapped after the flood".into(),
     }
 }
 
@@ -198,7 +209,7 @@ fn lane() -> LaneKey {
     LaneKey { hub: hub(), node, epoch: SpoolEpoch::new([0xab; 16]) }
 }
 
-fn frames() -> [Frame; 17] {
+fn frames() -> [Frame; 18] {
     let (schema, batch) = bodies();
     // The same again, behind the floor: it is on disk twice and booked once.
     let second = batch.clone();
@@ -225,6 +236,7 @@ fn frames() -> [Frame; 17] {
         Frame::Period { received: at(1_207), json: period().to_json() },
         Frame::Project { received: at(1_207), json: project().to_json() },
         Frame::Tables { received: at(1_207), hub: hub(), toml: TABLES.to_owned() },
+        Frame::Retirement { received: at(1_207), json: retirement().to_json() },
     ]
 }
 
@@ -243,6 +255,7 @@ fn plain(frame: Frame) -> Frame {
         | Frame::Typed { .. }
         | Frame::Period { .. }
         | Frame::Project { .. }
+        | Frame::Retirement { .. }
         | Frame::Diagram { .. }
         | Frame::Tables { .. }
         | Frame::Tick { .. }
@@ -291,6 +304,9 @@ fn json_of(kind: u8) -> &'static [u8] {
         17 => {
             br#"{"put":{"id":"monsoon","title":"Monsoon forecasts","organisation":"PMD","grant":"NTF-2025-17","accounts":["climate/monsoon",{"name":"water","from":"2025-10-15T00:00:00Z"}],"namespaces":["monsoon-prod"],"from":"2025-10-01T00:00:00Z","to":"2026-10-01T00:00:00Z","budget":"120000 kWh","who":"A. Khan","why":"grant letter of 28 September"}}"#
         }
+        20 => {
+            br#"{"node":"lhe-n001","hub":"lahore","who":"A. Khan","why":"scrapped after the flood"}"#
+        }
         _ => unreachable!("a kind that is no JSON"),
     }
 }
@@ -303,7 +319,7 @@ fn a_reader_written_from_the_document_agrees() {
     };
     let received: [u64; NAMES.len()] = [
         0, 0, 4_000, 5_000, 6_000, 7_000, 8_000, 1_200_000, 1_201_000, 1_202_000, 1_203_000,
-        1_204_000, 1_205_000, 1_206_000, 1_207_000, 1_207_000, 1_207_000,
+        1_204_000, 1_205_000, 1_206_000, 1_207_000, 1_207_000, 1_207_000, 1_207_000,
     ];
     for (name, received) in NAMES.iter().zip(received) {
         let bytes = kept(name);
@@ -313,7 +329,7 @@ fn a_reader_written_from_the_document_agrees() {
         let body = &bytes[9..];
         match bytes[0] {
             1 | 2 => assert_eq!(body[..4], [0x28, 0xb5, 0x2f, 0xfd], "a zstd frame"),
-            3 | 4 | 13 | 14 | 16 | 17 => assert_eq!(body, json_of(bytes[0])),
+            3 | 4 | 13 | 14 | 16 | 17 | 20 => assert_eq!(body, json_of(bytes[0])),
             5 => {
                 assert_eq!(number(body, 0), 1_760_000_000_000 - 800_000);
                 assert_eq!((body[8], &body[9..15]), (6, &b"lahore"[..]));

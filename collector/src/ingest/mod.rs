@@ -24,6 +24,7 @@ pub mod periods;
 mod places;
 pub mod projects;
 pub mod refusal;
+mod retirements;
 pub mod server;
 #[cfg(test)]
 mod tests;
@@ -146,6 +147,8 @@ pub fn people_router(ingest: Arc<Ingest>) -> Router {
             "/v1/allocations/{id}",
             get(allocations::show).put(allocations::put).delete(allocations::end),
         )
+        .route("/v1/retirements", put(retirements::put))
+        .route("/v1/retirements/{node}", put(retirements::put))
         .route("/v1/calibrations", get(calibrations::list).put(calibrations::put))
         .route("/v1/calibrations/{id}", put(calibrations::put))
         .route("/v1/meterbook", get(meterbook::list).put(meterbook::put))

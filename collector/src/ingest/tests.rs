@@ -1,6 +1,7 @@
 //! A real collector on a real loopback socket, told the truth and lies.
 
 mod page;
+mod retired;
 mod typed;
 
 use std::io::{Read, Write};

@@ -14,6 +14,7 @@ use crate::meterbook::TypedText;
 use crate::period::PeriodText;
 use crate::projects::ProjectText;
 use crate::refusal::Refusal;
+use crate::retirement::RetirementText;
 
 pub(super) type PathId = Result<Path<String>, PathRejection>;
 pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -39,6 +40,16 @@ macro_rules! texts {
 }
 
 texts! { PutText CalibrationText TypedText ProjectText }
+
+impl Text for RetirementText {
+    fn from_json(json: &[u8]) -> Result<Self, TextError> {
+        Self::from_json(json)
+    }
+
+    fn id(&mut self) -> &mut String {
+        &mut self.node
+    }
+}
 
 impl Text for PeriodText {
     fn from_json(json: &[u8]) -> Result<Self, TextError> {

@@ -91,6 +91,7 @@ fn waiting(fact: &Fact) -> Waiting {
         | Fact::Typed { .. }
         | Fact::Period { .. }
         | Fact::Project { .. }
+        | Fact::Retirement { .. }
         | Fact::Diagram { .. }
         | Fact::Tables { .. }
         | Fact::Rules { .. }

@@ -364,6 +364,9 @@ impl Survey<'_> {
             let words = format!("not told by this GPU or driver: {}", self.untold.join(", "));
             self.note(How::NotOffered, "other values", words);
         }
+        // It is kept for as long as the GPU is there, sixteen times over on some nodes.
+        self.plan.fields.shrink_to_fit();
+        self.plan.steps.shrink_to_fit();
         (self.plan, self.notes)
     }
 }

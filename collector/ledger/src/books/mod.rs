@@ -24,6 +24,7 @@ mod statement;
 mod typed;
 
 pub use figure::Counting;
+pub use moves::{RetireError, Retired, Retirement};
 pub use period::{ClosePeriod, RestatePeriod};
 pub use query::{Completeness, IntervalState, IntervalStatus, Provisional, projects_of};
 pub use statement::Statement;

@@ -1,5 +1,5 @@
 //! Which node has a subject, and how it comes to another: a GPU that is put into another machine,
-//! a meter that another gateway asks from now on.
+//! a meter that another gateway asks from now on; and a node that will never say so, retired.
 //!
 //! A subject is its first node's until that node declares its devices without it. What another
 //! node reads of a GPU until then is a *claim*: kept, and not booked, so that no energy is lost if
@@ -18,7 +18,34 @@ use bijli_wire::{NodeId, SubjectId, SubjectKind};
 use super::{Books, Touched, as_index, register_of};
 use crate::event::EventKind;
 use crate::register::RegisterState;
+use crate::rules::ALLOCATION_TEXT_BYTES_MAX;
 use crate::subject::{Declared, RegisterHandle, SubjectState, Tenure};
+
+/// A node that is gone for good, by the word of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retirement {
+    pub node: NodeId,
+    pub who: String,
+    pub why: String,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retired {
+    /// It had so many subjects.
+    LetGo { subjects: usize },
+    /// It had none any more.
+    Already,
+}
+
+/// Why a node is not retired.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RetireError {
+    #[error("node {node} never declared anything here; its name is as in /v1/hubs/{{hub}}/nodes")]
+    Unknown { node: NodeId },
+    #[error("{what} needs 1 to {ALLOCATION_TEXT_BYTES_MAX} bytes without control characters")]
+    Text { what: &'static str },
+}
 
 impl Books {
     /// Makes everything known that a node declares; what it declared before and does not now, it
@@ -33,6 +60,55 @@ impl Books {
             self.let_go(node, &id);
         }
         declared
+    }
+
+    /// A node that cannot declare its devices without what was taken out of it lets go of all it
+    /// has. Nothing that was booked changes, and should it come back, what it declares is its own
+    /// again, or contested.
+    ///
+    /// # Errors
+    /// When it never declared anything, or nobody stands for it.
+    pub fn retire(&mut self, retirement: &Retirement) -> Result<Retired, RetireError> {
+        let judged = self.judge_retirement(retirement)?;
+        let Retirement { node, who, why } = retirement;
+        if judged == Retired::Already {
+            return Ok(judged);
+        }
+        for id in self.held_by(node) {
+            self.let_go(node, &id);
+        }
+        // Should it live after all, its next batch declares all of it again.
+        self.moves = self.moves.saturating_add(1);
+        let (at, words) = (self.now.unwrap_or(0), format!("retired by {who}: {why}"));
+        self.events.push(EventKind::Retired, at, node.to_string(), words);
+        Ok(judged)
+    }
+
+    /// What [`Self::retire`] would answer.
+    ///
+    /// # Errors
+    /// As [`Self::retire`].
+    pub fn judge_retirement(&self, retirement: &Retirement) -> Result<Retired, RetireError> {
+        let Retirement { node, who, why } = retirement;
+        for (what, text) in [("who", who), ("why", why)] {
+            let is_long = text.len() > ALLOCATION_TEXT_BYTES_MAX;
+            if text.is_empty() || is_long || text.chars().any(char::is_control) {
+                return Err(RetireError::Text { what });
+            }
+        }
+        if !self.subjects.iter().any(|subject| subject.node == *node) {
+            return Err(RetireError::Unknown { node: node.clone() });
+        }
+        match self.held_by(node).len() {
+            0 => Ok(Retired::Already),
+            subjects => Ok(Retired::LetGo { subjects }),
+        }
+    }
+
+    /// What a node declares.
+    fn held_by(&self, node: &NodeId) -> Vec<SubjectId> {
+        let is_his = |it: &&SubjectState| it.node == *node && it.is_declared;
+        self.subjects.iter().filter(is_his).map(|subject| subject.id.clone()).collect()
     }
 
     /// Counts the times that a subject was let go of or came to another node: who declared before

@@ -6,6 +6,7 @@ use crate::calibration::CalibrationText;
 use crate::meterbook::TypedText;
 use crate::period::PeriodText;
 use crate::projects::ProjectText;
+use crate::retirement::RetirementText;
 
 const PAGE: &str = include_str!("../../../../docs/writing.md");
 
@@ -35,9 +36,10 @@ fn every_body_on_the_page_is_read() {
             "period" => assert!(PeriodText::from_json(body).expect(kind).read().is_ok(), "{kind}"),
             "typed" => drop(TypedText::from_json(body).expect(kind).read().expect(kind)),
             "project" => drop(ProjectText::from_json(body).expect(kind).read().expect(kind)),
+            "retirement" => drop(RetirementText::from_json(body).expect(kind).read().expect(kind)),
             other => panic!("{other}: a body that nobody reads"),
         }
         kinds.push(kind);
     }
-    assert_eq!(kinds, ["allocation", "calibration", "typed", "period", "project"]);
+    assert_eq!(kinds, ["allocation", "calibration", "typed", "retirement", "period", "project"]);
 }
