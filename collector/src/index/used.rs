@@ -8,6 +8,7 @@
 //! - What the first so many leaves say is the sum of the rows of leaves below that number.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::str::FromStr as _;
 
 use bijli_ledger::leaf::Summary;
@@ -197,10 +198,10 @@ impl Store {
             while let Some(row) = rows.next().map_err(refuse)? {
                 let mut take = || -> rusqlite::Result<()> {
                     let id: i64 = row.get(0)?;
-                    if !known.contains_key(&id) {
-                        known.insert(id, named(db, id)?);
-                    }
-                    let user = known.get(&id).ok_or(rusqlite::Error::InvalidQuery)?;
+                    let user = match known.entry(id) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => new.insert(named(db, id)?),
+                    };
                     each(UtcMillis::new(row.get(1)?), user, net(row.get(3)?, row.get(2)?));
                     Ok(())
                 };
