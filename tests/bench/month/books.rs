@@ -40,8 +40,11 @@ pub(crate) struct Books {
     pub(crate) took: Duration,
 }
 
-/// Who receives, and from which GPU of a node; `None`: from hosts.
-type Flow = (String, Option<(u64, u64)>);
+/// A node and its GPU; the largest number is its host.
+type Place = (u64, u64);
+
+/// Who receives, and from where; `None`: places are not kept apart.
+type Flow = (String, Option<Place>);
 
 /// A hub's month, quarter by quarter.
 struct Month {
@@ -136,7 +139,7 @@ impl Books {
 fn interval(start: UtcMillis, flows: &BTreeMap<Flow, u64>, seq: &mut u64) -> Vec<Body> {
     let (first_entry, ups) = (*seq, Account::Point(PointId::new("ups").expect("a name")));
     let (mut lines, mut owner, mut bodies) = (Vec::new(), Owner::Hub, Vec::new());
-    let mut by_place: BTreeMap<Option<(u64, u64)>, Vec<(&str, u64)>> = BTreeMap::new();
+    let mut by_place: BTreeMap<Option<Place>, Vec<(&str, u64)>> = BTreeMap::new();
     let mut by_node: BTreeMap<u64, u64> = BTreeMap::new();
     for ((user, place), amount) in flows {
         by_place.entry(*place).or_default().push((user, *amount));

@@ -6,9 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::fleet::{
-    BEGIN, DAY_MS, DAYS, END, HUBS, Holder, Lane, NODES_OF_A_PART, lanes, ms, project,
-};
+use super::fleet::{BEGIN, DAY_MS, DAYS, HUBS, Holder, Lane, NODES_OF_A_PART, lanes, ms, project};
 
 const EVERY_MS: i64 = 60_000;
 /// Bytes of one request.
@@ -17,12 +15,14 @@ const BODY_BYTES: usize = 8_000_000;
 /// What one label set saw: times in milliseconds and the register in millijoules.
 struct Series {
     labels: Vec<(&'static str, String)>,
-    samples: Vec<(i64, u64)>,
+    samples: Samples,
 }
+
+type Samples = Vec<(i64, u64)>;
 
 /// All series of a lane's GPUs, a job's each; what nobody held has one too.
 fn series(lane: &Lane) -> Vec<Series> {
-    let mut runs: Vec<(Option<Holder>, Vec<(i64, u64)>)> = vec![(None, Vec::new())];
+    let mut runs: Vec<(Option<Holder>, Samples)> = vec![(None, Vec::new())];
     // Nodes are not read all at once.
     let mut at = BEGIN + i64::try_from(lane.node).expect("small") * 7_919 % EVERY_MS;
     let mut register = 0;
@@ -93,7 +93,6 @@ pub(crate) fn openmetrics(folder: &Path) -> (Vec<PathBuf>, u64, u64) {
         writeln!(file, "# EOF").expect("written");
         file.flush().expect("written");
     }
-    assert!(END > BEGIN);
     (paths, series_count, samples_count)
 }
 
