@@ -8,8 +8,11 @@ export CARGO_TERM_COLOR ?= auto
 run: build
 	./target/release/bijli-collector demo
 
+# One after the other: together, the agent would be built with what the collector asks of the
+# libraries that both use.
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked -p bijli-agent
+	$(CARGO) build --release --locked -p bijli-collector
 
 # Everything: installs what the tests need (Debian packages, PyPI tools), then runs all checks.
 test: install check
@@ -41,7 +44,7 @@ install:
 # Speed and size: results are written down with their command in docs/BENCHMARKS.md.
 bench:
 	./tests/install.sh
-	$(CARGO) build --release --locked
+	$(MAKE) build
 	$(CARGO) build --release --locked -p bijli-tests
 	./target/release/bijli-bench
 

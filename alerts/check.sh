@@ -15,6 +15,7 @@ command -v promtool >/dev/null || fail "promtool is not installed (apt-get insta
 promtool check rules rules/*.yml
 promtool test rules tests/*_test.yml
 promtool check config --syntax-only ../dashboards/prometheus.example.yml
+promtool check config --syntax-only ../dashboards/national.example.yml
 python3 lint.py
 
 for alert in $(sed -n 's/^ *- alert: //p' rules/*.yml | sort -u); do

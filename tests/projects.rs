@@ -66,6 +66,16 @@ fn it(answer: &Value, key: &str, name: &str) -> u128 {
     rows.iter().find(|row| row[key] == name).map_or(0, |row| millijoules(&row["it_mj"]))
 }
 
+/// Until a scrape shows what a project used of its budget.
+fn wait_for_used(site: &Site, project: &str, millijoules: u128) {
+    let name = format!("bijli_project_budget_used_joules{{hub=\"lahore\",project=\"{project}\"}} ");
+    let line = format!("{name}{}.{:03}", millijoules / 1_000, millijoules % 1_000);
+    eventually(&line, 90, || {
+        let scraped = ask("GET", site.port, "/metrics/fleet", b"")?;
+        scraped.text().lines().any(|shown| shown == line).then_some(())
+    });
+}
+
 /// Goal: O4, X11. Two jobs of two accounts draw a known energy; one project has both. A job was the
 /// other's all along: it is corrected, and the answer that was given is given again, also after
 /// the index was lost. Jobs have their GPU's energy to the millijoule.
@@ -102,6 +112,7 @@ fn o4_a_corrected_allocation_leaves_the_old_answer_as_it_was() {
 
     let before = energy(&site, &[]);
     assert_eq!(it(&before, "project", "monsoon"), drawn(0));
+    wait_for_used(&site, "monsoon", drawn(0));
     let name = before["as_of"]["name"].as_str().expect("a name").to_owned();
     hold(&site, "J2", "fire", 1);
     eventually("the correction in the books", 90, || {
@@ -111,6 +122,7 @@ fn o4_a_corrected_allocation_leaves_the_old_answer_as_it_was() {
     let rows = |as_of: &str| energy(&site, &["--as-of", as_of])["rows"].clone();
     assert_eq!(rows(&name), before["rows"], "as of {name}");
     assert_eq!(rows(&unregistered), names["rows"], "as of {unregistered}");
+    wait_for_used(&site, "monsoon", drawn(0) + drawn(1));
 
     // X11: no cell is a formula, and the page has no foreign script.
     let csv = command(&site, &["--csv"]);
@@ -128,6 +140,7 @@ fn o4_a_corrected_allocation_leaves_the_old_answer_as_it_was() {
         ask("GET", site.port, &path, b"").filter(|answer| answer.status == 200)
     });
     assert_eq!(again.json()["rows"], before["rows"]);
+    wait_for_used(&site, "monsoon", drawn(0) + drawn(1));
     assert_eq!(
         it(&energy(&site, &["--project", "monsoon"]), "project", "monsoon"),
         drawn(0) + drawn(1)

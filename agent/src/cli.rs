@@ -353,8 +353,11 @@ fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
 }
 
 fn check(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
-    let findings = report::survey(probe::build(&config.probes, &agent::context(config)?));
+    let context = agent::context(config)?;
+    let mut findings = report::survey(probe::build(&config.probes, &context));
     let problems = problems(config, &findings);
+    let surveyed = holders::survey(&config.slurm, &config.watch, &context, Clock::new());
+    findings.extend(report::holders(surveyed, &findings));
     if as_json {
         print!("{}", report::check::json(&findings, &problems));
     } else {

@@ -13,12 +13,13 @@
 //! - Nothing of the registry is erased: each change is a frame of the journal, with who and why.
 //!
 //! `text` is what people write, `registry` what was changed when, `bill` who used what, `jobs` and
-//! `budget` two things made of bills.
+//! `budget` two things made of bills; `spent` keeps what budgets are measured by.
 
 pub mod bill;
 pub mod budget;
 pub mod jobs;
 pub mod registry;
+pub mod spent;
 pub mod text;
 
 pub use registry::{Project, ProjectError, Projects, Registered, Registry};

@@ -7,7 +7,7 @@
 //! **Architecture invariant:** nothing here writes to the journal; a reader cannot change a book.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bijli_ledger::{Books, Rules};
@@ -24,6 +24,7 @@ use crate::health::Health;
 use crate::index::Index;
 use crate::kpi::Tables;
 use crate::projects::Registry;
+use crate::projects::spent::Spent;
 use crate::seal::Seals;
 use crate::xids::Xids;
 
@@ -51,6 +52,8 @@ pub struct State {
     leaves_made: AtomicU64,
     moments: RwLock<Moments>,
     registry: RwLock<Registry>,
+    spent: RwLock<Spent>,
+    is_reckoning: AtomicBool,
 }
 
 /// One hub. Its books are a pure function of the journal.
@@ -117,6 +120,7 @@ impl State {
         let firing = OnceLock::new();
         let seals = Seals::default();
         let (moments, registry) = (RwLock::default(), RwLock::default());
+        let (spent, is_reckoning) = (RwLock::default(), AtomicBool::new(false));
         Self {
             clock,
             started,
@@ -132,6 +136,8 @@ impl State {
             leaves_made,
             moments,
             registry,
+            spent,
+            is_reckoning,
         }
     }
 
@@ -203,6 +209,23 @@ impl State {
 
     pub(crate) fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
         write(&self.registry)
+    }
+
+    /// What projects with a budget have used, as of a moment not long ago.
+    pub(crate) fn spent(&self) -> Spent {
+        read(&self.spent).clone()
+    }
+
+    /// Reckons it anew, unless somebody is at it; who does may take long.
+    pub(crate) fn reckon_spent(&self, reckon: impl FnOnce(Spent) -> Option<Spent>) {
+        if self.is_reckoning.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let spent = reckon(self.spent());
+        if let Some(spent) = spent {
+            *write(&self.spent) = spent;
+        }
+        self.is_reckoning.store(false, Ordering::Release);
     }
 
     /// What an answer rests on that is asked for as of a moment; of now, if none is named.

@@ -3,7 +3,8 @@
 //! Prints Markdown for `docs/BENCHMARKS.md`. CPU is the nanoseconds in `schedstat` of all threads,
 //! so short ticks count too; memory is `VmRSS`. Quote medians, and say what else the machine did.
 //!
-//! `bijli-bench [accuracy | agent | collector | snapshot | pue | seal | report |
+//! `bijli-bench [accuracy | agent | collector | snapshot | pue | seal | report | scrape |
+//! month [bijli | prometheus | victoria] |
 //! ingest [bijli | victoria | prometheus | influx] | kill9 [the same] | soak [MINUTES]]`; the soak
 //! runs when it is named only.
 
@@ -12,6 +13,7 @@ mod agent;
 mod collector;
 mod ingest;
 mod kill9;
+mod month;
 mod process;
 mod pue;
 mod report;
@@ -50,6 +52,12 @@ fn main() -> ExitCode {
     }
     if wants("report") {
         report::run();
+    }
+    if wants("scrape") {
+        ingest::scrape::run();
+    }
+    if wants("month") {
+        month::run(part_of_it.as_deref());
     }
     if wants("kill9") {
         kill9::run(part_of_it.as_deref());

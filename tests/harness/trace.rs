@@ -26,6 +26,15 @@ pub fn minutes(count: i64) -> Vec<(i64, i64)> {
 /// When its file cannot be written.
 #[must_use]
 pub fn meter(rows: &[(i64, i64)], site: &Site) -> Program {
+    meter_of("isb", "isb/incomer", rows, site)
+}
+
+/// The same of another hub and meter.
+///
+/// # Panics
+/// When its file cannot be written.
+#[must_use]
+pub fn meter_of(hub: &str, meter: &str, rows: &[(i64, i64)], site: &Site) -> Program {
     let mut text = String::from("time_ms,power_mw\n");
     for (at, milliwatts) in rows {
         writeln!(text, "{at},{milliwatts}").expect("a string takes it");
@@ -34,9 +43,9 @@ pub fn meter(rows: &[(i64, i64)], site: &Site) -> Program {
     std::fs::write(&file, text).expect("written");
     let settings = format!(
         "[host]\nenabled = false\n[nvml]\nenabled = false\n[rapl]\nenabled = false\n\
-         [[replay]]\nsubject = \"isb/incomer\"\nlabel = \"hall 1, incomer\"\nfile = \"{}\"\n\
+         [[replay]]\nsubject = \"{meter}\"\nlabel = \"hall 1, incomer\"\nfile = \"{}\"\n\
          format = \"csv\"\nintegrate = \"previous\"\npower_max = \"20 MW\"\n",
         file.display()
     );
-    site.agent("isb", "gateway", &settings, &[])
+    site.agent(hub, "gateway", &settings, &[])
 }

@@ -13,6 +13,7 @@ mod folder;
 mod join;
 mod record;
 mod squeue;
+mod survey;
 mod voice;
 mod watch;
 
@@ -34,6 +35,7 @@ use crate::schedule::Tell;
 pub use filing::{Desk, Filing};
 pub use folder::leave;
 pub use record::{Edge, Record, When};
+pub use survey::{Surveyed, survey};
 
 pub use watch::{HoldsFileConfig, JobFilesConfig, KubeletConfig, WatchConfig, watch};
 

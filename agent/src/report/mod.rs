@@ -6,7 +6,8 @@
 
 use bijli_wire::message::SubjectKind;
 
-use crate::probe::{Described, Description, Probe, Sample, Tick, describe_all};
+use crate::holders::Surveyed;
+use crate::probe::{Described, Description, How, Note, Probe, Sample, Tick, describe_all};
 
 pub mod check;
 pub mod once;
@@ -28,6 +29,29 @@ pub struct Finding {
 pub fn survey(probes: Vec<Box<dyn Probe>>) -> Vec<Finding> {
     describe_all(probes).into_iter().map(|described| finding(described).0).collect()
 }
+
+/// What the witnesses of who holds what said, each as a finding of its own. That there is none is
+/// said where there are GPUs to be held.
+#[must_use]
+pub fn holders(surveyed: Vec<Surveyed>, findings: &[Finding]) -> Vec<Finding> {
+    let noted = |note| Description { notes: vec![note], ..Description::default() };
+    let finding = |probe: String, outcome| Finding { probe, outcome, samples: Vec::new() };
+    let described = findings.iter().filter_map(|finding| finding.outcome.as_ref().ok());
+    let mut subjects = described.flat_map(|description| &description.subjects);
+    if surveyed.is_empty() && subjects.any(|subject| subject.kind == SubjectKind::Gpu) {
+        let words = "nobody tells it: enable [slurm], [job_files], [holds_file] or [kubelet], or \
+             PUT allocations at the collector; until then no project has these GPUs";
+        let note = Note::new(How::Missing, HOLDS, words);
+        return vec![finding("holders".to_owned(), Ok(noted(note)))];
+    }
+    let of = |Surveyed { name, outcome }| {
+        let outcome = outcome.map(|words: String| noted(Note::new(How::Read, HOLDS, words)));
+        finding(format!("holders:{name}"), outcome)
+    };
+    surveyed.into_iter().map(of).collect()
+}
+
+const HOLDS: &str = "who holds what";
 
 /// As [`survey`], then reads everything `times` times; the last reading is kept. `tick` is asked
 /// before each round and may wait: shares of processor time need two rounds, a second apart.

@@ -63,14 +63,7 @@ impl Question {
         let mut all: BTreeMap<Key, Used> = BTreeMap::new();
         for hub in &self.hubs {
             let (past, ask) = (self.past(state, &hub.id)?, self.ask.clone());
-            let rows = past.read(move |store, scope| {
-                let mut bill = Bill::new(&ask, by, store.terms(scope)?);
-                let mut add = |start, user: &Account, class, amount| {
-                    bill.add(start, user, class, amount);
-                };
-                store.used(scope, &|user| ask.wants(user), &mut add)?;
-                Ok(bill.rows())
-            })?;
+            let rows = past.read(move |store, scope| Bill::read(store, scope, &ask, by))?;
             for (key, used) in rows {
                 all.entry(key).or_default().add_all(&used);
             }

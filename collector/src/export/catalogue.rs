@@ -206,6 +206,14 @@ catalogue! {
         distribution_loss, lighting, other (with unmetered). The roles sum to all sources."
     PROJECT "bijli_project_energy_joules_total" Counter "J" ["hub" "project" "part"]
         "Energy booked to a project, closed intervals: gpu_active, gpu_held_idle, host."
+    BUDGET "bijli_project_budget_joules" Gauge "J" ["hub" "project"]
+        "IT energy that a project of the registry may use in all of its time, at all hubs together: \
+        never sum it over hubs."
+    BUDGET_USED "bijli_project_budget_used_joules" Gauge "J" ["hub" "project"]
+        "What a project with a budget used at this hub since it began, corrections included."
+    BUDGET_ELAPSED "bijli_project_budget_elapsed_ratio" Gauge "ratio" ["hub" "project"]
+        "How much of a project's time has passed where the hub's books are closed; no line without \
+        an end, or before a day. What is used, over this, is the linear forecast."
     IDLE "bijli_idle_energy_joules_total" Counter "J" ["hub"]
         "Energy of GPUs that nobody held, closed intervals."
     HOST_OVERHEAD "bijli_host_overhead_energy_joules_total" Counter "J" ["hub"]

@@ -8,6 +8,7 @@
 //! - Counters of the books are sums over first postings (`Books::totals`), so they never go down;
 //!   corrections are counted apart.
 
+mod budgets;
 pub mod catalogue;
 mod checks;
 mod dcgm;
@@ -54,6 +55,7 @@ async fn fleet(State(export): State<Export>) -> Result<impl IntoResponse, Refusa
     let text = aside(move || {
         // Half a replay would look like counters that fell.
         ready(&export.state)?;
+        budgets::go_on(&export.state);
         Ok(text_at(&export.state, export.state.clock.now()))
     })
     .await?;
@@ -83,6 +85,7 @@ pub fn text_at(state: &state::State, now: UtcMillis) -> String {
     // A device has about 16 lines of 100 bytes.
     let mut text = Text::with_capacity(subjects.saturating_mul(1_800).saturating_add(16_384));
     write::write(&mut text, &scenes);
+    budgets::write(&mut text, state, &scenes);
     text.finish()
 }
 

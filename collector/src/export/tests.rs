@@ -90,6 +90,8 @@ async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
             "_kernel_lines_total",
             "_meter_typed_timestamp_seconds",
         ];
+        // What budgets are measured by is asked of an index, which this hub has none of.
+        let of_budgets = row.name.starts_with("bijli_project_budget_");
         let is_told = is_told && !is_inventory.iter().any(|end| row.name.ends_with(end));
         let of_plant = ["_hertz", "_power_factor_ratio", "_volts", "_amperes"];
         let is_plant = row.name.starts_with("bijli_meter")
@@ -97,7 +99,7 @@ async fn every_line_is_of_the_catalogue_and_every_family_is_whole() {
             || row.name.starts_with("bijli_ups_")
             || row.name.starts_with("bijli_cooling_")
             || row.name.starts_with("bijli_leak_");
-        let is_told = is_told && !is_plant;
+        let is_told = is_told && !is_plant && !of_budgets;
         assert_eq!(seen.contains(&row.name), is_told, "{}", row.name);
     }
 }

@@ -242,6 +242,11 @@ impl Store {
         self.files.iter().filter(move |(name, _)| is_month(name) && within(name))
     }
 
+    /// Every file of the index.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&String, &Connection)> {
+        self.files.iter()
+    }
+
     /// The entries of a scope with sequences after one, by sequence, at most `limit`.
     ///
     /// # Errors

@@ -8,11 +8,12 @@
 //! - What the first so many leaves say is the sum of the rows of leaves below that number.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::str::FromStr as _;
 
 use bijli_ledger::leaf::Summary;
 use bijli_ledger::{Account, Class};
-use bijli_wire::UtcMillis;
+use bijli_wire::{HubId, UtcMillis};
 use rusqlite::{Connection, params};
 
 use super::rows::{signed, unsigned};
@@ -174,6 +175,40 @@ impl Store {
             each(UtcMillis::new(row.get(0)?), user, class(row.get(1)?)?, amount);
             Ok(())
         })
+    }
+
+    /// Hands over the sums of use of a hub in the leaves from one to before another, of all time.
+    ///
+    /// # Errors
+    /// If SQLite refuses.
+    pub fn used_in(
+        &self,
+        hub: &HubId,
+        (first, before): (u64, u64),
+        each: &mut dyn FnMut(UtcMillis, &Account, i128),
+    ) -> Result<(), IndexError> {
+        const SQL: &str = "SELECT account, interval_ms, is_reversal, amount_mj FROM used \
+            WHERE leaf >= ?1 AND leaf < ?2 AND hub = ?3";
+        for (file, db) in self.files() {
+            let refuse = |source| IndexError::Sqlite { file: file.clone(), source };
+            let Some(hub) = store::hub(db, hub).map_err(refuse)? else { continue };
+            let mut statement = db.prepare_cached(SQL).map_err(refuse)?;
+            let asked = params![signed(first), signed(before), hub];
+            let (mut rows, mut known) = (statement.query(asked).map_err(refuse)?, BTreeMap::new());
+            while let Some(row) = rows.next().map_err(refuse)? {
+                let mut take = || -> rusqlite::Result<()> {
+                    let id: i64 = row.get(0)?;
+                    let user = match known.entry(id) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => new.insert(named(db, id)?),
+                    };
+                    each(UtcMillis::new(row.get(1)?), user, net(row.get(3)?, row.get(2)?));
+                    Ok(())
+                };
+                take().map_err(refuse)?;
+            }
+        }
+        Ok(())
     }
 
     /// Hands over every entry of use in a scope, account by account; of postings whose summary is

@@ -12,7 +12,7 @@ use bijli_ledger::{Account, Class, Date, Offset, ProjectEnergy, Share};
 use bijli_wire::{ProjectId, UtcMillis};
 
 use super::Projects;
-use crate::index::Terms;
+use crate::index::{IndexError, Scope, Store, Terms};
 
 /// Whose energy is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +67,7 @@ impl Used {
         *self.classes.entry(class).or_default() += amount;
     }
 
-    pub(crate) fn add_all(&mut self, other: &Self) {
+    pub fn add_all(&mut self, other: &Self) {
         self.active += other.active;
         self.held_idle += other.held_idle;
         self.host += other.host;
@@ -193,6 +193,22 @@ impl<'a> Bill<'a> {
     pub fn new(ask: &'a Ask, by: By, terms: BTreeMap<UtcMillis, Terms>) -> Self {
         let (rows, it) = (BTreeMap::new(), BTreeMap::new());
         Self { ask, by, terms, rows, account: None, it }
+    }
+
+    /// The rows of one hub's period, from the sums that the index keeps.
+    ///
+    /// # Errors
+    /// If SQLite refuses.
+    pub fn read(
+        store: &Store,
+        scope: &Scope,
+        ask: &'a Ask,
+        by: By,
+    ) -> Result<BTreeMap<Key, Used>, IndexError> {
+        let mut bill = Self::new(ask, by, store.terms(scope)?);
+        let mut add = |start, user: &Account, class, amount| bill.add(start, user, class, amount);
+        store.used(scope, &|user| ask.wants(user), &mut add)?;
+        Ok(bill.rows())
     }
 
     /// Takes one sum.

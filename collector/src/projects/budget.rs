@@ -36,6 +36,18 @@ impl Budget {
         if until > self.from { until.get().abs_diff(self.from.get()) } else { 0 }
     }
 
+    /// How much of the project's time has passed, in millionths; `None`: no end is set, or it has
+    /// run for less than a day. What is used, over this, is the forecast.
+    #[must_use]
+    pub fn elapsed_ppm(&self) -> Option<u128> {
+        let whole = u128::from(self.to?.get().abs_diff(self.from.get()));
+        let elapsed = self.elapsed_ms();
+        if elapsed < ELAPSED_MS_MIN {
+            return None;
+        }
+        u128::from(elapsed).saturating_mul(MILLION).checked_div(whole)
+    }
+
     /// Whole days of the project's time that are still to come; `None`: no end is set.
     #[must_use]
     pub fn days_left(&self) -> Option<u64> {
@@ -86,7 +98,7 @@ mod tests {
     fn a_forecast_is_the_mean_power_so_far_going_on() {
         let half = budget(600, 10, Some(30));
         assert_eq!((half.used_ppm(), half.days_left()), (600_000, Some(10)));
-        assert_eq!(half.forecast(), Some(1_200));
+        assert_eq!((half.forecast(), half.elapsed_ppm()), (Some(1_200), Some(500_000)));
         // 60 a day: 1,000 after 16 days and 16 hours.
         let up = 10 * DAY + 16 * DAY + 16 * 3_600_000;
         assert_eq!(half.used_up(), Some(UtcMillis::new(up)));
@@ -100,6 +112,7 @@ mod tests {
     fn what_cannot_be_foretold_is_not() {
         assert_eq!(budget(600, 10, None).forecast(), None, "no end");
         assert_eq!(budget(600, 0, Some(30)).forecast(), None, "it begins today");
+        assert_eq!(budget(600, 0, Some(30)).elapsed_ppm(), None, "it begins today");
         assert_eq!(budget(0, -5, Some(30)).used_up(), None, "it has not begun");
         assert_eq!(budget(0, 10, Some(30)).forecast(), Some(0));
         let none = Budget { budget: 0, ..budget(5, 10, Some(30)) };

@@ -93,6 +93,14 @@ pub(crate) fn measure(loads: &[NodeLoad], certificates: &Certificates, manner: M
     }
 }
 
+/// Sends all that one node has to a plain collector.
+pub(crate) fn send_plain(site: &Site, load: &NodeLoad) {
+    let head = head("POST", "/v1/batches");
+    let mut line = NodeLine::open(Box::new(connect(site.port)), load, &head);
+    let sent = line.send(usize::MAX);
+    (0..sent).for_each(|_| line.hear());
+}
+
 /// With or without TLS.
 trait Stream: Read + Write + Send {}
 
@@ -143,7 +151,7 @@ impl Line for NodeLine<'_> {
 }
 
 /// The verdict on an allocation comes from the books, in their order: behind all that was acked.
-fn wait_until_booked(site: &Site) {
+pub(crate) fn wait_until_booked(site: &Site) {
     let body = format!(
         "{{\"id\":\"last\",\"hub\":\"{HUB}\",\"project\":\"bench\",\"who\":\"bench\",\"why\":\"the end\",\
          \"node\":\"{}\",\"from\":\"2026-01-01T00:00:00Z\",\"to\":\"2026-01-01T01:00:00Z\"}}",

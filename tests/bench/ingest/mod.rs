@@ -9,6 +9,7 @@ mod h2;
 mod load;
 pub(crate) mod peers;
 mod report;
+pub(crate) mod scrape;
 mod send;
 mod telemetry;
 pub(crate) mod text;

@@ -65,13 +65,23 @@ trait Source: Send {
 }
 
 /// A source, and who it is.
-struct Watched {
+pub(super) struct Watched {
     /// Of files and complaints.
-    name: &'static str,
+    pub(super) name: &'static str,
     witness: Witness,
     cluster: ClusterId,
     every: Millis,
     source: Box<dyn Source>,
+}
+
+impl Watched {
+    /// How much is held, by one look.
+    ///
+    /// # Errors
+    /// Says why that is not known.
+    pub(super) fn held(&mut self, gpus: &[Numbered]) -> Result<usize, String> {
+        self.source.look(gpus).map(|claims| claims.len())
+    }
 }
 
 /// Looks at one source, until nobody listens.
@@ -85,6 +95,22 @@ struct Watcher {
     voice: Voice,
 }
 
+/// Every source that is enabled.
+pub(super) fn watched(
+    config: &WatchConfig,
+    slurm: &SlurmConfig,
+    context: &probe::Context,
+    clock: Clock,
+) -> Vec<Watched> {
+    let WatchConfig { job_files, holds_file, kubelet } = config;
+    let watched = [
+        job_files.enabled.then(|| job_files::watched(job_files, slurm, context, clock)),
+        holds_file.enabled.then(|| holds_file::watched(holds_file)),
+        kubelet.enabled.then(|| kubelet::watched(kubelet)),
+    ];
+    watched.into_iter().flatten().collect()
+}
+
 /// Starts a watcher of every source that is enabled.
 ///
 /// # Errors
@@ -96,13 +122,7 @@ pub fn watch(
     clock: Clock,
     tell: &Tell,
 ) -> std::io::Result<()> {
-    let WatchConfig { job_files, holds_file, kubelet } = config;
-    let watched = [
-        job_files.enabled.then(|| job_files::watched(job_files, slurm, context, clock)),
-        holds_file.enabled.then(|| holds_file::watched(holds_file)),
-        kubelet.enabled.then(|| kubelet::watched(kubelet)),
-    ];
-    for watched in watched.into_iter().flatten() {
+    for watched in watched(config, slurm, context, clock) {
         let file = format!("held-{}.json", watched.name);
         let path = context.state_dir.as_ref().map(|dir| dir.join(file));
         let known = path.as_deref().map(kept::load).unwrap_or_default();
