@@ -5,9 +5,7 @@
 //! that keeps them (rendering alone), once as one that sets every value anew for each scrape.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bijli_wire::UtcMillis;
 use harness::http::get;
@@ -20,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::bijli::{send_plain, wait_until_booked};
 use super::load::{HUB, NODES, node_load};
 use super::report::micros;
-use crate::process::{cpu_ns, median, own_cpu_ns, status_kb, thousandths};
+use crate::process::{cpu_ns, median, own_cpu_ns, thousandths};
 
 const SCRAPES: usize = 15;
 
@@ -39,8 +37,8 @@ pub(crate) fn run() {
     let page = read(&text);
     let series: usize = page.values().map(|metric| metric.series.len()).sum();
     println!("{series} series of {} metrics\n", page.len());
-    println!("| writer | CPU (median of {SCRAPES}) | wall | bytes | memory |");
-    println!("| --- | --- | --- | --- | --- |");
+    println!("| writer | CPU (median of {SCRAPES}) | wall | bytes |");
+    println!("| --- | --- | --- | --- |");
     ours(&site);
     drop(site);
     of_prometheus(&page);
@@ -67,12 +65,10 @@ fn ours(site: &Site) {
         took_us.push(micros(started.elapsed()));
         spent_us.push((cpu_ns(pid) - cpu) / 1_000);
     }
-    let memory = status_kb(pid, "VmRSS");
-    row("bijli-collector, over HTTP (memory: all of it)", spent_us, took_us, bytes, memory);
+    row("bijli-collector, over HTTP", spent_us, took_us, bytes);
 }
 
 fn of_prometheus(page: &Page) {
-    let before = status_kb(std::process::id(), "VmRSS");
     let registry = Registry::new();
     let mut metrics = Vec::new();
     for (name, Metric { labels, series }) in page {
@@ -95,8 +91,8 @@ fn of_prometheus(page: &Page) {
         text.len()
     };
     set();
-    timed("prometheus, rendering alone", before, render);
-    timed("prometheus, values set and rendered", before, || {
+    timed("prometheus, rendering alone", render);
+    timed("prometheus, values set and rendered", || {
         set();
         render()
     });
@@ -105,7 +101,6 @@ fn of_prometheus(page: &Page) {
 fn of_prometheus_client(page: &Page) {
     type Labels = Vec<(String, String)>;
     type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-    let before = status_kb(std::process::id(), "VmRSS");
     let mut registry = prometheus_client::registry::Registry::default();
     let mut metrics = Vec::new();
     for (name, Metric { labels, series }) in page {
@@ -129,15 +124,14 @@ fn of_prometheus_client(page: &Page) {
         text.len()
     };
     set();
-    timed("prometheus-client, rendering alone", before, render);
-    timed("prometheus-client, values set and rendered", before, || {
+    timed("prometheus-client, rendering alone", render);
+    timed("prometheus-client, values set and rendered", || {
         set();
         render()
     });
 }
 
-/// `before`: resident before the library had the series, in kB.
-fn timed(name: &str, before: u64, render: impl Fn() -> usize) {
+fn timed(name: &str, render: impl Fn() -> usize) {
     let (mut spent_us, mut took_us, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..SCRAPES {
         let (cpu, started) = (own_cpu_ns(), now());
@@ -145,17 +139,12 @@ fn timed(name: &str, before: u64, render: impl Fn() -> usize) {
         took_us.push(micros(started.elapsed()));
         spent_us.push((own_cpu_ns() - cpu) / 1_000);
     }
-    let memory = status_kb(std::process::id(), "VmRSS").saturating_sub(before);
-    row(name, spent_us, took_us, bytes, memory);
+    row(name, spent_us, took_us, bytes);
 }
 
-fn row(name: &str, spent_us: Vec<u64>, took_us: Vec<u64>, bytes: usize, memory_kb: u64) {
+fn row(name: &str, spent_us: Vec<u64>, took_us: Vec<u64>, bytes: usize) {
     let [spent, took] = [spent_us, took_us].map(|us| thousandths(median(us)));
-    let (megabytes, memory) = (bytes / 1_000_000, Duration::from_millis(memory_kb).as_secs());
-    let mut line = String::new();
-    write!(line, "| {name} | {spent} ms | {took} ms | {megabytes} MB | {memory} MB |")
-        .expect("a string takes it");
-    println!("{line}");
+    println!("| {name} | {spent} ms | {took} ms | {} MB |", bytes / 1_000_000);
 }
 
 /// What a page in the text format says. Labels' values of this load have no quotes in them.
