@@ -526,8 +526,8 @@ def verify(pack, policy=None, older=None):
     book = check_leaves(entries, millis(statement["from"]), millis(statement["to"]))
     check_report(report, book)
     said.append(f"{len(entries)} leaves read: each is in the tree, each interval balances to 0 mJ")
-    said.append(f"{statement['month']} of {statement['hub']}: every total of report.json follows "
-                f"from them: {statement['supplied_mj']} mJ supplied, {statement['pue_shown']}")
+    said.append(f"{statement['month']} of {statement['hub']}: the totals of report.json that "
+                f"docs/audit.md lists follow from them: {statement['supplied_mj']} mJ supplied, {statement['pue_shown']}")
     closed = f"closed at leaf {min(book.told)}, told {len(book.told)} times" if book.told else "not closed"
     said.append(f"the month is {closed}")
     if is_own:
